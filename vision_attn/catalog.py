@@ -1,0 +1,81 @@
+"""Finds concepts by scanning their folder: the file name is the name on the command line.
+
+No list is kept by hand. A class of the user's own is named by its dotted path.
+"""
+
+import importlib
+import inspect
+import pkgutil
+from types import ModuleType
+from typing import TypeVar
+
+from vision_attn.errors import UserError, did_you_mean
+
+T = TypeVar("T")
+
+
+def concrete_class(module: ModuleType, promise: type[T]) -> type[T] | None:
+    """The concrete subclass of `promise` that `module` itself defines, if there is one."""
+    for value in vars(module).values():
+        if (
+            inspect.isclass(value)
+            and issubclass(value, promise)
+            and value.__module__ == module.__name__
+            and not inspect.isabstract(value)
+        ):
+            return value
+    return None
+
+
+def catalog(promise: type[T]) -> dict[str, type[T]]:
+    """Every concept in the folder of `promise`, by file name.
+
+    >>> from vision_attn.explainers.base import Explainer
+    >>> "grad_cam" in catalog(Explainer)
+    True
+    """
+    folder = importlib.import_module(promise.__module__.rpartition(".")[0])
+    found = {}
+    for entry in pkgutil.iter_modules(folder.__path__):
+        module = importlib.import_module(f"{folder.__name__}.{entry.name}")
+        concept = concrete_class(module, promise)
+        if concept is not None:
+            found[entry.name] = concept
+    return found
+
+
+def resolve(promise: type[T], name: str) -> type[T]:
+    """The class for a file name of the folder, or for a dotted path.
+
+    Raises:
+        UserError: nothing has that name, or what has it does not keep the promise.
+    """
+    known = catalog(promise)
+    if name in known:
+        return known[name]
+    kind = promise.__name__.lower()
+    if "." not in name:
+        hint = did_you_mean(name, known)
+        raise UserError(f"there is no {kind} '{name}'.{hint} There are: {', '.join(sorted(known))}.")
+    return imported(promise, name)
+
+
+def imported(promise: type[T], path: str) -> type[T]:
+    """The class at a dotted path, checked against the promise."""
+    module_name, _, class_name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"cannot import '{path}': {error}.") from error
+    if not (inspect.isclass(found) and issubclass(found, promise)):
+        raise UserError(f"'{path}' is no {promise.__module__}.{promise.__name__}.")
+    return found
+
+
+def class_path(found: type) -> str:
+    """The dotted path of a class.
+
+    >>> class_path(UserError)
+    'vision_attn.errors.UserError'
+    """
+    return f"{found.__module__}.{found.__qualname__}"

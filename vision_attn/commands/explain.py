@@ -1,0 +1,223 @@
+"""`vision-attn explain`: overlays on the input pixels, for image files and folders."""
+
+import argparse
+import datetime
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vision_attn.commands.options import Options
+from vision_attn.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
+    from torch import Tensor
+
+    from vision_attn.explainers.base import Explainer
+    from vision_attn.model import AttentionClassifier
+
+DEFAULT_EXPLAINERS = "attention,evidence,grad_cam,integrated_gradients"
+TOP = 5  # predicted classes on a sheet
+
+
+def parser() -> argparse.ArgumentParser:
+    """The verb's options."""
+    found = Options("explain", "Draw where a run looked, one picture sheet an image.")
+    add = found.add_argument
+    add("run", metavar="RUN", help="a run folder that fit made")
+    add("paths", nargs="+", metavar="PATH", help="image files and folders")
+    add("--explainers", default=DEFAULT_EXPLAINERS, metavar="A,B", help="(%(default)s)")
+    add("--target", default="predicted", help="the class to explain: predicted, or its name")
+    add("--out", metavar="DIR", help="where to (RUN/pictures/<date-time>)")
+    add("--batch_size", type=int, default=16, metavar="N", help="images at a time (%(default)s)")
+    add("--trust", action="append", default=[], metavar="CLASS", help="own code the run may use")
+    return found
+
+
+def run(words: list[str]) -> int:
+    """Explain every image that can be read; exit code 2 if one could not."""
+    options = parser().parse_args(words)
+    if options.batch_size < 1:
+        raise UserError(f"--batch_size is at least 1, not {options.batch_size}.")
+    from vision_attn.run import RunFolder
+
+    folder = RunFolder(Path(options.run))
+    sheets = Sheets(options, folder)
+    files, failures = find_images(options.paths)
+    if not files:
+        raise UserError(failures[0] if failures else f"no images in {', '.join(options.paths)}.")
+    sheets.out.mkdir(parents=True, exist_ok=True)
+    failures += sheets.draw(files)
+    for failure in failures:
+        print(f"vision-attn: {failure}", file=sys.stderr)
+    drawn = len(sheets.manifest)
+    print(f"{drawn} sheet{'s' * (drawn != 1)} in {sheets.out}")
+    return 2 if failures else 0
+
+
+def find_images(paths: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """The image files that paths name, and a message for each path that names none."""
+    from vision_attn.data.image_folder import image_files
+
+    files, failures = [], []
+    for path in map(Path, paths):
+        inside = image_files(path) if path.is_dir() else [path]
+        if not path.exists():
+            failures.append(f"there is no file or folder {path}.")
+        elif not inside:
+            failures.append(f"{path} has no images in it.")
+        else:
+            files += inside
+    return list(dict.fromkeys(files)), failures
+
+
+class Sheets:
+    """Draws sheets and writes raw maps and the manifest beside them."""
+
+    def __init__(self, options: argparse.Namespace, folder: Any) -> None:
+        import torch
+
+        self.card = folder.load_card()
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model: AttentionClassifier = folder.load_model(options.trust).to(self.device)
+        self.explainers = find_explainers(options.explainers)
+        self.target = check_target(options.target, self.card.class_names)
+        self.batch_size = options.batch_size
+        now = f"{datetime.datetime.now():%Y-%m-%d-%H%M%S}"
+        self.out = Path(options.out) if options.out else folder.pictures / now
+        if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
+            raise UserError(f"--out: {self.out} is not empty; name a new folder.")
+        self.manifest: list[dict[str, Any]] = []
+        self.names: set[str] = set()
+
+    def draw(self, files: Sequence[Path]) -> list[str]:
+        """Explain files batch by batch; returns a message for each that could not be read."""
+        from rich.progress import track
+
+        from vision_attn.run import write_whole
+
+        failures: list[str] = []
+        batches = [
+            files[start : start + self.batch_size]
+            for start in range(0, len(files), self.batch_size)
+        ]
+        show = sys.stderr.isatty() and len(files) > self.batch_size
+        for batch in track(batches, "explaining", disable=not show, transient=True):
+            self.draw_batch(batch, failures)
+        import json
+
+        content = {
+            "model": self.card.backbone,
+            "pooling": self.card.pooling,
+            "class_names": self.card.class_names,
+            "images": self.manifest,
+        }
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        write_whole(self.out / "manifest.json", lambda place: place.write_text(text, "utf-8"))
+        return failures
+
+    def draw_batch(self, files: Sequence[Path], failures: list[str]) -> None:
+        """Read, predict, explain and draw a few files."""
+        import torch
+
+        from vision_attn.data.reader import open_image, to_tensor
+
+        pictures = []
+        for file in files:
+            try:
+                pictures.append((file, open_image(file)))
+            except OSError as error:
+                failures.append(str(error))
+        if not pictures:
+            return
+        tensors = [to_tensor(picture, self.card.image_size) for _, picture in pictures]
+        images = torch.stack(tensors).to(self.device).float() / 255
+        with torch.no_grad():
+            logits = self.model(images)
+        targets = logits.argmax(1)
+        if self.target is not None:
+            targets = torch.full_like(targets, self.target)
+        maps = {name: e(self.model, images, targets) for name, e in self.explainers.items()}
+        for place, (file, picture) in enumerate(pictures):
+            chosen = {name: found[place].cpu() for name, found in maps.items()}
+            self.write(file, picture, logits[place], int(targets[place]), chosen)
+
+    def write(
+        self, file: Path, picture: Any, logits: "Tensor", target: int, maps: dict[str, "Tensor"]
+    ) -> None:
+        """One image's sheet, raw maps and entry in the manifest."""
+        import numpy as np
+
+        from vision_attn.overlay import Explained, Heatmap, sheet
+
+        name = self.free_name(file)
+        classes = self.card.class_names
+        best = logits.softmax(0).topk(min(TOP, len(classes)))
+        predictions = [
+            (classes[int(k)], float(p)) for p, k in zip(best.values, best.indices, strict=True)
+        ]
+        heatmaps = [Heatmap(n, m, self.explainers[n].signed) for n, m in maps.items()]
+        explained = Explained(
+            file.name, np.asarray(picture), predictions, heatmaps, classes[target]
+        )
+        sheet([explained]).savefig(self.out / f"{name}.png")
+        (self.out / "maps").mkdir(exist_ok=True)
+        for kind, values in maps.items():
+            np.save(self.out / "maps" / f"{name}.{kind}.npy", values.numpy())
+        self.manifest.append(
+            {
+                "file": str(file),
+                "sheet": f"{name}.png",
+                "size": list(picture.size),
+                "predictions": dict(predictions),
+                "target": classes[target],
+                "logit": float(logits[target]),
+                "bias": float(self.model.head.bias[target]),
+                "maps": {
+                    kind: {
+                        "file": f"maps/{name}.{kind}.npy",
+                        "shape": list(values.shape),
+                        "sum": float(values.sum(dtype=values.double().dtype)),
+                        "signed": self.explainers[kind].signed,
+                    }
+                    for kind, values in maps.items()
+                },
+            }
+        )
+
+    def free_name(self, file: Path) -> str:
+        """A name for the sheet that no other image of this call has."""
+        name = next(name for name in candidate_names(file) if name not in self.names)
+        self.names.add(name)
+        return name
+
+
+def candidate_names(file: Path) -> Iterator[str]:
+    """`image`, `folder-image`, `image-2`, `image-3`, ..."""
+    yield file.stem
+    yield f"{file.resolve().parent.name}-{file.stem}"
+    number = 2
+    while True:
+        yield f"{file.stem}-{number}"
+        number += 1
+
+
+def find_explainers(names: str) -> dict[str, "Explainer"]:
+    """Explainers by their file names, or dotted paths, parted by commas."""
+    from vision_attn.catalog import resolve
+    from vision_attn.explainers.base import Explainer
+
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    if not wanted:
+        raise UserError("--explainers names none.")
+    return {name.split(".")[-1]: resolve(Explainer, name)() for name in wanted}
+
+
+def check_target(target: str, class_names: list[str]) -> int | None:
+    """The index of a class, or None for the predicted one."""
+    if target == "predicted":
+        return None
+    if target not in class_names:
+        hint = did_you_mean(target, class_names)
+        raise UserError(f"--target: the model has no class '{target}'.{hint}")
+    return class_names.index(target)

@@ -1,0 +1,216 @@
+"""`vision-attn fit`: train a model, test it, and leave everything in one run folder."""
+
+import argparse
+import datetime
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vision_attn.commands.options import Options
+from vision_attn.errors import UserError
+
+HELP = """Train an attention-pooled classifier, test it, and write a run folder.
+
+  vision-attn fit --data shapes                    a synthetic set, made on the fly
+  vision-attn fit --data DIR                       DIR/train/CLASS/*.jpg, or DIR/CLASS/*.jpg
+  vision-attn fit --config cifar10                 a packaged configuration
+  vision-attn fit --data DIR --init_from RUN       fine-tune
+  vision-attn fit --run_dir RUN --resume           go on where a run stopped
+"""
+
+EPILOG = """settings (each can stand in a config file, too):
+  --model.backbone NAME            any CNN of timm (resnet18)
+  --model.pretrained true|PATH     timm's own weights, from its hub or from a file or folder
+  --model.pooling NAME             average, global_attention, local_gaussian, local_window,
+                                   global_local, or the dotted path of your own
+  --model.pooling.heads 8          an argument of the pooling
+  --model.freeze_epochs N          first epochs in which only pooling and head learn
+  --model.min_grid N               places a side of the feature grid, at least
+  --model.optimizer NAME           any optimiser of torch; --model.optimizer.lr 0.01
+  --data.image_size N              pixels a side
+  --data.batch_size N              images a step
+  --data.flip false                for images that must not be mirrored
+  --trainer.max_epochs N           and every other argument of Lightning's Trainer
+  --seed_everything N              another seed
+
+All of them, from LightningCLI: vision-attn fit --help_all
+"""
+
+
+def run(words: list[str]) -> int:
+    """Train, or go on training."""
+    options, settings = parser().parse_known_args(words)
+    if options.help_all:
+        from vision_attn.training import Parser, TrainingCLI  
+
+        settings = ["--help"]
+    from vision_attn.composition import read_config
+
+    if options.resume:
+        return resume(options, settings)
+    config = read_config("defaults")
+    return start(options, settings, config)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options that are not settings of model, data or trainer."""
+    found = Options("fit", HELP, epilog=EPILOG, usage="vision-attn fit --data DIR_OR_NAME ...")
+    add = found.add_argument
+    add("--data", metavar="DIR_OR_NAME", help="a folder of images, or shapes, cifar10, cifar100")
+    add("--config", action="append", default=[], metavar="FILE_OR_NAME", help="may be repeated")
+    add("--run_dir", metavar="DIR", help="where everything goes (runs/<date-time>-<data>)")
+    add("--init_from", metavar="RUN_OR_WEIGHTS", help="start from another run or a weights file")
+    add("--resume", action="store_true", help="go on with the run in --run_dir (or runs/latest)")
+    add("--trust", action="append", default=[], metavar="CLASS", help="with --resume: own code")
+    add("--help_all", action="store_true", help="every setting there is")
+    return found
+
+
+def start(options: argparse.Namespace, settings: list[str], defaults: dict[str, Any]) -> int:
+    """A new run: put the configuration together, build, train."""
+    from vision_attn.composition import data_source, merge, read_config
+
+    config = defaults
+    if options.init_from:
+        config = merge(config, architecture_of(Path(options.init_from)))
+    for name in options.config:
+        config = merge(config, read_config(name))
+    if options.data:
+        config = merge(config, {"data": {"source": data_source(options.data)}})
+    if "source" not in config.get("data", {}) and "--help" not in settings:
+        raise UserError("name the images: --data DIR, or --data shapes to try it out.")
+    from vision_attn.run import RunFolder
+
+    folder = RunFolder(Path(options.run_dir or default_run_dir(config)))
+    if folder.config.exists():
+        raise UserError(
+            f"{folder.path} already holds a run; add --resume to go on with it, "
+            "or choose another --run_dir."
+        )
+    return train(config, settings, folder, options.init_from)
+
+
+def architecture_of(source: Path) -> dict[str, Any]:
+    """What a run to start from sets: its backbone, pooling and image size."""
+    from vision_attn.run import RunFolder
+
+    if not source.exists():
+        raise UserError(f"--init_from: there is no run or weights file {source}.")
+    if not source.is_dir():
+        return {}
+    card = RunFolder(source).load_card()
+    return {
+        "model": {
+            "backbone": card.backbone,
+            "backbone_options": card.backbone_options,
+            "unstrided": card.unstrided,
+            "pooling": card.pooling,
+        },
+        "data": {"image_size": card.image_size},
+    }
+
+
+def default_run_dir(config: dict[str, Any]) -> Path:
+    """`runs/<date-time>-<data>`."""
+    source = config.get("data", {}).get("source", {"class_path": "run"})
+    root = (source.get("init_args") or {}).get("root")
+    name = Path(root).name if root else source["class_path"].split(".")[-2:-1][0]
+    return Path("runs") / f"{datetime.datetime.now():%Y-%m-%d-%H%M%S}-{name}"
+
+
+def resume(options: argparse.Namespace, settings: list[str]) -> int:
+    """Go on with a run as it was; only the trainer's settings may change."""
+    from vision_attn.composition import check_trusted, read_config, typed_keys
+    from vision_attn.run import RunFolder
+
+    folder = RunFolder(Path(options.run_dir or "runs/latest"))
+    if not folder.config.is_file() or not folder.last.is_file():
+        missing = folder.last if folder.config.is_file() else folder.config
+        raise UserError(f"--resume: {folder.path} has nothing to go on from ({missing} is missing).")
+    other = [key for key in typed_keys(settings) if not key.startswith("trainer.")]
+    other += [key for key in ("data", "config", "init_from") if getattr(options, key)]
+    if other:
+        raise UserError(
+            f"--resume goes on with the run as it was, so --{other[0]} cannot change; "
+            f"for a new run from its weights: --init_from {folder.path} --run_dir NEW."
+        )
+    config = read_config(str(folder.config))
+    check_trusted(config, options.trust, folder.config)
+    return train(config, settings, folder, init_from=None, checkpoint=folder.last)
+
+
+def train(
+    config: dict[str, Any],
+    settings: list[str],
+    folder: Any,
+    init_from: str | None,
+    checkpoint: Path | None = None,
+) -> int:
+    """Build task, data and trainer; fit, keep the best weights, test."""
+    from vision_attn.keeper import ModelKeeper, card_of
+    from vision_attn.run import write_whole
+    from vision_attn.training import TrainingCLI
+    from vision_attn.weights import initialise
+
+    cli = TrainingCLI(config, settings, folder)
+    resolved = cli.resolved()
+    model, data = cli.model.model, cli.datamodule
+    print(f"data      {data.describe()}")
+    print(f"model     {describe_model(model, data.image_size, resolved)}")
+    print(f"training  {cli.trainer.max_epochs} epochs, batches of {data.batch_size}, "
+          f"{cli.trainer.precision}")
+    if init_from:
+        print(f"weights   {initialise(model, Path(init_from), data.class_names)}")
+    data.setup("fit")  # so that unreadable images are told before anything is written
+    text = yaml.safe_dump(resolved, sort_keys=False)
+    write_whole(folder.config, lambda place: place.write_text(text, encoding="utf-8"))
+    point_latest_at(folder.path)
+    keeper = ModelKeeper(folder, card_of(model, resolved["model"]["pooling"], data))
+    cli.trainer.callbacks.append(keeper)
+    cli.trainer.fit(cli.model, data, ckpt_path=checkpoint, weights_only=True)
+    return finish(cli, folder)
+
+
+def finish(cli: Any, folder: Any) -> int:
+    """Test the best weights, write the scores, and say what can be done next."""
+    from vision_attn.run import read_weights
+
+    if cli.trainer.interrupted or not folder.weights.is_file():
+        print(f"stopped early; go on with: vision-attn fit --run_dir {folder.path} --resume")
+        return 130
+    cli.model.model.load_state_dict(read_weights(folder.weights))
+    stages = [("val", cli.trainer.validate), ("test", cli.trainer.test)]
+    for stage, score in stages:
+        if stage in cli.datamodule.splits:
+            (scores,) = score(cli.model, cli.datamodule, verbose=False)
+            folder.add_metrics(scores)
+            print(f"{stage:<9} accuracy {scores[f'{stage}/accuracy']:.4f}, balanced "
+                  f"{scores[f'{stage}/balanced_accuracy']:.4f}, loss {scores[f'{stage}/loss']:.4f}")
+    print(f"run       {folder.path}")
+    print(f"look      vision-attn explain {folder.path} IMAGE_OR_FOLDER...")
+    return 0
+
+
+def describe_model(model: Any, image_size: int, resolved: dict[str, Any]) -> str:
+    """One line on the model: backbone, size, grid, pooling."""
+    backbone = model.backbone
+    height, width = backbone.grid(image_size)
+    millions = sum(p.numel() for p in model.parameters()) / 1e6
+    pooling = resolved["model"]["pooling"]["class_path"].split(".")[-2]
+    fine = f" (first {backbone.unstrided} strides left out)" if backbone.unstrided else ""
+    return (
+        f"{backbone.name} with {pooling} pooling, {millions:.2f} M parameters; "
+        f"feature grid {height}x{width}{fine}"
+    )
+
+
+def point_latest_at(run: Path) -> None:
+    """Let `runs/latest` be this run, where the folder above it is ours to write a link into."""
+    link = run.parent / "latest"
+    if run.parent.name != "runs" or (link.exists() and not link.is_symlink()):
+        return
+    temporary = run.parent / f".latest-{os.getpid()}"
+    temporary.symlink_to(run.name)
+    temporary.replace(link)

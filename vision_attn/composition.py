@@ -1,0 +1,194 @@
+"""Puts one configuration together: packaged defaults < config files < command line.
+
+Settings are merged key by key, with one exception: naming another class drops the arguments of
+the class that was there. (jsonargparse would hand them on to the new class.)
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vision_attn.catalog import catalog, class_path, resolve
+from vision_attn.data.base import ImageSource
+from vision_attn.errors import UserError, did_you_mean
+from vision_attn.pooling.base import Pooling
+
+Config = dict[str, Any]
+SLOTS: dict[str, type] = {"data.source": ImageSource, "model.pooling": Pooling}
+TRUSTED_ROOTS = ("vision_attn.", "torch.", "timm.", "lightning.", "torchmetrics.")
+
+
+def config_folder() -> Path:
+    """Where the packaged configs are: in the wheel, or beside the package in a checkout."""
+    inside = Path(__file__).parent / "configs"
+    return inside if inside.is_dir() else Path(__file__).parents[1] / "configs"
+
+
+def read_config(name: str) -> Config:
+    """A config file by path, or a packaged one by name, with short names of classes resolved.
+
+    Raises:
+        UserError: there is no such file, or it is not YAML with settings in it.
+    """
+    place = Path(name).expanduser()
+    if not place.is_file():
+        packaged = {path.stem: path for path in config_folder().glob("*.yaml")}
+        if name not in packaged:
+            hint = did_you_mean(name, packaged)
+            raise UserError(
+                f"--config: there is no file '{name}', nor a config of that name.{hint} "
+                f"The packaged ones: {', '.join(sorted(packaged))}."
+            )
+        place = packaged[name]
+    try:
+        content = yaml.safe_load(place.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{place} is no YAML: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{place} holds no settings (expected `model:`, `data:`, `trainer:`).")
+    return with_full_names(content)
+
+
+def with_full_names(config: Config) -> Config:
+    """Classes given by file name (`pooling: average`, `data: shapes`) as class paths."""
+    result = dict(config)
+    if isinstance(result.get("data"), str):
+        result["data"] = {"source": data_source(result["data"])}
+    for slot, promise in SLOTS.items():
+        section, key = slot.split(".")
+        if isinstance(result.get(section), dict) and key in result[section]:
+            spec = as_class_spec(promise, result[section][key])
+            result[section] = result[section] | {key: spec}
+    return result
+
+
+def as_class_spec(promise: type, value: str | Config) -> Config:
+    """`name`, or `{class_path: name, init_args: ...}`, with the full path; nested ones too."""
+    spec = {"class_path": value} if isinstance(value, str) else dict(value)
+    spec["class_path"] = class_path(resolve(promise, spec["class_path"]))
+    known = catalog(promise)
+    arguments = {
+        key: as_class_spec(promise, inner)
+        if (isinstance(inner, dict) and "class_path" in inner)
+        or (isinstance(inner, str) and inner in known)
+        else inner
+        for key, inner in (spec.get("init_args") or {}).items()
+    }
+    return {"class_path": spec["class_path"], "init_args": arguments}
+
+
+def data_source(name_or_folder: str) -> Config:
+    """What `--data` names: a data set by its short name or dotted path, or a folder of images.
+
+    Raises:
+        UserError: neither a data set nor a folder.
+    """
+    known = catalog(ImageSource)
+    if name_or_folder in known:
+        return {"class_path": class_path(known[name_or_folder]), "init_args": {}}
+    if Path(name_or_folder).expanduser().is_dir():
+        root = {"root": str(Path(name_or_folder).expanduser().resolve())}
+        return {"class_path": class_path(known["image_folder"]), "init_args": root}
+    if "." in name_or_folder and os.sep not in name_or_folder:
+        return {"class_path": class_path(resolve(ImageSource, name_or_folder)), "init_args": {}}
+    named = sorted(set(known) - {"image_folder"})
+    hint = did_you_mean(name_or_folder, named)
+    raise UserError(
+        f"--data: '{name_or_folder}' is no folder and no data set.{hint} "
+        f"Name a folder of images, or one of: {', '.join(named)}."
+    )
+
+
+def merge(base: Config, over: Config) -> Config:
+    """`over` laid on `base`; a class laid on another class leaves nothing of it.
+
+    >>> merge({"p": {"class_path": "A", "init_args": {"heads": 2}}}, {"p": {"class_path": "B"}})
+    {'p': {'class_path': 'B'}}
+    >>> merge({"a": {"x": 1, "y": 2}}, {"a": {"y": 3}})
+    {'a': {'x': 1, 'y': 3}}
+    """
+    result = dict(base)
+    for key, value in over.items():
+        old = result.get(key)
+        if isinstance(old, dict) and isinstance(value, dict) and same_class(old, value):
+            value = merge(old, value)
+        result[key] = value
+    return result
+
+
+def same_class(old: Config, new: Config) -> bool:
+    """Whether settings belong together: no classes named, or one and the same."""
+    return "class_path" not in new or old.get("class_path") == new["class_path"]
+
+
+def typed_keys(words: Sequence[str]) -> list[str]:
+    """The settings that a command line names.
+
+    >>> typed_keys(["--trainer.max_epochs", "3", "--model.pooling=average"])
+    ['trainer.max_epochs', 'model.pooling']
+    """
+    return [word[2:].partition("=")[0] for word in words if word.startswith("--")]
+
+
+def split_words(words: Sequence[str]) -> list[str]:
+    """`--key=value` as two words, so that there is one form to look at.
+
+    >>> split_words(["--a=1", "--b", "2"])
+    ['--a', '1', '--b', '2']
+    """
+    return [part for word in words for part in (word.split("=", 1) if "=" in word and
+            word.startswith("--") else [word])]
+
+
+def apply_words(config: Config, words: Sequence[str]) -> tuple[Config, list[str]]:
+    """Give way to the classes that the command line names.
+
+    Returns:
+        The configuration without what another class leaves behind, and the words with class paths
+        in the place of short names.
+    """
+    words = split_words(words)
+    for place, word in enumerate(words[:-1]):
+        key, value = word.removeprefix("--"), words[place + 1]
+        if not word.startswith("--") or value.startswith("--"):
+            continue
+        for slot, promise in SLOTS.items():
+            inner = key.startswith(f"{slot}.") and value in catalog(promise)
+            if key == slot or inner:
+                value = words[place + 1] = class_path(resolve(promise, value))
+        config = without_other_class(config, key.split("."), value)
+    return config, words
+
+
+def without_other_class(config: Config, path: list[str], value: str) -> Config:
+    """The configuration without the class at `path`, if `value` names a different one."""
+    here = config.get(path[0])
+    if not isinstance(here, dict):
+        return config
+    if len(path) > 1:
+        return config | {path[0]: without_other_class(here, path[1:], value)}
+    if "class_path" in here and here["class_path"].split(".")[-1] != value.split(".")[-1]:
+        return {key: inner for key, inner in config.items() if key != path[0]}
+    return config
+
+
+def check_trusted(config: Any, trusted: Sequence[str], place: Path) -> None:
+    """Refuse a stored configuration that names classes which are neither ours nor trusted.
+
+    Raises:
+        UserError: naming the class and the option that trusts it.
+    """
+    if isinstance(config, list):
+        for item in config:
+            check_trusted(item, trusted, place)
+    if isinstance(config, dict):
+        path = config.get("class_path", "vision_attn.")
+        if not str(path).startswith(TRUSTED_ROOTS) and path not in trusted:
+            raise UserError(
+                f"{place} names the class {path}. If you trust that code: --trust {path}"
+            )
+        for value in config.values():
+            check_trusted(value, trusted, place)

@@ -1,0 +1,64 @@
+"""Random changes to training images, a whole batch at a time, on the device."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import affine_grid, grid_sample
+
+
+class Augment(nn.Module):
+    """Mirrors, enlarges and shifts each image of a batch by its own random amount.
+
+    One bilinear sampling does all three; what comes in from outside is the mirrored border.
+
+    Args:
+        flip: mirror half of the images left to right.
+        shift: move by up to this share of the side, in each direction, in whole pixels.
+        zoom: enlarge by a factor between 1 and this.
+    """
+
+    def __init__(self, flip: bool, shift: float, zoom: float) -> None:
+        super().__init__()
+        self.flip = flip
+        self.shift = shift
+        self.zoom = zoom
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Changed copies of float images (B, 3, H, W)."""
+        batch, device = len(images), images.device
+        scale = 1 / torch.empty(batch, device=device).uniform_(1, self.zoom)
+        sign = torch.ones(batch, device=device)
+        if self.flip:
+            sign = torch.randint(0, 2, (batch,), device=device) * 2.0 - 1
+        offsets = torch.empty(batch, 2, device=device).uniform_(-self.shift, self.shift)
+        sides = torch.tensor(images.shape[:1:-1], device=device)  # (W, H), as grids have it
+        # Whole pixels, so that a shift alone copies pixels; an enlarged window may lie anywhere
+        # inside the image.
+        offsets = 2 * (offsets * sides).round() / sides
+        room = (1 - scale).unsqueeze(1)
+        offsets = offsets + torch.empty(batch, 2, device=device).uniform_(-1, 1) * room
+        theta = torch.zeros(batch, 2, 3, device=device)
+        theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = scale * sign, scale, offsets
+        grid = affine_grid(theta, list(images.shape), align_corners=False).to(images.dtype)
+        return grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+
+    def __str__(self) -> str:
+        parts = [
+            "mirrored" if self.flip else "",
+            f"shifted by up to {self.shift:.0%}" if self.shift else "",
+            f"enlarged up to {self.zoom:.2g} times" if self.zoom > 1 else "",
+        ]
+        return "training images " + (", ".join(filter(None, parts)) or "as they are")
+
+
+def suited_to(image_size: int, flip: bool, shift: float | None, zoom: float | None) -> Augment:
+    """Augmentation for a size: small images move by pixels, photographs are also enlarged.
+
+    >>> print(suited_to(32, flip=True, shift=None, zoom=None))
+    training images mirrored, shifted by up to 12%
+    """
+    usual_shift, usual_zoom = (0.125, 1.0) if image_size < 64 else (0.05, 1.6)
+    return Augment(
+        flip,
+        usual_shift if shift is None else shift,
+        usual_zoom if zoom is None else zoom,
+    )

@@ -1,0 +1,121 @@
+"""A folder of one's own: a folder a class, in train/val/test folders or all in one."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from vision_attn.data.base import ImageSource, Split
+from vision_attn.data.reader import EXTENSIONS, is_readable, read_image
+from vision_attn.errors import UserError
+
+USUAL_NAMES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing", "eval"),
+}
+SAMPLED_SIZES = 64  # headers read to learn the usual size
+
+
+class ImageFolder(ImageSource):
+    """Images in one folder a class: `root/train/CLASS/*.jpg` and so on, or `root/CLASS/*.jpg`.
+
+    Hidden files and folders are passed over, class folders are searched to any depth, and splits
+    that are missing are cut from the training images.
+
+    Args:
+        root: the folder.
+
+    Raises:
+        UserError: the folder is missing or empty, has one class only, or a class folder without
+            a readable image.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = Path(root).expanduser()
+        self.folders = find_split_folders(self.root)
+        self.files = {
+            name: {folder.name: image_files(folder) for folder in visible_folders(place)}
+            for name, place in self.folders.items()
+        }
+        first = "train" if "train" in self.files else next(iter(self.files))
+        self.class_names = list(self.files[first])
+        self.check_classes(first)
+        self.natural_size = usual_side([p for files in self.files[first].values() for p in files])
+
+    def check_classes(self, first: str) -> None:
+        """Refuse a folder that nothing can be learnt from."""
+        place = self.folders[first]
+        if not self.class_names:
+            raise UserError(f"{place} has no class folders: put images into {place}/CLASS/.")
+        for name, files in self.files[first].items():
+            if not any(is_readable(path) for path in files):
+                raise UserError(f"{place / name} has no readable image: add some or remove it.")
+        if first == "train" and len(self.class_names) < 2:
+            raise UserError(
+                f"{place} has one class only ('{self.class_names[0]}'): at least two are needed."
+            )
+
+    def splits(self) -> dict[str, Split]:
+        """The folders there are, in the order of their file names."""
+        return {name: as_split(by_class) for name, by_class in self.files.items()}
+
+
+def find_split_folders(root: Path) -> dict[str, Path]:
+    """Which folder is which split; a folder of classes alone is all training images.
+
+    Raises:
+        UserError: the folder is missing or empty.
+    """
+    if not root.is_dir():
+        raise UserError(f"there is no folder {root}.")
+    inside = {folder.name.lower(): folder for folder in visible_folders(root)}
+    if not inside:
+        raise UserError(f"{root} has no folders in it: put images into {root}/CLASS/.")
+    found = {
+        split: inside[name]
+        for split, names in USUAL_NAMES.items()
+        for name in names[::-1]
+        if name in inside
+    }
+    return found or {"train": root}
+
+
+def visible_folders(place: Path) -> list[Path]:
+    """The folders in a folder, by name, without hidden ones."""
+    return sorted(p for p in place.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The image files below a folder, by path, without hidden ones."""
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [
+            Path(place, name)
+            for name in names
+            if not name.startswith(".") and Path(name).suffix.lower() in EXTENSIONS
+        ]
+    return sorted(found)
+
+
+def as_split(by_class: dict[str, list[Path]]) -> Split:
+    """One split of files listed by class."""
+    paths = [path for files in by_class.values() for path in files]
+    labels = [name for name, files in by_class.items() for _ in files]
+    return Split(
+        names=[str(path) for path in paths],
+        labels=labels,
+        read=lambda index, size: read_image(paths[index], size),
+    )
+
+
+def usual_side(paths: list[Path]) -> int:
+    """The median shorter side of a spread sample of images, in pixels."""
+    chosen = [paths[i] for i in np.linspace(0, len(paths) - 1, SAMPLED_SIZES).astype(int)]
+    sides = []
+    for path in filter(is_readable, chosen):
+        with Image.open(path) as image:
+            sides.append(min(image.size))
+    return int(np.median(sides)) if sides else 224

@@ -1,0 +1,161 @@
+"""Turns an image source into batches, read into memory once where they fit."""
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from vision_attn.data.augment import suited_to
+from vision_attn.data.base import ImageSource, Split
+from vision_attn.data.splitting import check_divisible, check_labels, stratified_halves
+from vision_attn.data.store import InMemory, Streamed, fits_in_memory
+from vision_attn.errors import UserError
+
+
+class ImageData(pl.LightningDataModule):
+    """Batches of one image source: uint8 images on the way to the device, floats in [0, 1] there.
+
+    Args:
+        source: where images come from; on the command line `--data NAME_OR_FOLDER`.
+        batch_size: images a step.
+        image_size: pixels a side that images are brought to; None takes it from the images.
+        val_fraction: the share of the training images kept for validation where the source has
+            no validation split of its own (and as much again for testing, where it has neither).
+        class_names: the classes in the order of the logits; None takes the source's. Labels are
+            mapped by name, so a split that lacks a class keeps the others in their places.
+        flip: whether training images may be mirrored left to right.
+        shift: training images move by up to this share of their side; None suits the size.
+        zoom: training images are enlarged by up to this factor; None suits the size.
+        seed: decides the splits that are cut here.
+        num_workers: reader processes, for a source that does not fit into memory.
+        memory_limit: read all images into memory up to this many bytes a split.
+    """
+
+    def __init__(
+        self,
+        source: ImageSource,
+        batch_size: int = 128,
+        image_size: int | None = None,
+        val_fraction: float = 0.1,
+        class_names: list[str] | None = None,
+        flip: bool = True,
+        shift: float | None = None,
+        zoom: float | None = None,
+        seed: int = 0,
+        num_workers: int = 2,
+        memory_limit: int = 4 * 2**30,
+    ) -> None:
+        super().__init__()
+        if not 0 < val_fraction < 0.5:
+            raise UserError(f"--data.val_fraction lies between 0 and 0.5, not {val_fraction}.")
+        self.source = source
+        self.batch_size = batch_size
+        self.image_size = image_size or suggested_size(source.natural_size)
+        self.val_fraction = val_fraction
+        self.class_names = list(class_names or source.class_names)
+        self.num_classes = len(self.class_names)
+        self.seed = seed
+        self.num_workers = num_workers
+        self.memory_limit = memory_limit
+        self.augment = suited_to(self.image_size, flip, shift, zoom)
+        self.stores: dict[str, InMemory | Streamed] = {}
+        self._splits: dict[str, Split] | None = None
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The source's splits, with those that it lacks cut from its training images."""
+        if self._splits is None:
+            found = self.source.splits()
+            for name, split in found.items():
+                check_labels(split, name, self.class_names)
+            self._splits = self.with_missing_splits(found)
+        return self._splits
+
+    def with_missing_splits(self, found: dict[str, Split]) -> dict[str, Split]:
+        """Cut a validation split from the training images, and a test split if both lack."""
+        splits = dict(found)
+        missing = [name for name in ("val", "test") if name not in found]
+        if "train" not in found or "val" in found:
+            return splits
+        for offset, name in enumerate(missing):
+            train = splits["train"]
+            check_divisible(train)
+            rest, sample = stratified_halves(train.labels, self.val_fraction, self.seed + offset)
+            splits |= {"train": train.take(rest), name: train.take(sample)}
+        return splits
+
+    def store(self, name: str) -> InMemory | Streamed:
+        """The images of a split, read into memory at the first call if they fit.
+
+        Raises:
+            UserError: there is no such split, or a class has no readable image.
+        """
+        if name not in self.splits:
+            has = ", ".join(self.splits)
+            raise UserError(f"this data has no {name} images (it has: {has}).")
+        if name not in self.stores:
+            split = self.splits[name]
+            targets = [self.class_names.index(label) for label in split.labels]
+            fits = fits_in_memory(len(split), self.image_size, self.memory_limit)
+            kind = InMemory if fits else Streamed
+            self.stores[name] = kind(split, targets, self.image_size, title=f"reading {name}")
+        return self.stores[name]
+
+    def setup(self, stage: str) -> None:
+        """Read what the stage needs."""
+        needed = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
+        for name in needed.get(stage, ()):
+            self.store(name)
+
+    def loader(self, name: str, shuffle: bool) -> DataLoader:
+        """Batches of one split."""
+        store = self.store(name)
+        streamed = isinstance(store, Streamed)
+        return DataLoader(
+            store,
+            batch_size=self.batch_size,
+            shuffle=shuffle,
+            # A last training batch of one image would break batch norm.
+            drop_last=shuffle and len(store) > self.batch_size,
+            collate_fn=store.collate,
+            num_workers=self.num_workers if streamed else 0,
+            persistent_workers=streamed and self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def train_dataloader(self) -> DataLoader:
+        """Shuffled training batches."""
+        return self.loader("train", shuffle=True)
+
+    def val_dataloader(self) -> DataLoader:
+        """Validation batches in order."""
+        return self.loader("val", shuffle=False)
+
+    def test_dataloader(self) -> DataLoader:
+        """Test batches in order."""
+        return self.loader("test", shuffle=False)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> tuple[Tensor, Tensor]:
+        """On the device: bytes to floats in [0, 1], and augmentation while training."""
+        images, targets = batch
+        images = images.float() / 255
+        if self.trainer is not None and self.trainer.training:
+            images = self.augment(images)
+        return images, targets
+
+    def describe(self) -> str:
+        """One line for the user: sizes of the splits, classes, image size, augmentation."""
+        counts = ", ".join(f"{len(split)} {name}" for name, split in self.splits.items())
+        size = f"{self.image_size}x{self.image_size}"
+        return f"{counts} images of {self.num_classes} classes at {size}; {self.augment}"
+
+
+def suggested_size(natural_size: int) -> int:
+    """A size to train at: a multiple of 32 near the images' own, from 32 to 224 pixels.
+
+    >>> [suggested_size(pixels) for pixels in (28, 64, 100, 500)]
+    [32, 64, 96, 224]
+    """
+    return min(max(round(natural_size / 32) * 32, 32), 224)

@@ -1,0 +1,128 @@
+"""Holds a split's images: decoded once into memory where they fit, else read batch by batch."""
+
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from os import cpu_count
+
+import torch
+from rich.progress import track
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from vision_attn.data.base import Split
+from vision_attn.errors import UserError
+
+Batch = tuple[Tensor, Tensor]
+
+
+def fits_in_memory(count: int, size: int, limit: int) -> bool:
+    """Whether that many uint8 images of three channels stay within the limit in bytes.
+
+    >>> fits_in_memory(50_000, 32, limit=4 * 2**30), fits_in_memory(50_000, 224, limit=4 * 2**30)
+    (True, False)
+    """
+    return count * 3 * size * size <= limit
+
+
+class InMemory(Dataset):
+    """A split decoded once: uint8 images (N, 3, size, size), handed out a batch at a time.
+
+    Files that cannot be read are left out and named on standard error.
+    """
+
+    def __init__(
+        self, split: Split, targets: Sequence[int], size: int, title: str = "reading"
+    ) -> None:
+        self.images = torch.empty(len(split), 3, size, size, dtype=torch.uint8)
+        unreadable: dict[int, str] = {}
+
+        def decode(index: int) -> None:
+            try:
+                self.images[index] = split.read(index, size)
+            except OSError as error:
+                unreadable[index] = str(error)
+
+        with ThreadPoolExecutor(cpu_count()) as pool:
+            decoded = pool.map(decode, range(len(split)))
+            show = sys.stderr.isatty() and len(split) > 500
+            for _ in track(decoded, title, total=len(split), disable=not show, transient=True):
+                pass
+        report_unreadable(split, unreadable)
+        self.kept = [index for index in range(len(split)) if index not in unreadable]
+        self.targets = torch.tensor(targets)[self.kept]
+        self.images = self.images[self.kept] if unreadable else self.images
+        self.size = size
+        self.split = split
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.images[index], self.targets[index]
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """A whole batch at once, which is what a DataLoader asks for."""
+        return self.images[indices], self.targets[indices]
+
+    @staticmethod
+    def collate(batch: Batch) -> Batch:
+        """A batch is already whole."""
+        return batch
+
+    def mask(self, index: int) -> Tensor:
+        """Where the object is in an image, bool (size, size).
+
+        Raises:
+            UserError: the source does not know.
+        """
+        if self.split.read_mask is None:
+            raise UserError("this data has no masks of its objects.")
+        return self.split.read_mask(self.kept[index], self.size)
+
+
+class Streamed(Dataset):
+    """A split read from its files at every epoch, for sets larger than memory."""
+
+    def __init__(
+        self, split: Split, targets: Sequence[int], size: int, title: str = "reading"
+    ) -> None:
+        self.split = split
+        self.targets = torch.tensor(targets)
+        self.size = size
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor] | None:
+        try:
+            return self.split.read(index, self.size), self.targets[index]
+        except OSError as error:
+            print(f"left out, unreadable: {error}", file=sys.stderr)
+            return None
+
+    @staticmethod
+    def collate(items: list[tuple[Tensor, Tensor] | None]) -> Batch:
+        """Stack the items that could be read."""
+        read = [item for item in items if item is not None]
+        if not read:
+            raise UserError("a whole batch of images could not be read; see the messages above.")
+        images, targets = zip(*read, strict=True)
+        return torch.stack(images), torch.stack(targets)
+
+
+def report_unreadable(split: Split, unreadable: dict[int, str]) -> None:
+    """Name the files that were left out; stop if a class has none left.
+
+    Raises:
+        UserError: naming the class.
+    """
+    if not unreadable:
+        return
+    for _, reason in sorted(unreadable.items())[:10]:
+        print(f"left out, unreadable: {reason}", file=sys.stderr)
+    print(f"{len(unreadable)} of {len(split)} images could not be read.", file=sys.stderr)
+    left = {split.labels[index] for index in range(len(split)) if index not in unreadable}
+    lost = sorted(set(split.labels) - left)
+    if lost:
+        raise UserError(f"class '{lost[0]}' has no readable image.")

@@ -1,0 +1,51 @@
+"""The whole story on one page: images -> features -> attention -> context -> logits.
+
+Axes: B images, H x W pixels, C channels, h x w places of the feature grid, K classes.
+"""
+
+from torch import Tensor, nn
+
+from vision_attn.backbone import Backbone
+from vision_attn.errors import UserError
+from vision_attn.pooling.base import Pooled, PoolingFactory
+
+
+class AttentionClassifier(nn.Module):
+    """A classifier whose every logit is the sum of what each place of the grid contributed.
+
+    Args:
+        backbone: turns images into features.
+        pooling: builds the attention pooling for the backbone's channels.
+        num_classes: number K of classes.
+    """
+
+    def __init__(self, backbone: Backbone, pooling: PoolingFactory, num_classes: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.pooling = pooling(backbone.channels)
+        self.head = nn.Linear(self.pooling.context_channels, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, K) of images (B, 3, H, W) in [0, 1]."""
+        return self.head(self.attend(images).context)
+
+    def attend(self, images: Tensor) -> Pooled:
+        """Where the model looks: attention weights (B, n, h, w), and the values they weigh.
+
+        Raises:
+            UserError: the grid has a single place, where attention is always 1.
+        """
+        features = self.backbone(images)
+        if features.shape[-2] * features.shape[-1] == 1:
+            raise UserError(
+                "the feature grid is 1x1, where attention has nothing to choose from; "
+                "use larger images (--data.image_size) or a finer grid (--model.min_grid 4)."
+            )
+        return self.pooling(features)
+
+    def evidence(self, images: Tensor) -> Tensor:
+        """What each place argues for each class (B, K, h, w).
+
+        Its sum over places plus `head.bias` is the logit, exactly, in eval mode.
+        """
+        return self.attend(images).evidence(self.head.weight)

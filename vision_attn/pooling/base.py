@@ -1,0 +1,123 @@
+"""The promise of every pooling: weights times values, and nothing else, reaches the head.
+
+Axes: B images, C channels, n heads, d channels a head, h x w places of the grid, K classes.
+"""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from vision_attn.errors import UserError
+
+
+class Pooled(NamedTuple):
+    """What attention did: how much each place weighs, and what is summed with those weights.
+
+    Attributes:
+        weights: (B, n, h, w), >= 0, summing to 1 over h, w for each head.
+        values: (B, n, d, h, w), affine in the features at each place.
+
+    >>> weights = torch.tensor([[[[0.25, 0.75]]]])            # one image, one head, 1 x 2 places
+    >>> values = torch.tensor([[[[[4.0, 8.0]], [[0.0, 2.0]]]]])  # d = 2 channels a place
+    >>> pooled = Pooled(weights, values)
+    >>> pooled.context                        # .25 * 4 + .75 * 8 = 7 and .25 * 0 + .75 * 2 = 1.5
+    tensor([[7.0000, 1.5000]])
+    >>> pooled.evidence(torch.tensor([[1.0, -2.0]]))       # adds up to 1 * 7 - 2 * 1.5 = 4
+    tensor([[[[1., 3.]]]])
+    """
+
+    weights: Tensor
+    values: Tensor
+
+    @property
+    def context(self) -> Tensor:
+        """The context vector (B, n*d): the sum over places of weights x values."""
+        weights = self.weights.to(self.values.dtype)
+        return torch.einsum("bnhw,bndhw->bnd", weights, self.values).flatten(1)
+
+    def evidence(self, head_weight: Tensor) -> Tensor:
+        """What each place argues for each class (B, K, h, w), exact for a linear head.
+
+        `evidence_c(i) = sum_n weights_n(i) <W_cn, values_n(i)>`, so that its sum over places plus
+        the bias is the logit of class c: the class activation map (Zhou et al. 2016,
+        arXiv 1512.04150) with attention in the place of the mean, as SAOL does (Kim et al. 2020).
+
+        Args:
+            head_weight: (K, n*d), the weight matrix of the linear head.
+        """
+        heads, channels = self.values.shape[1:3]
+        by_head = head_weight.unflatten(1, (heads, channels))
+        weights = self.weights.to(self.values.dtype)
+        argued = torch.einsum("bndhw,knd->bknhw", self.values, by_head)
+        return torch.einsum("bnhw,bknhw->bkhw", weights, argued)
+
+
+class Pooling(nn.Module, ABC):
+    """A way to weigh the places of a feature map.
+
+    A subclass takes `channels` first (the backbone supplies it), works with its other defaults,
+    and sets `context_channels`, the width n*d of the context vector.
+    """
+
+    context_channels: int
+
+    @abstractmethod
+    def forward(self, features: Tensor) -> Pooled:
+        """Weigh the places of `features` (B, C, h, w)."""
+
+
+class PoolingFactory(Protocol):
+    """What a configuration names: a pooling that lacks only its width."""
+
+    def __call__(self, channels: int) -> Pooling:
+        """Build the pooling for feature maps of that many channels."""
+
+
+def split_heads(features: Tensor, heads: int) -> Tensor:
+    """Give each head its own slice of the channels: (B, C, h, w) to (B, n, C/n, h, w).
+
+    >>> split_heads(torch.zeros(2, 6, 3, 5), heads=2).shape
+    torch.Size([2, 2, 3, 3, 5])
+    """
+    return features.unflatten(1, (heads, features.shape[1] // heads))
+
+
+def check_heads(channels: int, heads: int) -> None:
+    """Refuse a number of heads that does not divide the channels.
+
+    Raises:
+        UserError: with the numbers that do divide them.
+    """
+    if heads < 1 or channels % heads:
+        fitting = [str(n) for n in range(1, 17) if channels % n == 0]
+        raise UserError(
+            f"{heads} heads do not divide the backbone's {channels} channels; "
+            f"heads can be {', '.join(fitting)}."
+        )
+
+
+def softmax_over_places(scores: Tensor) -> Tensor:
+    """Softmax over the last two axes, in float32 or better so that it sums to 1 under autocast.
+
+    >>> softmax_over_places(torch.zeros(1, 1, 2, 5))[0, 0, 0, 0]
+    tensor(0.1000)
+    """
+    exact = scores if scores.dtype == torch.float64 else scores.float()
+    return exact.flatten(-2).softmax(-1).view_as(exact)
+
+
+class KeyNorm(nn.Module):
+    """Layer norm over the channels of each place: the keys that attention scores are taken from.
+
+    Scores then do not depend on the scale of a backbone's features; values stay as they are.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Normalise (B, C, h, w) over C."""
+        return self.norm(features.movedim(1, -1)).movedim(-1, 1)

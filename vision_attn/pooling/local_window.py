@@ -1,0 +1,95 @@
+"""Local attention in fixed windows: places compete with their neighbours, then windows do."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from vision_attn.errors import UserError
+from vision_attn.pooling.base import (
+    KeyNorm,
+    Pooled,
+    Pooling,
+    check_heads,
+    softmax_over_places,
+    split_heads,
+)
+
+
+def into_windows(places: Tensor, window: int, outside: float) -> Tensor:
+    """Cut (..., h, w) into (..., rows, columns, window*window), filled up with `outside`.
+
+    >>> into_windows(torch.arange(6.0).view(2, 3), window=2, outside=-1)
+    tensor([[[ 0.,  1.,  3.,  4.],
+             [ 2., -1.,  5., -1.]]])
+    """
+    height, width = places.shape[-2:]
+    filled = pad(places, (0, -width % window, 0, -height % window), value=outside)
+    cut = filled.unflatten(-2, (-1, window)).unflatten(-1, (-1, window))
+    return cut.transpose(-3, -2).flatten(-2)
+
+
+def onto_grid(windows: Tensor, window: int, height: int, width: int) -> Tensor:
+    """The way back from `into_windows`: (..., rows, columns, window*window) to (..., h, w).
+
+    >>> cut = into_windows(torch.arange(6.0).view(2, 3), window=2, outside=-1)
+    >>> onto_grid(cut, 2, 2, 3)
+    tensor([[0., 1., 2.],
+            [3., 4., 5.]])
+    """
+    cut = windows.unflatten(-1, (window, window)).transpose(-3, -2)
+    return cut.flatten(-2).flatten(-3, -2)[..., :height, :width]
+
+
+class LocalWindow(Pooling):
+    r"""Luong's local-m attention (2015, arXiv 1508.04025: windows at fixed places) in 2-D.
+
+    The grid is cut into windows of s x s places. Attention is taken twice, and sums to 1 both
+    times, so the product does too; u is the window's mean key under the first attention::
+
+        within_n(i) = softmax over the window of i (<q_n, k_i> / sqrt(C)),   k_i = LN(x_i)
+        among_n(W)  = softmax over windows (<r_n, u_nW> / sqrt(C)),   u_nW = sum_W within_n(i) k_i
+        weights_n(i) = among_n(window of i) * within_n(i)
+
+    Windows at the right and lower edge are smaller where s does not divide the grid.
+
+    Args:
+        channels: width C of the feature map.
+        heads: number n of pairs of queries; each weighs its own slice of C/n channels.
+        window: the side s of a window, in cells.
+
+    Raises:
+        UserError: `heads` does not divide `channels`, or `window` is under 1.
+
+    >>> pool = LocalWindow(channels=4, heads=1, window=2)
+    >>> pool(torch.zeros(1, 4, 2, 3)).weights   # 2 windows, of 4 and of 2 places: 1/8 and 1/4
+    tensor([[[[0.1250, 0.1250, 0.2500],
+              [0.1250, 0.1250, 0.2500]]]], grad_fn=<SliceBackward0>)
+    """
+
+    def __init__(self, channels: int, heads: int = 4, window: int = 2) -> None:
+        super().__init__()
+        check_heads(channels, heads)
+        if window < 1:
+            raise UserError(f"a window is at least 1 cell wide, not {window}.")
+        self.heads = heads
+        self.window = window
+        self.context_channels = channels
+        self.keys = KeyNorm(channels)
+        self.place_queries = nn.Parameter(torch.empty(heads, channels))
+        self.window_queries = nn.Parameter(torch.empty(heads, channels))
+        nn.init.normal_(self.place_queries, std=0.1)
+        nn.init.normal_(self.window_queries, std=0.1)
+
+    def forward(self, features: Tensor) -> Pooled:
+        """Weigh places, then windows: weights (B, n, h, w), values (B, n, C/n, h, w)."""
+        height, width = features.shape[-2:]
+        scale = features.shape[1] ** -0.5
+        keys = self.keys(features)
+        scores = torch.einsum("nc,bchw->bnhw", self.place_queries, keys) * scale
+        exact = scores if scores.dtype == torch.float64 else scores.float()
+        within = into_windows(exact, self.window, -torch.inf).softmax(-1)
+        # <r, sum within k> = sum within <r, k>: no need to build the windows' keys.
+        window_scores = torch.einsum("nc,bchw->bnhw", self.window_queries, keys) * scale
+        among = softmax_over_places((within * into_windows(window_scores, self.window, 0)).sum(-1))
+        weights = onto_grid(among.unsqueeze(-1) * within, self.window, height, width)
+        return Pooled(weights, split_heads(features, self.heads))

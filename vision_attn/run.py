@@ -1,0 +1,217 @@
+"""The run folder: what is in it, how it is written, and how a model is loaded from it.
+
+A model is `model.safetensors` (weights) and `model.json` (all that is needed to use them). No
+pickle: a run folder from a stranger can be opened.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from vision_attn import __version__
+from vision_attn.backbone import Backbone
+from vision_attn.catalog import catalog, class_path, imported
+from vision_attn.errors import UserError
+from vision_attn.model import AttentionClassifier
+from vision_attn.pooling.base import Pooling, PoolingFactory
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """All that is needed to build a model again, as JSON.
+
+    Attributes:
+        backbone: timm's name.
+        backbone_options: arguments of `timm.create_model`.
+        unstrided: strides left out of the backbone.
+        pooling: {"class_path": ..., "init_args": {...}}.
+        class_names: in the order of the logits.
+        image_size: pixels a side that images are brought to.
+        mean: of each colour channel, what the model normalises images with.
+        std: likewise.
+    """
+
+    backbone: str
+    backbone_options: dict[str, Any]
+    unstrided: int
+    pooling: dict[str, Any]
+    class_names: list[str]
+    image_size: int
+    mean: list[float]
+    std: list[float]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The places in a run folder."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """Every setting of the run."""
+        return self.path / "config.yaml"
+
+    @property
+    def checkpoints(self) -> Path:
+        """`last.ckpt` and `best.ckpt`, for resuming."""
+        return self.path / "checkpoints"
+
+    @property
+    def last(self) -> Path:
+        """The newest checkpoint."""
+        return self.checkpoints / "last.ckpt"
+
+    @property
+    def weights(self) -> Path:
+        """The best weights."""
+        return self.path / "model.safetensors"
+
+    @property
+    def card(self) -> Path:
+        """What the weights belong to."""
+        return self.path / "model.json"
+
+    @property
+    def metrics(self) -> Path:
+        """Final scores."""
+        return self.path / "metrics.json"
+
+    @property
+    def pictures(self) -> Path:
+        """Sheets that `explain` draws."""
+        return self.path / "pictures"
+
+    def save_model(self, model: AttentionClassifier, card: ModelCard) -> None:
+        """Write both files of a model, each whole or not at all."""
+        tensors = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
+        write_whole(self.weights, lambda place: save_file(tensors, place))
+        self.save_json(self.card, {"vision_attn": __version__, **asdict(card)})
+
+    def save_json(self, place: Path, content: dict[str, Any]) -> None:
+        """Write a JSON file, whole or not at all."""
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        write_whole(place, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+    def add_metrics(self, scores: dict[str, float]) -> None:
+        """Add final scores to those already there."""
+        known = json.loads(self.metrics.read_text()) if self.metrics.exists() else {}
+        self.save_json(self.metrics, known | scores)
+
+    def load_card(self) -> ModelCard:
+        """Read what the model is.
+
+        Raises:
+            UserError: there is no model here, or its description is damaged.
+        """
+        if not self.card.is_file():
+            raise UserError(f"{self.path} holds no model: {self.card.name} is missing. Did fit end?")
+        try:
+            content = json.loads(self.card.read_text(encoding="utf-8"))
+            return ModelCard(**{key: content[key] for key in ModelCard.__dataclass_fields__})
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{self.card} is damaged ({error}); train again or copy it anew.") from None
+
+    def load_model(self, trusted: Collection[str] = ()) -> AttentionClassifier:
+        """Build the model and fill in its weights, in eval mode.
+
+        Args:
+            trusted: dotted paths of the user's own classes that may be imported.
+
+        Raises:
+            UserError: there is no model, it is damaged, or it names a class that is not trusted.
+        """
+        card = self.load_card()
+        model = build_model(card, trusted)
+        try:
+            model.load_state_dict(read_weights(self.weights))
+        except RuntimeError as error:
+            reason = str(error).splitlines()[1:2] or [str(error)]
+            raise UserError(
+                f"{self.weights} does not fit {self.card.name}: {reason[0].strip()}"
+            ) from error
+        return model.eval()
+
+
+def write_whole(place: Path, write: Callable[[Path], Any]) -> None:
+    """Write a file beside its place, then move it there: no half-written file is ever seen."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        temporary.chmod(0o644)
+        temporary.replace(place)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_weights(place: Path) -> dict[str, torch.Tensor]:
+    """Tensors of a weights file, safetensors or a torch checkpoint, without running its code.
+
+    Raises:
+        UserError: the file is missing, damaged or not a weights file.
+    """
+    if not place.is_file():
+        raise UserError(f"there is no weights file {place}.")
+    try:
+        if place.suffix == ".safetensors":
+            return load_file(place)
+        content = torch.load(place, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise unusable(place, error) from error
+    except Exception as error:  # UnpicklingError and what torch wraps around it
+        raise unusable(place, error) from error
+    for key in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    tensors = {k: v for k, v in dict(content).items() if isinstance(v, torch.Tensor)}
+    return {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
+
+
+def unusable(place: Path, error: Exception) -> UserError:
+    """The message for a weights file that cannot be read."""
+    reason = (str(error) or type(error).__name__).splitlines()[0][:160]
+    return UserError(f"{place} is damaged or no weights file ({reason}).")
+
+
+def build_model(card: ModelCard, trusted: Collection[str] = ()) -> AttentionClassifier:
+    """The model that a card describes, with fresh weights."""
+    backbone = Backbone(card.backbone, False, card.unstrided, card.backbone_options)
+    pooling = pooling_factory(card.pooling, trusted)
+    return AttentionClassifier(backbone, pooling, len(card.class_names))
+
+
+def pooling_factory(spec: dict[str, Any], trusted: Collection[str] = ()) -> PoolingFactory:
+    """The pooling that `{"class_path": ..., "init_args": {...}}` describes, but for its width.
+
+    Raises:
+        UserError: it names a class that is neither ours nor trusted, or arguments it lacks.
+    """
+    path = spec["class_path"]
+    ours = {class_path(found): found for found in catalog(Pooling).values()}
+    if path not in ours and path not in trusted:
+        raise UserError(
+            f"the model uses a pooling of its own, {path}. If you trust that code: --trust {path}"
+        )
+    found = ours.get(path) or imported(Pooling, path)
+    arguments = {
+        key: pooling_factory(value, trusted) if is_class_spec(value) else value
+        for key, value in (spec.get("init_args") or {}).items()
+    }
+    return partial(found, **arguments)
+
+
+def is_class_spec(value: Any) -> bool:
+    """Whether a value of a configuration names a class."""
+    return isinstance(value, dict) and "class_path" in value

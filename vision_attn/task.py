@@ -1,0 +1,161 @@
+"""How it learns: loss, metrics, optimiser and schedule. Knows no architecture."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy
+
+from vision_attn.backbone import Backbone
+from vision_attn.model import AttentionClassifier
+from vision_attn.pooling.base import Pooling
+
+OptimizerFactory = Callable[[Iterable], torch.optim.Optimizer]
+
+COARSE_ENOUGH = 48  # pixels: below, a 4x4 grid must do; above, 7x7, as ImageNet models have
+
+
+class ClassificationTask(pl.LightningModule):
+    """Trains an `AttentionClassifier` with cross entropy.
+
+    `pooling` and `optimizer` have no default on purpose: a class laid over a default of another
+    class would keep its arguments.
+
+    Args:
+        pooling: the attention pooling, by file name or dotted path.
+        optimizer: any optimiser of torch or timm.
+        num_classes: comes from the data.
+        image_size: comes from the data.
+        backbone: timm's name of the architecture.
+        pretrained: true for timm's weights from its hub, or a weights file or folder.
+        backbone_options: further arguments of `timm.create_model`.
+        min_grid: places a side that the feature grid has at least; None takes 4 for images under
+            48 pixels and 7 above.
+        unstrided: how many strides to leave out, from the stem on; None takes as many as
+            `min_grid` needs.
+        label_smoothing: share of the target that is spread over all classes.
+        warmup: share of the training in which the learning rate rises; it then falls as a cosine.
+        freeze_epochs: first epochs in which only pooling and head learn.
+    """
+
+    def __init__(
+        self,
+        pooling: Callable[[int], Pooling],
+        optimizer: OptimizerFactory,
+        num_classes: int,
+        image_size: int,
+        backbone: str = "resnet18",
+        pretrained: bool | str = False,
+        backbone_options: dict[str, Any] | None = None,
+        min_grid: int | None = None,
+        unstrided: int | None = None,
+        label_smoothing: float = 0.0,
+        warmup: float = 0.1,
+        freeze_epochs: int = 0,
+    ) -> None:
+        super().__init__()
+        network = Backbone(backbone, pretrained, unstrided or 0, backbone_options)
+        if unstrided is None:
+            network.refine(image_size, min_grid or (4 if image_size < COARSE_ENOUGH else 7))
+        self.model = AttentionClassifier(network, pooling, num_classes)
+        self.optimizer = optimizer
+        self.warmup = warmup
+        self.freeze_epochs = freeze_epochs
+        self.loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
+        scores = MetricCollection(
+            {
+                "accuracy": MulticlassAccuracy(num_classes, average="micro"),
+                "balanced_accuracy": MulticlassAccuracy(num_classes, average="macro"),
+                "loss": MeanMetric(),
+            },
+            compute_groups=False,  # each is updated by itself
+        )
+        self.scores = nn.ModuleDict(
+            {
+                f"{stage}_scores": scores.clone(prefix=f"{stage}/")
+                for stage in ("train", "val", "test")
+            }
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, K) of images in [0, 1]."""
+        return self.model(images)
+
+    def step(self, stage: str, batch: tuple[Tensor, Tensor]) -> Tensor:
+        """Loss of a batch; its scores are added to the stage's."""
+        images, targets = batch
+        logits = self(images)
+        loss = self.loss(logits, targets)
+        scores = self.scores[f"{stage}_scores"]
+        scores["accuracy"].update(logits, targets)
+        scores["balanced_accuracy"].update(logits, targets)
+        scores["loss"].update(loss.detach(), len(targets))
+        return loss
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """One step of training."""
+        return self.step("train", batch)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """One batch of validation."""
+        self.step("val", batch)
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """One batch of testing."""
+        self.step("test", batch)
+
+    def log_scores(self, stage: str) -> None:
+        """Hand the epoch's scores to the loggers and start anew."""
+        scores = self.scores[f"{stage}_scores"]
+        self.log_dict(scores.compute(), prog_bar=stage == "val")
+        scores.reset()
+
+    def on_train_epoch_start(self) -> None:
+        """Hold the backbone still in the first epochs, its batch statistics included."""
+        frozen = self.current_epoch < self.freeze_epochs
+        self.model.backbone.requires_grad_(not frozen)
+        self.model.backbone.train(not frozen)
+
+    def on_train_epoch_end(self) -> None:
+        """Log the training scores, which were collected while the weights still moved."""
+        self.log_scores("train")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation scores."""
+        self.log_scores("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test scores."""
+        self.log_scores("test")
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """The optimiser without weight decay on biases and norms; warm-up, then a cosine."""
+        parameters = list(self.model.parameters())
+        groups = [
+            {"params": [p for p in parameters if p.ndim > 1]},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        optimizer = self.optimizer(groups)
+        total = int(self.trainer.estimated_stepping_batches)
+        schedule = LambdaLR(optimizer, lambda step: warmup_then_cosine(step, total, self.warmup))
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+
+def warmup_then_cosine(step: int, total: int, warmup: float) -> float:
+    """Factor of the learning rate: up in a line, down to 0 as a cosine (arXiv 1608.03983).
+
+    >>> [round(warmup_then_cosine(step, 100, 0.1), 3) for step in (0, 9, 10, 55, 100)]
+    [0.1, 1.0, 1.0, 0.5, 0.0]
+    """
+    rising = max(round(warmup * total), 1)
+    if step < rising:
+        return (step + 1) / rising
+    return (1 + math.cos(math.pi * min((step - rising) / max(total - rising, 1), 1))) / 2

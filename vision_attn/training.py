@@ -1,0 +1,169 @@
+"""LightningCLI with this project's defaults: configuration in, model, data and trainer out."""
+
+import logging
+import math
+import re
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import yaml
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+from vision_attn.composition import Config, apply_words
+from vision_attn.data.module import ImageData
+from vision_attn.errors import UserError, did_you_mean
+from vision_attn.progress import EpochLines, ImagesBar, Pace
+from vision_attn.run import RunFolder
+from vision_attn.task import ClassificationTask
+
+IMAGES_SEEN = 300_000  # training length that suits most sets, in images
+
+
+class Parser(LightningArgumentParser):
+    """The parser, telling an error in one line with the nearest option."""
+
+    def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
+        """Raise what was wrong as a `UserError`."""
+        raise UserError(brief(message, list(self._option_string_actions)))
+
+
+def brief(message: str, options: Sequence[str]) -> str:
+    """An error of jsonargparse in a line or two, with the nearest option for a misspelt one.
+
+    >>> brief("unrecognized arguments: --model.poling average", ["--model.pooling"])
+    "there is no option --model.poling. Did you mean '--model.pooling'?"
+    """
+    unknown = re.search(r"[Uu]nrecognized arguments: (--[^\s=]+)", message) or re.search(
+        r"[Kk]ey '([^']+)' is not expected", message
+    )
+    if unknown:
+        name = "--" + unknown[1].removeprefix("--")
+        return f"there is no option {name}.{did_you_mean(name, options)}"
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return " ".join(lines)[:300]
+
+
+class TrainingCLI(LightningCLI):
+    """Builds task, data and trainer from one configuration; the verbs then use them.
+
+    The task is one fixed class, so that no checkpoint and no configuration can name another. It
+    is built without subcommands (`run=False`): Lightning's own would lay a checkpoint's
+    hyper-parameters over what the user typed.
+    """
+
+    def __init__(self, config: Config, words: Sequence[str], folder: RunFolder | None) -> None:
+        self.folder = folder
+        config, words = apply_words(config, words)
+        arguments = ["--config", yaml.safe_dump(config), *words]
+        quiet()
+        super().__init__(
+            ClassificationTask,
+            ImageData,
+            save_config_callback=None,
+            parser_class=Parser,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            args=arguments,
+            run=False,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """What the task takes from the data."""
+        parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
+        parser.link_arguments("data.image_size", "model.image_size", apply_on="instantiate")
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        """The trainer, with what the user left open chosen and printed."""
+        given = self.config_init["trainer"]
+        pace = Pace()
+        bar = ImagesBar(pace) if sys.stdout.isatty() else EpochLines(pace)
+        chosen: dict[str, Any] = {
+            "callbacks": [*as_list(given.callbacks), pace, bar, *self.keepers()],
+            "enable_model_summary": bool(given.enable_model_summary),
+            "enable_progress_bar": sys.stdout.isatty(),
+            "precision": given.precision or suited_precision(),
+            "logger": self.loggers() if given.logger is None else given.logger,
+        }
+        if self.folder is None:
+            chosen |= {"enable_checkpointing": False}
+        elif given.max_epochs is None and given.max_steps == -1 and given.max_time is None:
+            chosen["max_epochs"] = suited_epochs(len(self.datamodule.splits["train"]))
+        root = str(self.folder.path) if self.folder else None
+        return super().instantiate_trainer(default_root_dir=root, **chosen, **kwargs)
+
+    def keepers(self) -> list[Callback]:
+        """Callbacks that keep the best and the last checkpoint, where there is a run folder."""
+        if self.folder is None:
+            return []
+        place = self.folder.checkpoints
+        best = ModelCheckpoint(
+            place, "best", monitor="val/accuracy", mode="max", enable_version_counter=False
+        )
+        last = ModelCheckpoint(place, "last", save_top_k=1, enable_version_counter=False)
+        return [best, last]
+
+    def loggers(self) -> list[Any] | bool:
+        """CSV and TensorBoard logs in the run folder."""
+        if self.folder is None:
+            return False
+        logs = self.folder.path / "logs"
+        return [CSVLogger(logs, name="csv"), TensorBoardLogger(logs, name="tensorboard")]
+
+    def resolved(self) -> Config:
+        """The configuration with every automatic choice in its place, for `config.yaml`."""
+        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        config.pop("config", None)
+        network = self.model.model.backbone
+        config["model"]["unstrided"] = network.unstrided
+        config["data"]["image_size"] = self.datamodule.image_size
+        config["data"]["batch_size"] = self.datamodule.batch_size
+        config["trainer"]["max_epochs"] = self.trainer.max_epochs
+        config["trainer"]["precision"] = self.trainer.precision
+        return config
+
+
+def as_list(value: Any) -> list[Any]:
+    """None, one thing or a list of things, as a list."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def suited_precision() -> str:
+    """bf16 where the hardware multiplies it, else float32."""
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    able = torch.cpu.get_capabilities()
+    return "bf16-mixed" if able.get("avx512_bf16") or able.get("amx_bf16") else "32-true"
+
+
+def suited_epochs(images: int) -> int:
+    """So many epochs that about 300,000 images are seen, between 10 and 60.
+
+    >>> suited_epochs(50_000), suited_epochs(10_000), suited_epochs(500)
+    (10, 30, 60)
+    """
+    return min(max(math.ceil(IMAGES_SEEN / max(images, 1)), 10), 60)
+
+
+def quiet() -> None:
+    """Keep Lightning's notes on hardware, tips and its own products off the screen."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for message in (
+        ".*LightningCLI's args parameter is intended.*",  # we do call it from within Python
+        ".*does not have many workers.*",  # images in memory need none
+        ".*The number of training batches .* is smaller than the logging interval.*",
+        ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run's own
+        ".*LeafSpec.*",  # torch 2.15 deprecates what Lightning 2.6.6 still calls
+        ".*skip_none.*",  # jsonargparse 4 deprecates what Lightning 2.6.6 still calls
+    ):
+        warnings.filterwarnings("ignore", message=message)
+    warnings.filterwarnings("ignore", module="jsonargparse")
