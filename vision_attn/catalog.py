@@ -56,7 +56,9 @@ def resolve(promise: type[T], name: str) -> type[T]:
     kind = promise.__name__.lower()
     if "." not in name:
         hint = did_you_mean(name, known)
-        raise UserError(f"there is no {kind} '{name}'.{hint} There are: {', '.join(sorted(known))}.")
+        raise UserError(
+            f"there is no {kind} '{name}'.{hint} There are: {', '.join(sorted(known))}."
+        )
     return imported(promise, name)
 
 

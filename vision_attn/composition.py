@@ -67,17 +67,20 @@ def with_full_names(config: Config) -> Config:
 
 def as_class_spec(promise: type, value: str | Config) -> Config:
     """`name`, or `{class_path: name, init_args: ...}`, with the full path; nested ones too."""
-    spec = {"class_path": value} if isinstance(value, str) else dict(value)
+    spec: Config = {"class_path": value} if isinstance(value, str) else dict(value)
     spec["class_path"] = class_path(resolve(promise, spec["class_path"]))
-    known = catalog(promise)
     arguments = {
-        key: as_class_spec(promise, inner)
-        if (isinstance(inner, dict) and "class_path" in inner)
-        or (isinstance(inner, str) and inner in known)
-        else inner
+        key: as_class_spec(promise, inner) if names_class(promise, inner) else inner
         for key, inner in (spec.get("init_args") or {}).items()
     }
     return {"class_path": spec["class_path"], "init_args": arguments}
+
+
+def names_class(promise: type, value: Any) -> bool:
+    """Whether an argument is itself a class of the same kind, as in `global_local`."""
+    if isinstance(value, dict):
+        return "class_path" in value
+    return isinstance(value, str) and value in catalog(promise)
 
 
 def data_source(name_or_folder: str) -> Config:
@@ -139,8 +142,9 @@ def split_words(words: Sequence[str]) -> list[str]:
     >>> split_words(["--a=1", "--b", "2"])
     ['--a', '1', '--b', '2']
     """
-    return [part for word in words for part in (word.split("=", 1) if "=" in word and
-            word.startswith("--") else [word])]
+    return [
+        part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word])
+    ]
 
 
 def apply_words(config: Config, words: Sequence[str]) -> tuple[Config, list[str]]:

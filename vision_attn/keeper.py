@@ -1,6 +1,6 @@
 """Keeps the best weights of a run as `model.safetensors`, while it trains."""
 
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
@@ -25,12 +25,12 @@ class ModelKeeper(Callback):
         """Write the model if it is the best so far."""
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
-        if not trainer.state.fn == "fit":
+        if trainer.state.fn != "fit":
             return
         accuracy = float(trainer.callback_metrics["val/accuracy"])
         if accuracy >= self.best:
             self.best = accuracy
-            self.folder.save_model(pl_module.model, self.card)
+            self.folder.save_model(cast(AttentionClassifier, pl_module.model), self.card)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must know."""
@@ -47,6 +47,7 @@ def card_of(model: AttentionClassifier, pooling: dict[str, Any], data: ImageData
     return ModelCard(
         backbone=backbone.name,
         backbone_options=backbone.options,
+        stride=backbone.stride,
         unstrided=backbone.unstrided,
         pooling=pooling,
         class_names=data.class_names,

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from captum.attr.visualization import visualize_image_attr
+from captum.attr import visualization
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import interpolate
+
+from vision_attn.upsampling import upsample
 
 PANEL = 2.4  # inches
 COLUMNS = 6
@@ -55,21 +55,6 @@ class Explained:
     outline: NDArray[np.bool_] | None = None
 
 
-def upsample(values: Tensor, height: int, width: int) -> Tensor:
-    """A map (h, w) at the size of an image, each cell over its own pixels.
-
-    Cells are areas, not points (`align_corners=False`): the middle of cell k of n lies at
-    (k + 1/2)/n of the side.
-
-    >>> upsample(torch.tensor([[0.0, 1.0]]), 1, 4)
-    tensor([[0.0000, 0.2500, 0.7500, 1.0000]])
-    """
-    grown = interpolate(
-        values[None, None].float(), size=(height, width), mode="bilinear", align_corners=False
-    )
-    return grown[0, 0]
-
-
 def reduced(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Every k-th pixel of an image that is larger than a panel can show."""
     step = math.ceil(max(pixels.shape[:2]) / MOST_PIXELS)
@@ -79,14 +64,14 @@ def reduced(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def draw_heatmap(axes: Axes, pixels: NDArray[np.uint8], heatmap: Heatmap) -> None:
     """One map over its image; a map that says nothing leaves the image as it is."""
     height, width = pixels.shape[:2]
-    values = upsample(heatmap.values, height, width).cpu().numpy()
+    values = upsample(heatmap.values[None].cpu(), height, width)[0].numpy()
     name = heatmap.name.replace("_", " ")
     shown = np.abs(values) if heatmap.signed else values.clip(min=0)
     if not np.isfinite(values).all() or shown.max() <= 0:
         axes.imshow(pixels)
         axes.set_title(f"{name} (empty)", fontsize=9)
     else:
-        visualize_image_attr(
+        visualization.visualize_image_attr(
             values[..., None],
             pixels,
             method="blended_heat_map",
@@ -118,7 +103,7 @@ def draw_predictions(axes: Axes, explained: Explained) -> None:
     rows = np.arange(len(names))
     axes.barh(rows, chances, color=colours, height=0.72)
     for row, name, chance in zip(rows, names, chances, strict=True):
-        axes.text(0.02, row, f"{name[:26]}  {chance:.1%}", va="center", fontsize=8)
+        axes.text(0.02, float(row), f"{name[:26]}  {chance:.1%}", va="center", fontsize=8)
     axes.set(xlim=(0, 1), ylim=(len(names) - 0.4, -0.6), xticks=[], yticks=[])
     axes.set_title(f"maps for: {explained.target}"[:34], fontsize=9)
     for side in axes.spines.values():

@@ -32,6 +32,7 @@ class ModelCard:
     Attributes:
         backbone: timm's name.
         backbone_options: arguments of `timm.create_model`.
+        stride: where the backbone was cut; None if it is whole.
         unstrided: strides left out of the backbone.
         pooling: {"class_path": ..., "init_args": {...}}.
         class_names: in the order of the logits.
@@ -42,12 +43,26 @@ class ModelCard:
 
     backbone: str
     backbone_options: dict[str, Any]
+    stride: int | None
     unstrided: int
     pooling: dict[str, Any]
     class_names: list[str]
     image_size: int
     mean: list[float]
     std: list[float]
+
+    def settings(self) -> dict[str, Any]:
+        """The settings of `fit` that build this model again."""
+        return {
+            "model": {
+                "backbone": self.backbone,
+                "backbone_options": self.backbone_options,
+                "stride": self.stride,
+                "unstrided": self.unstrided,
+                "pooling": self.pooling,
+            },
+            "data": {"image_size": self.image_size},
+        }
 
 
 @dataclass(frozen=True)
@@ -114,12 +129,16 @@ class RunFolder:
             UserError: there is no model here, or its description is damaged.
         """
         if not self.card.is_file():
-            raise UserError(f"{self.path} holds no model: {self.card.name} is missing. Did fit end?")
+            raise UserError(
+                f"{self.path} holds no model: {self.card.name} is missing. Did fit end?"
+            )
         try:
             content = json.loads(self.card.read_text(encoding="utf-8"))
             return ModelCard(**{key: content[key] for key in ModelCard.__dataclass_fields__})
         except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{self.card} is damaged ({error}); train again or copy it anew.") from None
+            raise UserError(
+                f"{self.card} is damaged ({error}); train again or copy it anew."
+            ) from None
 
     def load_model(self, trusted: Collection[str] = ()) -> AttentionClassifier:
         """Build the model and fill in its weights, in eval mode.
@@ -187,7 +206,7 @@ def unusable(place: Path, error: Exception) -> UserError:
 
 def build_model(card: ModelCard, trusted: Collection[str] = ()) -> AttentionClassifier:
     """The model that a card describes, with fresh weights."""
-    backbone = Backbone(card.backbone, False, card.unstrided, card.backbone_options)
+    backbone = Backbone(card.backbone, False, card.unstrided, card.backbone_options, card.stride)
     pooling = pooling_factory(card.pooling, trusted)
     return AttentionClassifier(backbone, pooling, len(card.class_names))
 

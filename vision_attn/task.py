@@ -2,18 +2,20 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from vision_attn.backbone import Backbone
 from vision_attn.model import AttentionClassifier
-from vision_attn.pooling.base import Pooling
+from vision_attn.pooling.base import PoolingFactory
 
 OptimizerFactory = Callable[[Iterable], torch.optim.Optimizer]
 
@@ -36,6 +38,7 @@ class ClassificationTask(pl.LightningModule):
         backbone_options: further arguments of `timm.create_model`.
         min_grid: places a side that the feature grid has at least; None takes 4 for images under
             48 pixels and 7 above.
+        stride: leave off the backbone's stages that reduce images more than this; None keeps all.
         unstrided: how many strides to leave out, from the stem on; None takes as many as
             `min_grid` needs.
         label_smoothing: share of the target that is spread over all classes.
@@ -45,13 +48,14 @@ class ClassificationTask(pl.LightningModule):
 
     def __init__(
         self,
-        pooling: Callable[[int], Pooling],
+        pooling: PoolingFactory,
         optimizer: OptimizerFactory,
         num_classes: int,
         image_size: int,
         backbone: str = "resnet18",
         pretrained: bool | str = False,
         backbone_options: dict[str, Any] | None = None,
+        stride: int | None = None,
         min_grid: int | None = None,
         unstrided: int | None = None,
         label_smoothing: float = 0.0,
@@ -59,14 +63,14 @@ class ClassificationTask(pl.LightningModule):
         freeze_epochs: int = 0,
     ) -> None:
         super().__init__()
-        network = Backbone(backbone, pretrained, unstrided or 0, backbone_options)
+        network = Backbone(backbone, pretrained, unstrided or 0, backbone_options, stride)
         if unstrided is None:
             network.refine(image_size, min_grid or (4 if image_size < COARSE_ENOUGH else 7))
         self.model = AttentionClassifier(network, pooling, num_classes)
         self.optimizer = optimizer
         self.warmup = warmup
         self.freeze_epochs = freeze_epochs
-        self.loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
+        self.label_smoothing = label_smoothing
         scores = MetricCollection(
             {
                 "accuracy": MulticlassAccuracy(num_classes, average="micro"),
@@ -86,12 +90,18 @@ class ClassificationTask(pl.LightningModule):
         """Logits (B, K) of images in [0, 1]."""
         return self.model(images)
 
+    def scores_of(self, stage: str) -> MetricCollection:
+        """The scores that a stage collects."""
+        return cast(MetricCollection, self.scores[f"{stage}_scores"])
+
     def step(self, stage: str, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Loss of a batch; its scores are added to the stage's."""
         images, targets = batch
         logits = self(images)
-        loss = self.loss(logits, targets)
-        scores = self.scores[f"{stage}_scores"]
+        # Smoothed targets are for learning; what is reported is the plain cross entropy.
+        smoothing = self.label_smoothing if stage == "train" else 0.0
+        loss = cross_entropy(logits, targets, label_smoothing=smoothing)
+        scores = self.scores_of(stage)
         scores["accuracy"].update(logits, targets)
         scores["balanced_accuracy"].update(logits, targets)
         scores["loss"].update(loss.detach(), len(targets))
@@ -111,7 +121,7 @@ class ClassificationTask(pl.LightningModule):
 
     def log_scores(self, stage: str) -> None:
         """Hand the epoch's scores to the loggers and start anew."""
-        scores = self.scores[f"{stage}_scores"]
+        scores = self.scores_of(stage)
         self.log_dict(scores.compute(), prog_bar=stage == "val")
         scores.reset()
 
@@ -133,7 +143,7 @@ class ClassificationTask(pl.LightningModule):
         """Log the test scores."""
         self.log_scores("test")
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimiser without weight decay on biases and norms; warm-up, then a cosine."""
         parameters = list(self.model.parameters())
         groups = [

@@ -67,6 +67,7 @@ class TrainingCLI(LightningCLI):
             ImageData,
             save_config_callback=None,
             parser_class=Parser,
+            parser_kwargs={"allow_abbrev": False},  # a misspelt option must not pass for another
             seed_everything_default=0,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
@@ -129,6 +130,16 @@ class TrainingCLI(LightningCLI):
         return config
 
 
+def print_all_settings() -> None:
+    """Every setting of model, data and trainer, as LightningCLI documents them."""
+    quiet()
+    parser = Parser()
+    parser.add_lightning_class_args(pl.Trainer, "trainer")
+    parser.add_lightning_class_args(ClassificationTask, "model")
+    parser.add_lightning_class_args(ImageData, "data")
+    parser.print_help()
+
+
 def as_list(value: Any) -> list[Any]:
     """None, one thing or a list of things, as a list."""
     if value is None:
@@ -163,7 +174,7 @@ def quiet() -> None:
         ".*The number of training batches .* is smaller than the logging interval.*",
         ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run's own
         ".*LeafSpec.*",  # torch 2.15 deprecates what Lightning 2.6.6 still calls
-        ".*skip_none.*",  # jsonargparse 4 deprecates what Lightning 2.6.6 still calls
+        # jsonargparse 4 deprecates what Lightning 2.6.6 still calls
+        r"(?s).*(will be removed in v5|disable the warnings set\s+JSONARGPARSE)",
     ):
         warnings.filterwarnings("ignore", message=message)
-    warnings.filterwarnings("ignore", module="jsonargparse")

@@ -46,7 +46,5 @@ def best_match(tensors: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, 
     candidates = []
     for prefix in ("", "backbone.", "backbone.net."):
         named = {prefix + name: tensor for name, tensor in tensors.items()}
-        candidates.append(
-            {k: v for k, v in named.items() if k in own and v.shape == own[k].shape}
-        )
+        candidates.append({k: v for k, v in named.items() if k in own and v.shape == own[k].shape})
     return max(candidates, key=len)

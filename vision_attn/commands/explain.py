@@ -172,7 +172,7 @@ class Sheets:
                 "predictions": dict(predictions),
                 "target": classes[target],
                 "logit": float(logits[target]),
-                "bias": float(self.model.head.bias[target]),
+                "bias": float(self.model.head.bias[target].detach()),
                 "maps": {
                     kind: {
                         "file": f"maps/{name}.{kind}.npy",

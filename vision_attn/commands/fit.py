@@ -4,7 +4,7 @@ import argparse
 import datetime
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -43,9 +43,10 @@ def run(words: list[str]) -> int:
     """Train, or go on training."""
     options, settings = parser().parse_known_args(words)
     if options.help_all:
-        from vision_attn.training import Parser, TrainingCLI  
+        from vision_attn.training import print_all_settings
 
-        settings = ["--help"]
+        print_all_settings()
+        return 0
     from vision_attn.composition import read_config
 
     if options.resume:
@@ -79,7 +80,7 @@ def start(options: argparse.Namespace, settings: list[str], defaults: dict[str, 
         config = merge(config, read_config(name))
     if options.data:
         config = merge(config, {"data": {"source": data_source(options.data)}})
-    if "source" not in config.get("data", {}) and "--help" not in settings:
+    if "source" not in config.get("data", {}):
         raise UserError("name the images: --data DIR, or --data shapes to try it out.")
     from vision_attn.run import RunFolder
 
@@ -98,18 +99,7 @@ def architecture_of(source: Path) -> dict[str, Any]:
 
     if not source.exists():
         raise UserError(f"--init_from: there is no run or weights file {source}.")
-    if not source.is_dir():
-        return {}
-    card = RunFolder(source).load_card()
-    return {
-        "model": {
-            "backbone": card.backbone,
-            "backbone_options": card.backbone_options,
-            "unstrided": card.unstrided,
-            "pooling": card.pooling,
-        },
-        "data": {"image_size": card.image_size},
-    }
+    return RunFolder(source).load_card().settings() if source.is_dir() else {}
 
 
 def default_run_dir(config: dict[str, Any]) -> Path:
@@ -128,7 +118,9 @@ def resume(options: argparse.Namespace, settings: list[str]) -> int:
     folder = RunFolder(Path(options.run_dir or "runs/latest"))
     if not folder.config.is_file() or not folder.last.is_file():
         missing = folder.last if folder.config.is_file() else folder.config
-        raise UserError(f"--resume: {folder.path} has nothing to go on from ({missing} is missing).")
+        raise UserError(
+            f"--resume: {folder.path} has nothing to go on from ({missing} is missing)."
+        )
     other = [key for key in typed_keys(settings) if not key.startswith("trainer.")]
     other += [key for key in ("data", "config", "init_from") if getattr(options, key)]
     if other:
@@ -159,8 +151,10 @@ def train(
     model, data = cli.model.model, cli.datamodule
     print(f"data      {data.describe()}")
     print(f"model     {describe_model(model, data.image_size, resolved)}")
-    print(f"training  {cli.trainer.max_epochs} epochs, batches of {data.batch_size}, "
-          f"{cli.trainer.precision}")
+    print(
+        f"training  {cli.trainer.max_epochs} epochs, batches of {data.batch_size}, "
+        f"{cli.trainer.precision}"
+    )
     if init_from:
         print(f"weights   {initialise(model, Path(init_from), data.class_names)}")
     data.setup("fit")  # so that unreadable images are told before anything is written
@@ -168,8 +162,12 @@ def train(
     write_whole(folder.config, lambda place: place.write_text(text, encoding="utf-8"))
     point_latest_at(folder.path)
     keeper = ModelKeeper(folder, card_of(model, resolved["model"]["pooling"], data))
-    cli.trainer.callbacks.append(keeper)
-    cli.trainer.fit(cli.model, data, ckpt_path=checkpoint, weights_only=True)
+    cast(Any, cli.trainer).callbacks.append(keeper)  # Lightning sets the list without typing it
+    try:
+        cli.trainer.fit(cli.model, data, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit:  # how Lightning ends a training at Ctrl-C
+        print(f"stopped; go on with: vision-attn fit --run_dir {folder.path} --resume")
+        return 130
     return finish(cli, folder)
 
 
@@ -177,17 +175,16 @@ def finish(cli: Any, folder: Any) -> int:
     """Test the best weights, write the scores, and say what can be done next."""
     from vision_attn.run import read_weights
 
-    if cli.trainer.interrupted or not folder.weights.is_file():
-        print(f"stopped early; go on with: vision-attn fit --run_dir {folder.path} --resume")
-        return 130
     cli.model.model.load_state_dict(read_weights(folder.weights))
     stages = [("val", cli.trainer.validate), ("test", cli.trainer.test)]
     for stage, score in stages:
         if stage in cli.datamodule.splits:
             (scores,) = score(cli.model, cli.datamodule, verbose=False)
             folder.add_metrics(scores)
-            print(f"{stage:<9} accuracy {scores[f'{stage}/accuracy']:.4f}, balanced "
-                  f"{scores[f'{stage}/balanced_accuracy']:.4f}, loss {scores[f'{stage}/loss']:.4f}")
+            print(
+                f"{stage:<9} accuracy {scores[f'{stage}/accuracy']:.4f}, balanced "
+                f"{scores[f'{stage}/balanced_accuracy']:.4f}, loss {scores[f'{stage}/loss']:.4f}"
+            )
     print(f"run       {folder.path}")
     print(f"look      vision-attn explain {folder.path} IMAGE_OR_FOLDER...")
     return 0

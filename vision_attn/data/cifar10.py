@@ -46,4 +46,15 @@ class Cifar10(ImageSource):
         )
 
 
-CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
+CLASSES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -26,15 +27,17 @@ class ImageFolder(ImageSource):
 
     Args:
         root: the folder.
+        alone: what a folder of classes without split folders is: "train", to be cut into splits,
+            or "val" or "test", to be scored as a whole.
 
     Raises:
-        UserError: the folder is missing or empty, has one class only, or a class folder without
-            a readable image.
+        UserError: the folder is missing or empty, has one training class only, or a class
+            folder without a readable image.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, alone: Literal["train", "val", "test"] = "train") -> None:
         self.root = Path(root).expanduser()
-        self.folders = find_split_folders(self.root)
+        self.folders = find_split_folders(self.root, alone)
         self.files = {
             name: {folder.name: image_files(folder) for folder in visible_folders(place)}
             for name, place in self.folders.items()
@@ -62,8 +65,8 @@ class ImageFolder(ImageSource):
         return {name: as_split(by_class) for name, by_class in self.files.items()}
 
 
-def find_split_folders(root: Path) -> dict[str, Path]:
-    """Which folder is which split; a folder of classes alone is all training images.
+def find_split_folders(root: Path, alone: str) -> dict[str, Path]:
+    """Which folder is which split; a folder of classes alone is the split `alone`.
 
     Raises:
         UserError: the folder is missing or empty.
@@ -79,7 +82,7 @@ def find_split_folders(root: Path) -> dict[str, Path]:
         for name in names[::-1]
         if name in inside
     }
-    return found or {"train": root}
+    return found or {alone: root}
 
 
 def visible_folders(place: Path) -> list[Path]:

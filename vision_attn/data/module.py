@@ -1,6 +1,6 @@
 """Turns an image source into batches, read into memory once where they fit."""
 
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
@@ -119,7 +119,7 @@ class ImageData(pl.LightningDataModule):
             shuffle=shuffle,
             # A last training batch of one image would break batch norm.
             drop_last=shuffle and len(store) > self.batch_size,
-            collate_fn=store.collate,
+            collate_fn=cast(Any, store.collate),  # InMemory hands out whole batches
             num_workers=self.num_workers if streamed else 0,
             persistent_workers=streamed and self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),

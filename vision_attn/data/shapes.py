@@ -38,17 +38,18 @@ def cross(arm: float) -> list[Point]:
     return turned
 
 
-def crescent() -> list[Point]:
-    """Corners of a crescent: an arc of radius 1 and a flatter one back."""
-    outer = [(math.cos(a), math.sin(a)) for a in np.linspace(0.7, 2 * math.pi - 0.7, 40)]
-    hollow = [(0.45 + 0.72 * math.cos(a), 0.72 * math.sin(a)) for a in np.linspace(5.17, 1.11, 40)]
-    return outer + hollow
+def heart() -> list[Point]:
+    """Corners of a heart of radius 1."""
+    angles = np.linspace(0, 2 * math.pi, 48, endpoint=False)
+    across = np.sin(angles) ** 3
+    down = -(13 * np.cos(angles) - 5 * np.cos(2 * angles) - 2 * np.cos(3 * angles)) / 16
+    return [(float(x), float(y)) for x, y in zip(0.95 * across, 0.95 * down, strict=True)]
 
 
 OUTLINES: dict[str, list[Point]] = {
     "circle": regular(48),
-    "crescent": crescent(),
-    "cross": cross(0.32),
+    "cross": cross(0.38),
+    "heart": heart(),
     "square": regular(4),
     "star": regular(5, inner=0.42),
     "triangle": regular(3),
@@ -70,9 +71,7 @@ class Shapes(ImageSource):
 
     natural_size = 64
 
-    def __init__(
-        self, train: int = 6000, val: int = 600, test: int = 1200, seed: int = 0
-    ) -> None:
+    def __init__(self, train: int = 6000, val: int = 600, test: int = 1200, seed: int = 0) -> None:
         self.counts = {"train": train, "val": val, "test": test}
         self.seed = seed
         self.class_names = list(OUTLINES)
@@ -141,7 +140,7 @@ def texture(random: Random, size: int, colour: NDArray[np.float64], coarse: int)
 def draw_distractors(random: Random, canvas: Image.Image) -> None:
     """Strokes and dots in any colour: as bright as the object, but of no class."""
     draw, side = ImageDraw.Draw(canvas), canvas.width
-    for _ in range(random.integers(2, 6)):
+    for _ in range(random.integers(4, 10)):
         colour = tuple(int(value) for value in random.integers(0, 256, 3))
         x, y = random.uniform(0, side, 2)
         if random.random() < 0.6:
@@ -155,8 +154,8 @@ def draw_distractors(random: Random, canvas: Image.Image) -> None:
 
 def placed(random: Random, outline: list[Point], side: int) -> list[Point]:
     """An outline at a random size and turn, wholly inside the picture."""
-    radius = random.uniform(0.13, 0.28) * side
+    radius = random.uniform(0.15, 0.24) * side
     x0, y0 = random.uniform(radius, side - radius, 2)
-    turn = random.uniform(-0.4, 0.4)
+    turn = random.uniform(0, 2 * math.pi)
     c, s = radius * math.cos(turn), radius * math.sin(turn)
     return [(x0 + x * c - y * s, y0 + x * s + y * c) for x, y in outline]

@@ -8,8 +8,10 @@ from vision_attn.model import AttentionClassifier
 
 
 class GradCam(Explainer):
-    """Features weighted by their mean gradient, positive part (Selvaraju et al. 2017,
-    arXiv 1610.02391)."""
+    """Features weighted by their mean gradient, the positive part.
+
+    Selvaraju et al. 2017, arXiv 1610.02391.
+    """
 
     signed = False
 

@@ -11,12 +11,11 @@ IMAGES_AT_ONCE = 64  # bounds the memory: the path of one image is 32 images
 
 
 class IntegratedGradients(Explainer):
-    """Gradients gathered on the straight path from a plain image (Sundararajan et al. 2017,
-    arXiv 1703.01365).
+    """Gradients gathered on the straight path from a plain image to this one.
 
-    The path starts at the mean colour of the backbone's training images, which is 0 after
-    normalisation. Channels are summed: a map adds up to the logit's rise along the path, up to
-    the error of 32 steps.
+    Sundararajan et al. 2017, arXiv 1703.01365. The path starts at the mean colour of the
+    backbone's training images, which is 0 after normalisation. Channels are summed: a map adds up
+    to the logit's rise along the path, up to the error of 32 steps.
     """
 
     signed = True

@@ -4,7 +4,8 @@ Axes: B images, C channels, n heads, d channels a head, h x w places of the grid
 """
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -68,11 +69,8 @@ class Pooling(nn.Module, ABC):
         """Weigh the places of `features` (B, C, h, w)."""
 
 
-class PoolingFactory(Protocol):
-    """What a configuration names: a pooling that lacks only its width."""
-
-    def __call__(self, channels: int) -> Pooling:
-        """Build the pooling for feature maps of that many channels."""
+PoolingFactory = Callable[[int], Pooling]
+"""What a configuration names: a pooling that lacks only its width, the number of channels."""
 
 
 def split_heads(features: Tensor, heads: int) -> Tensor:

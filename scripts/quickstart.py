@@ -1,0 +1,141 @@
+"""The main job on synthetic images: train, test, score the maps, draw a sheet.
+
+python scripts/quickstart.py RUN      about 2 minutes on 2 CPU cores
+"""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vision_attn.cli import main
+from vision_attn.data.base import Split
+from vision_attn.data.shapes import Shapes
+from vision_attn.explainers.attention import Attention
+from vision_attn.explainers.evidence import Evidence
+from vision_attn.explainers.grad_cam import GradCam
+from vision_attn.explainers.integrated_gradients import IntegratedGradients
+from vision_attn.metrics.base import Trial
+from vision_attn.metrics.pointing_game import PointingGame
+from vision_attn.model import AttentionClassifier
+from vision_attn.overlay import Explained, Heatmap, sheet
+from vision_attn.run import RunFolder
+
+EXPLAINERS = {
+    "attention": Attention(),
+    "evidence": Evidence(),
+    "grad_cam": GradCam(),
+    "integrated_gradients": IntegratedGradients(),
+}
+SHEET_ROWS = 6
+SAMPLES = 12
+
+
+def train(folder: RunFolder) -> int:
+    """Train, unless that is done; go on if it was interrupted."""
+    if folder.metrics.exists():
+        print(f"already trained: {folder.path} (delete that folder to train again)")
+        return 0
+    place = ["--run_dir", str(folder.path)]
+    if folder.last.exists():
+        return main(["fit", *place, "--resume"])
+    shutil.rmtree(folder.path, ignore_errors=True)  # stopped before its first checkpoint
+    return main(["fit", "--config", "shapes", *place])
+
+
+def read(split: Split, count: int, size: int) -> tuple[Tensor, Tensor]:
+    """The first images of a split, as bytes, and the masks of their objects."""
+    assert split.read_mask is not None
+    images = torch.stack([split.read(index, size) for index in range(count)])
+    return images, torch.stack([split.read_mask(index, size) for index in range(count)])
+
+
+def peaks_on_object(
+    model: AttentionClassifier, images: Tensor, targets: Tensor, masks: Tensor
+) -> dict[str, float]:
+    """How often the peak of attention and of evidence lies on the object."""
+    game = PointingGame()
+    hits: dict[str, list[Tensor]] = {"attention": [], "evidence": []}
+    batches = zip(images.split(200), targets.split(200), masks.split(200), strict=True)
+    for batch, wanted, truth in batches:
+        trial = Trial(model, batch.float() / 255, wanted, truth)
+        for name, found in hits.items():
+            maps = EXPLAINERS[name](model, trial.images, trial.targets)
+            found.append(game.measure(trial, maps))
+    return {name: float(torch.cat(found).mean()) for name, found in hits.items()}
+
+
+def draw(model: AttentionClassifier, classes: list[str], images: Tensor, masks: Tensor) -> list:
+    """The first images with all their maps, ready for a sheet."""
+    pixels = images[:SHEET_ROWS].float() / 255
+    chances = model(pixels).softmax(1).detach()
+    targets = chances.argmax(1)
+    maps = {name: explain(model, pixels, targets) for name, explain in EXPLAINERS.items()}
+    rows = []
+    for k in range(SHEET_ROWS):
+        best = chances[k].topk(3)
+        rows.append(
+            Explained(
+                title=f"test image {k}",
+                pixels=images[k].permute(1, 2, 0).numpy(),
+                predictions=[
+                    (classes[int(c)], float(p))
+                    for p, c in zip(best.values, best.indices, strict=True)
+                ],
+                heatmaps=[
+                    Heatmap(name, found[k], EXPLAINERS[name].signed) for name, found in maps.items()
+                ],
+                target=classes[int(targets[k])],
+                outline=masks[k].numpy(),
+            )
+        )
+    return rows
+
+
+def save_samples(split: Split, images: Tensor, place: Path) -> None:
+    """A few test images as files, for `explain` to be tried on."""
+    place.mkdir(exist_ok=True)
+    for k in range(SAMPLES):
+        picture = Image.fromarray(images[k].permute(1, 2, 0).numpy())
+        picture.save(place / f"{split.labels[k]}-{k:02d}.png")
+
+
+def run(place: str) -> int:
+    """All of it, in order."""
+    folder = RunFolder(Path(place))
+    code = train(folder)
+    if code:
+        return code
+    card, model = folder.load_card(), folder.load_model()
+    source = Shapes()
+    split = source.splits()["test"]
+    images, masks = read(split, len(split), card.image_size)
+    targets = torch.tensor([card.class_names.index(label) for label in split.labels])
+    hits = peaks_on_object(model, images, targets, masks)
+    folder.add_metrics({f"test/peak_on_object/{name}": hit for name, hit in hits.items()})
+    folder.pictures.mkdir(exist_ok=True)
+    picture = folder.pictures / "quickstart.png"
+    sheet(draw(model, card.class_names, images, masks)).savefig(picture)
+    samples = folder.path / "samples"
+    save_samples(split, images, samples)
+    accuracy = json.loads(folder.metrics.read_text())["test/accuracy"]
+    print()
+    print(f"test accuracy                    {accuracy:.1%}  ({len(split)} images)")
+    for name, hit in hits.items():
+        print(f"{name}'s peak on the object".ljust(33) + f"{hit:.1%}")
+    print(f"picture sheet                    {picture}")
+    print(f"next                             {command()} explain {folder.path} {samples}")
+    return 0
+
+
+def command() -> str:
+    """How to call vision-attn from where the user is."""
+    return str(Path(sys.executable).with_name("vision-attn"))
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1]))

@@ -1,0 +1,271 @@
+"""The main job through the real door, on tiny images: fit, look, score, resume, fine-tune."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from torch.testing import assert_close
+
+from tests.conftest import write_images
+from vision_attn.cli import main
+from vision_attn.run import RunFolder, read_weights
+
+TINY_RUN = [
+    "--model.backbone", "resnet10t", "--model.backbone_options", '{"channels": [8, 8, 16, 16]}',
+    "--data.image_size", "32", "--data.batch_size", "8",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A run on red and green images, and its images."""
+    place = tmp_path_factory.mktemp("trained")
+    for split, count in (("train", 12), ("test", 4)):
+        for colour, name in enumerate(("red", "green")):
+            write_images(place / "images" / split / name, count, colour)
+    run = place / "run"
+    words = ["fit", "--data", str(place / "images"), "--run_dir", str(run), *TINY_RUN]
+    assert main([*words, "--trainer.max_epochs", "6", "--model.optimizer.lr", "0.01"]) == 0
+    return run, place / "images"
+
+
+class TestFit:
+    def test_leaves_a_whole_run_folder(self, trained: tuple[Path, Path]) -> None:
+        run, images = trained
+        names = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
+        assert {
+            "config.yaml", "model.json", "model.safetensors", "metrics.json",
+            "checkpoints/best.ckpt", "checkpoints/last.ckpt", "logs/csv/version_0/metrics.csv",
+        } <= names  # fmt: skip
+        assert any(name.startswith("logs/tensorboard/") for name in names)
+        metrics = json.loads((run / "metrics.json").read_text())
+        assert metrics["test/accuracy"] == 1
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        assert config["model"]["unstrided"] == 2
+        assert config["trainer"]["max_epochs"] == 6
+        assert config["data"]["source"]["init_args"]["root"] == str(images)
+
+    def test_checkpoints_hold_no_code(self, trained: tuple[Path, Path]) -> None:
+        content = torch.load(trained[0] / "checkpoints" / "last.ckpt", weights_only=True)
+        assert "hyper_parameters" not in content
+
+    def test_never_writes_over_a_run(
+        self, trained: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        run, images = trained
+        before = (run / "model.safetensors").read_bytes()
+        assert main(["fit", "--data", str(images), "--run_dir", str(run), *TINY_RUN]) == 2
+        assert "already holds a run; add --resume" in capsys.readouterr().err
+        assert (run / "model.safetensors").read_bytes() == before
+
+    def test_the_same_seed_gives_the_same_weights(self, image_root: Path, tmp_path: Path) -> None:
+        words = ["fit", "--data", str(image_root), *TINY_RUN, "--trainer.max_epochs", "1"]
+        for name in ("a", "b"):
+            assert main([*words, "--run_dir", str(tmp_path / name)]) == 0
+        assert main([*words, "--run_dir", str(tmp_path / "c"), "--seed_everything", "5"]) == 0
+        a, b, c = (read_weights(tmp_path / name / "model.safetensors") for name in "abc")
+        assert all(torch.equal(a[key], b[key]) for key in a)
+        assert not torch.equal(a["head.weight"], c["head.weight"])
+
+    def test_an_unknown_class_in_val_writes_nothing(
+        self, image_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        write_images(image_root / "val" / "gren", 2, 0)
+        run = tmp_path / "run"
+        assert main(["fit", "--data", str(image_root), "--run_dir", str(run), *TINY_RUN]) == 2
+        assert "'gren'" in capsys.readouterr().err
+        assert not run.exists()
+
+    def test_runs_latest_is_the_newest(
+        self, image_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        words = ["fit", "--data", str(image_root), *TINY_RUN, "--trainer.max_epochs", "1"]
+        assert main(words) == 0
+        latest = Path("runs/latest")
+        assert latest.is_symlink()
+        assert latest.resolve().name.endswith("-images")
+        assert RunFolder(latest).load_model() is not None
+
+
+class StopAfterTwo(pl.Callback):
+    """Presses Ctrl-C when the third epoch starts."""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.current_epoch == 2 and trainer.max_epochs == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+STOP = "tests.test_commands.StopAfterTwo"
+
+
+class TestResume:
+    @pytest.fixture
+    def stopped(self, image_root: Path, tmp_path: Path) -> Path:
+        run = tmp_path / "run"
+        words = ["fit", "--data", str(image_root), "--run_dir", str(run), *TINY_RUN]
+        handler = signal.getsignal(signal.SIGINT)
+        try:
+            code = main([*words, "--trainer.max_epochs", "4", "--trainer.callbacks+", STOP])
+        finally:
+            signal.signal(signal.SIGINT, handler)  # Lightning leaves it ignored
+        assert code == 130
+        return run
+
+    def test_goes_on_where_it_stopped(
+        self, stopped: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert not (stopped / "metrics.json").exists()
+        before = torch.load(stopped / "checkpoints" / "last.ckpt", weights_only=True)
+        assert before["epoch"] == 1
+        words = ["fit", "--run_dir", str(stopped), "--resume"]
+        assert main(words) == 2
+        assert f"--trust {STOP}" in capsys.readouterr().err
+        assert main([*words, "--trust", STOP, "--trainer.max_epochs", "5"]) == 0
+        told = capsys.readouterr().out
+        assert "epoch 1/5" not in told
+        assert "epoch 3/5" in told
+        assert "epoch 5/5" in told
+        after = torch.load(stopped / "checkpoints" / "last.ckpt", weights_only=True)
+        assert after["epoch"] == 4
+        assert (stopped / "metrics.json").exists()
+
+    def test_what_cannot_change_is_told(
+        self, stopped: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        words = ["fit", "--run_dir", str(stopped), "--resume", "--model.optimizer.lr", "0.1"]
+        assert main(words) == 2
+        assert "--model.optimizer.lr cannot change" in capsys.readouterr().err
+
+
+class TestFineTuning:
+    def test_from_a_run_with_other_classes(
+        self, trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for colour, name in enumerate(("crimson", "emerald", "navy")):
+            write_images(tmp_path / "images" / name, 10, colour)
+        run = tmp_path / "tuned"
+        words = ["fit", "--data", str(tmp_path / "images"), "--init_from", str(trained[0])]
+        words += ["--run_dir", str(run), "--model.freeze_epochs", "2", "--trainer.max_epochs", "2"]
+        assert main(words) == 0
+        told = capsys.readouterr().out
+        assert "new: head.bias, head.weight" in told
+        source, tuned = (read_weights(RunFolder(place).weights) for place in (trained[0], run))
+        frozen = [key for key in source if key.startswith("backbone.")]
+        assert len(frozen) > 10
+        for key in frozen:  # batch statistics too
+            assert_close(tuned[key], source[key], rtol=0, atol=0)
+        moved = (tuned["pooling.whole.queries"] - source["pooling.whole.queries"]).abs().max()
+        assert moved > 0
+        assert RunFolder(run).load_card().unstrided == RunFolder(trained[0]).load_card().unstrided
+
+    def test_what_is_typed_goes_over_the_run(
+        self, trained: tuple[Path, Path], tmp_path: Path
+    ) -> None:
+        run = tmp_path / "tuned"
+        words = ["fit", "--data", str(trained[1]), "--init_from", str(trained[0])]
+        words += ["--run_dir", str(run), "--model.pooling", "average", "--data.image_size", "40"]
+        assert main([*words, "--trainer.max_epochs", "1"]) == 0
+        card = RunFolder(run).load_card()
+        assert card.pooling["class_path"].endswith("Average")
+        assert card.image_size == 40
+
+
+class TestScoring:
+    def test_on_its_own_images(
+        self, trained: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["test", str(trained[0])]) == 0
+        assert "test/accuracy 1.0000" in capsys.readouterr().out
+        assert main(["validate", str(trained[0])]) == 0
+        assert "val/accuracy" in capsys.readouterr().out
+
+    def test_labels_of_other_images_are_mapped_by_name(
+        self, trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """One class alone, the second of the model's: an index would take it for the first."""
+        write_images(tmp_path / "red", 5, 0)
+        assert main(["test", str(trained[0]), "--data", str(tmp_path)]) == 0
+        told = capsys.readouterr().out
+        assert "test images 5" in told
+        assert "test/accuracy 1.0000" in told
+
+    def test_an_unknown_class(
+        self, trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        write_images(tmp_path / "blue", 5, 2)
+        assert main(["test", str(trained[0]), "--data", str(tmp_path)]) == 2
+        assert "class 'blue'" in capsys.readouterr().err
+
+
+class TestExplain:
+    def test_a_folder(self, trained: tuple[Path, Path], tmp_path: Path) -> None:
+        run, images = trained
+        out = tmp_path / "out"
+        assert main(["explain", str(run), str(images / "test"), "--out", str(out)]) == 0
+        manifest = json.loads((out / "manifest.json").read_text())
+        assert len(manifest["images"]) == 8
+        assert len({entry["sheet"] for entry in manifest["images"]}) == 8
+        for entry in manifest["images"]:
+            sheet = np.asarray(Image.open(out / entry["sheet"]).convert("RGB"))
+            assert sheet.std() > 20  # not blank
+            assert list(entry["maps"]) == [
+                "attention", "evidence", "grad_cam", "integrated_gradients",
+            ]  # fmt: skip
+            evidence = np.load(out / entry["maps"]["evidence"]["file"])
+            assert list(evidence.shape) == entry["maps"]["evidence"]["shape"]
+            total = evidence.astype(np.float64).sum() + entry["bias"]
+            assert total == pytest.approx(entry["logit"], rel=1e-4, abs=1e-4)
+            assert max(entry["predictions"], key=entry["predictions"].get) == entry["target"]
+
+    def test_a_file_that_is_no_image_is_named_and_the_others_are_explained(
+        self, trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        run, images = trained
+        bad = tmp_path / "bad.png"
+        bad.write_text("no image")
+        good = images / "test" / "red" / "000.png"
+        words = ["explain", str(run), str(bad), str(good), str(tmp_path / "none.jpg")]
+        out = tmp_path / "out"
+        assert main([*words, "--out", str(out), "--explainers", "evidence"]) == 2
+        told = capsys.readouterr().err
+        assert "bad.png is no image" in told
+        assert "none.jpg" in told
+        assert [path.name for path in out.glob("*.png")] == ["000.png"]
+
+    def test_a_chosen_target(self, trained: tuple[Path, Path], tmp_path: Path) -> None:
+        run, images = trained
+        words = ["explain", str(run), str(images / "test" / "red"), "--explainers", "attention"]
+        assert main([*words, "--target", "green", "--out", str(tmp_path / "out")]) == 0
+        manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+        assert {entry["target"] for entry in manifest["images"]} == {"green"}
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (["--target", "gren"], "Did you mean 'green'"),
+            (["--explainers", "gradcam"], "Did you mean 'grad_cam'"),
+            (["--batch_size", "0"], "--batch_size is at least 1"),
+        ],
+    )
+    def test_what_does_not_exist(
+        self, words: list[str], message: str, trained: tuple[Path, Path],
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:  # fmt: skip
+        run, images = trained
+        assert main(["explain", str(run), str(images), *words]) == 2
+        assert message in capsys.readouterr().err
+
+    def test_never_writes_over_pictures(
+        self, trained: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        run, images = trained
+        assert main(["explain", str(run), str(images), "--out", str(images)]) == 2
+        assert "is not empty" in capsys.readouterr().err

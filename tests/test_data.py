@@ -1,0 +1,304 @@
+"""Data sets: what is read, how it is split, and what is refused."""
+
+import hashlib
+import io
+import pickle
+import tarfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.testing import assert_close
+
+from tests.conftest import write_images
+from vision_attn.catalog import catalog
+from vision_attn.data.augment import Augment
+from vision_attn.data.base import ImageSource
+from vision_attn.data.cifar10 import Cifar10
+from vision_attn.data.image_folder import ImageFolder
+from vision_attn.data.module import ImageData
+from vision_attn.data.reader import open_image, read_image
+from vision_attn.data.shapes import Shapes
+from vision_attn.errors import UserError
+
+
+def test_the_folder_holds_the_promised_sets() -> None:
+    assert set(catalog(ImageSource)) == {"cifar10", "cifar100", "image_folder", "shapes"}
+
+
+class TestShapes:
+    def test_an_image_is_its_seed_split_and_number(self) -> None:
+        first, again = Shapes().splits(), Shapes().splits()
+        assert torch.equal(first["train"].read(7, 64), again["train"].read(7, 64))
+        assert not torch.equal(first["train"].read(7, 64), first["test"].read(7, 64))
+        assert not torch.equal(first["train"].read(7, 64), first["train"].read(13, 64))
+        other = Shapes(seed=1).splits()
+        assert not torch.equal(first["train"].read(7, 64), other["train"].read(7, 64))
+
+    def test_classes_are_balanced(self) -> None:
+        counts = Counter(Shapes(train=60).splits()["train"].labels)
+        assert set(counts.values()) == {10}
+        assert list(counts) == Shapes().class_names
+
+    def test_the_mask_is_where_the_object_is(self) -> None:
+        """The object's colours differ from the background's, on average, in every image."""
+        split = Shapes().splits()["test"]
+        for index in range(24):
+            image = split.read(index, 64).float().mean(0) / 255
+            mask = split.read_mask(index, 64)
+            assert 0.01 < mask.float().mean() < 0.3
+            assert (image[mask].mean() - image[~mask].mean()).abs() > 0.1
+
+    def test_objects_are_anywhere_and_of_several_sizes(self) -> None:
+        split = Shapes().splits()["train"]
+        masks = [split.read_mask(index, 64) for index in range(0, 120, 6)]  # circles
+        areas = torch.tensor([float(mask.sum()) for mask in masks])
+        assert areas.max() > 2.5 * areas.min()
+        middles = torch.stack([mask.nonzero().float().mean(0) for mask in masks])
+        assert (middles.amax(0) - middles.amin(0)).min() > 25
+
+
+def make_cifar(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A CIFAR-10 archive of 4 + 2 images, with checksums to match."""
+    folder = Cifar10.dataset.base_folder
+    random = np.random.default_rng(0)
+    contents = {
+        "data_batch_1": {
+            "data": random.integers(0, 256, (4, 3072), np.uint8),
+            "labels": [0, 1, 9, 3],
+        },
+        "test_batch": {"data": random.integers(0, 256, (2, 3072), np.uint8), "labels": [3, 5]},
+        "batches.meta": {"label_names": Cifar10(str(root)).class_names},
+    }
+    archive, sums = root / Cifar10.dataset.filename, {}
+    with tarfile.open(archive, "w:gz") as tar:
+        for name, content in contents.items():
+            payload = pickle.dumps(content)
+            sums[name] = hashlib.md5(payload).hexdigest()
+            entry = tarfile.TarInfo(f"{folder}/{name}")
+            entry.size = len(payload)
+            tar.addfile(entry, io.BytesIO(payload))
+    monkeypatch.setattr(Cifar10.dataset, "train_list", [["data_batch_1", sums["data_batch_1"]]])
+    monkeypatch.setattr(Cifar10.dataset, "test_list", [["test_batch", sums["test_batch"]]])
+    meta = {"filename": "batches.meta", "key": "label_names", "md5": sums["batches.meta"]}
+    monkeypatch.setattr(Cifar10.dataset, "meta", meta)
+    monkeypatch.setattr(Cifar10.dataset, "tgz_md5", hashlib.md5(archive.read_bytes()).hexdigest())
+    return archive
+
+
+class TestCifar10:
+    def test_reads_an_archive(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        make_cifar(tmp_path, monkeypatch)
+        splits = Cifar10(str(tmp_path)).splits()
+        assert list(splits["train"].labels) == ["airplane", "automobile", "truck", "cat"]
+        assert list(splits["test"].labels) == ["cat", "dog"]
+        assert splits["train"].read(0, 32).shape == (3, 32, 32)
+        assert splits["train"].read(0, 48).shape == (3, 48, 48)
+
+    def test_a_truncated_archive(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        archive = make_cifar(tmp_path, monkeypatch)
+        archive.write_bytes(archive.read_bytes()[:-50])
+        monkeypatch.setattr("torchvision.datasets.utils._urlretrieve", unreachable)
+        with pytest.raises(UserError, match=r"(?s)CIFAR10 .* is damaged; delete it.*root DIR"):
+            Cifar10(str(tmp_path)).splits()
+
+    def test_no_archive_and_no_network(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("torchvision.datasets.utils._urlretrieve", unreachable)
+        with pytest.raises(UserError, match=r"(?s)is not there.*https://.*cifar-10"):
+            Cifar10(str(tmp_path)).splits()
+
+
+def unreachable(*_: object, **__: object) -> None:
+    raise OSError("the network cannot be reached")
+
+
+class TestImageFolder:
+    def test_usual_names(self, image_root: Path) -> None:
+        (image_root / "train").rename(image_root / "Training")
+        write_images(image_root / "valid" / "red", 3, 0)
+        source = ImageFolder(str(image_root))
+        sizes = {name: len(split) for name, split in source.splits().items()}
+        assert sizes == {"train": 24, "val": 3, "test": 8}
+        assert source.class_names == ["green", "red"]
+        assert source.natural_size == 20
+
+    def test_hidden_folders_and_other_files_are_passed_over(self, image_root: Path) -> None:
+        write_images(image_root / "train" / ".ipynb_checkpoints", 2, 0)
+        (image_root / "train" / "red" / "notes.txt").write_text("no image")
+        (image_root / "train" / "red" / "._000.png").write_text("no image")
+        assert len(ImageFolder(str(image_root)).splits()["train"]) == 24
+
+    def test_one_folder_of_classes_is_split(self, image_root: Path) -> None:
+        data = ImageData(ImageFolder(str(image_root / "train")), val_fraction=0.25)
+        counts = {name: Counter(split.labels) for name, split in data.splits.items()}
+        assert counts["val"] == counts["test"] or counts["val"]["red"] == 3
+        assert all(set(count) == {"red", "green"} for count in counts.values())
+        names = [name for split in data.splits.values() for name in split.names]
+        assert len(names) == len(set(names)) == 24
+        again = ImageData(ImageFolder(str(image_root / "train")), val_fraction=0.25)
+        assert list(again.splits["val"].names) == list(data.splits["val"].names)
+        other = ImageData(ImageFolder(str(image_root / "train")), val_fraction=0.25, seed=5)
+        assert list(other.splits["val"].names) != list(data.splits["val"].names)
+
+    def test_labels_are_mapped_by_name(self, image_root: Path) -> None:
+        """A split that lacks a class keeps the others in their places."""
+        for file in (image_root / "test" / "green").iterdir():
+            file.unlink()
+        (image_root / "test" / "green").rmdir()
+        data = ImageData(ImageFolder(str(image_root)))
+        store = data.store("test")
+        assert set(store.targets.tolist()) == {data.class_names.index("red")}
+
+    @pytest.mark.parametrize("split", ["val", "test"])
+    def test_an_unknown_class(self, image_root: Path, split: str) -> None:
+        write_images(image_root / split / "gren", 2, 0)
+        with pytest.raises(UserError, match=rf"{split} .*'gren'.*Did you mean 'green'"):
+            _ = ImageData(ImageFolder(str(image_root))).splits
+
+    def test_an_empty_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match="has no folders in it"):
+            ImageFolder(str(tmp_path))
+        (tmp_path / "train").mkdir()
+        with pytest.raises(UserError, match="has no class folders"):
+            ImageFolder(str(tmp_path))
+
+    def test_one_class_only(self, tmp_path: Path) -> None:
+        write_images(tmp_path / "train" / "red", 3, 0)
+        with pytest.raises(UserError, match=r"one class only \('red'\)"):
+            ImageFolder(str(tmp_path))
+
+    def test_a_class_without_a_readable_image(self, image_root: Path) -> None:
+        blue = image_root / "train" / "blue"
+        blue.mkdir()
+        with pytest.raises(UserError, match="blue has no readable image"):
+            ImageFolder(str(image_root))
+        (blue / "a.png").write_bytes(b"no image")
+        with pytest.raises(UserError, match="blue has no readable image"):
+            ImageFolder(str(image_root))
+
+    def test_a_truncated_image_is_left_out_and_named(
+        self, image_root: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        broken = image_root / "train" / "red" / "000.png"
+        broken.write_bytes(broken.read_bytes()[:400])
+        store = ImageData(ImageFolder(str(image_root))).store("test")
+        assert len(store) == 8
+        data = ImageData(ImageFolder(str(image_root)))
+        total = len(data.store("train")) + len(data.store("val"))
+        assert total == 23
+        assert str(broken) in capsys.readouterr().err
+
+    def test_a_class_of_truncated_images(self, image_root: Path) -> None:
+        for file in (image_root / "test" / "red").iterdir():
+            file.write_bytes(file.read_bytes()[:400])
+        with pytest.raises(UserError, match="class 'red' has no readable image"):
+            ImageData(ImageFolder(str(image_root))).store("test")
+
+
+class TestImageData:
+    def test_streamed_images_are_those_in_memory(self, image_root: Path) -> None:
+        kept = ImageData(ImageFolder(str(image_root)), image_size=32, num_workers=0)
+        streamed = ImageData(
+            ImageFolder(str(image_root)), image_size=32, num_workers=0, memory_limit=0
+        )
+        for one, other in zip(kept.test_dataloader(), streamed.test_dataloader(), strict=True):
+            assert_close(one, other)
+
+    def test_a_batch_on_the_device_is_floats_in_0_1(self) -> None:
+        data = ImageData(Shapes(train=12, val=6, test=6), image_size=32, batch_size=5)
+        images, targets = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
+        assert images.shape == (5, 3, 32, 32)
+        assert images.dtype == torch.float32
+        assert 0 <= images.min() < 0.5 < images.max() <= 1
+        assert targets.dtype == torch.int64
+
+    def test_a_missing_split(self, tmp_path: Path) -> None:
+        for split in ("train", "val"):
+            for name in ("a", "b"):
+                write_images(tmp_path / split / name, 3, 0)
+        with pytest.raises(UserError, match=r"no test images \(it has: train, val\)"):
+            ImageData(ImageFolder(str(tmp_path))).store("test")
+
+    def test_a_class_of_one_image_cannot_be_split(self, tmp_path: Path) -> None:
+        write_images(tmp_path / "a", 3, 0)
+        write_images(tmp_path / "b", 1, 1)
+        with pytest.raises(UserError, match="class 'b' has a single image"):
+            _ = ImageData(ImageFolder(str(tmp_path))).splits
+
+
+class TestAugment:
+    def test_without_any_change_it_is_the_identity(self) -> None:
+        images = torch.rand(3, 3, 7, 11)
+        assert_close(Augment(flip=False, shift=0, zoom=1)(images), images)
+
+    def test_a_shift_copies_pixels(self) -> None:
+        """The inner part of every changed image is found in the original, at a whole offset."""
+        images = torch.rand(16, 3, 12, 20)
+        moved = Augment(flip=False, shift=0.2, zoom=1)(images)
+        offsets = set()
+        for original, changed in zip(images, moved, strict=True):
+            found = [
+                (dy, dx)
+                for dy in range(-2, 3)
+                for dx in range(-4, 5)
+                if torch.allclose(
+                    changed[:, 2:10, 4:16],
+                    original[:, 2 + dy : 10 + dy, 4 + dx : 16 + dx],
+                    atol=1e-5,
+                )
+            ]
+            assert len(found) == 1
+            offsets |= set(found)
+        assert len(offsets) > 5
+
+    def test_half_of_the_images_are_mirrored(self) -> None:
+        images = torch.rand(64, 1, 5, 7)
+        changed = Augment(flip=True, shift=0, zoom=1)(images)
+        mirrored = [
+            torch.allclose(c, i.flip(-1), atol=1e-5) for c, i in zip(changed, images, strict=True)
+        ]
+        same = [torch.allclose(c, i, atol=1e-5) for c, i in zip(changed, images, strict=True)]
+        assert all(m != s for m, s in zip(mirrored, same, strict=True))
+        assert 15 < sum(mirrored) < 49
+
+    def test_an_enlarged_image_shows_a_part(self) -> None:
+        ramp = torch.linspace(0, 1, 50).view(1, 1, 1, 50).expand(32, 1, 50, 50)
+        changed = Augment(flip=False, shift=0, zoom=2)(ramp)
+        spans = changed.amax((1, 2, 3)) - changed.amin((1, 2, 3))
+        assert 0.45 < spans.min() < 0.6
+        assert spans.max() > 0.9
+
+
+class TestReader:
+    @pytest.mark.parametrize("mode", ["L", "P", "1", "LA", "RGBA", "CMYK", "I;16", "F", "YCbCr"])
+    def test_modes(self, mode: str, tmp_path: Path) -> None:
+        suffix = {"CMYK": "jpg", "YCbCr": "jpg", "F": "tiff"}.get(mode, "png")
+        path = tmp_path / f"image.{suffix}"
+        Image.new(mode, (6, 4)).save(path)
+        assert read_image(path, 8).shape == (3, 8, 8)
+
+    def test_exif_orientation(self, tmp_path: Path) -> None:
+        exif = Image.Exif()
+        exif[0x0112] = 6  # the camera was turned
+        picture = Image.new("RGB", (8, 4))
+        picture.save(tmp_path / "turned.jpg", exif=exif)
+        assert open_image(tmp_path / "turned.jpg").size == (4, 8)
+
+    def test_16_bits_are_scaled(self, tmp_path: Path) -> None:
+        ramp = np.linspace(0, 65535, 16).astype(np.uint16).reshape(4, 4)
+        Image.fromarray(ramp).save(tmp_path / "deep.png")
+        read = read_image(tmp_path / "deep.png", 4)[0].numpy()
+        assert_close(torch.tensor(read.astype(float)), torch.tensor(np.round(ramp / 257.0)))
+
+    def test_what_is_no_image(self, tmp_path: Path) -> None:
+        for name, content in (("text.png", b"hello"), ("empty.jpg", b"")):
+            (tmp_path / name).write_bytes(content)
+            with pytest.raises(OSError, match=f"{name} is no image"):
+                read_image(tmp_path / name, 8)
+        with pytest.raises(OSError, match="none.png"):
+            read_image(tmp_path / "none.png", 8)

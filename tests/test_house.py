@@ -1,0 +1,109 @@
+"""Who may import whom, read from the imports; and files that stay small."""
+
+import ast
+from pathlib import Path
+
+import vision_attn
+
+PACKAGE = Path(vision_attn.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+MAY_IMPORT = {
+    "errors": set(),
+    "cli": {"errors"},
+    "catalog": {"errors"},
+    "upsampling": set(),
+    "progress": set(),
+    "backbone": {"errors"},
+    "pooling": {"errors", "pooling"},
+    "data": {"errors", "data"},
+    "model": {"errors", "backbone", "pooling"},
+    "explainers": {"errors", "explainers", "model"},
+    "metrics": {"errors", "metrics", "model", "upsampling"},
+    "overlay": {"upsampling"},
+    "task": {"backbone", "model", "pooling"},
+    "run": {"errors", "catalog", "backbone", "model", "pooling"},
+    "weights": {"errors", "run"},
+    "keeper": {"data", "model", "run"},
+    "composition": {"errors", "catalog", "data", "pooling"},
+    "training": {"errors", "composition", "data", "progress", "run", "task"},
+}
+HEAVY_ONLY_IN = {
+    "timm": {"backbone"},
+    "captum": {"explainers", "overlay"},
+    "matplotlib": {"overlay"},
+    "lightning": {"data", "keeper", "progress", "task", "training"},
+}
+
+
+def room(module: str) -> str:
+    """`vision_attn.pooling.base` and `vision_attn.model` as `pooling` and `model`."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else ""
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, anywhere in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found
+
+
+def name_of(path: Path) -> str:
+    return ".".join(["vision_attn", *path.relative_to(PACKAGE).with_suffix("").parts])
+
+
+def test_rooms_import_only_what_they_may() -> None:
+    wrong = []
+    for path in FILES:
+        here = room(name_of(path))
+        if here in ("commands", "__main__", "__init__"):
+            continue  # doors may use everything
+        ours = {room(module) for module in imports(path) if module.startswith("vision_attn.")}
+        wrong += [f"{path.name} imports {other}" for other in ours - MAY_IMPORT[here]]
+    assert not wrong
+
+
+def test_a_concept_does_not_know_its_neighbours() -> None:
+    """A concept imports its base; only `GlobalLocal` and CIFAR-100 are made of others."""
+    made_of_others = {
+        "vision_attn.pooling.global_local": {"global_attention", "local_gaussian"},
+        "vision_attn.data.cifar100": {"cifar10"},
+    }
+    helpers = {"base", "augment", "splitting", "store", "reader", "download", "module"}
+    wrong = []
+    for path in FILES:
+        name = name_of(path)
+        if room(name) not in ("pooling", "data", "explainers", "metrics"):
+            continue
+        same = {
+            m.split(".")[2] for m in imports(path) if m.startswith(f"vision_attn.{room(name)}.")
+        }
+        wrong += [f"{name}: {m}" for m in same - helpers - made_of_others.get(name, set())]
+    assert not wrong
+
+
+def test_libraries_stay_in_their_rooms() -> None:
+    wrong = []
+    for path in FILES:
+        here = room(name_of(path))
+        for module in imports(path):
+            allowed = HEAVY_ONLY_IN.get(module.split(".")[0])
+            if allowed is not None and here not in allowed:
+                wrong.append(f"{path.name} imports {module}")
+    assert not wrong
+
+
+def test_files_stay_small() -> None:
+    sizes = {path.name: len(path.read_text().splitlines()) for path in FILES}
+    assert {name: size for name, size in sizes.items() if size > 350} == {}
+    assert sorted(sizes.values())[len(sizes) // 2] < 150
+
+
+def test_every_room_has_an_empty_init() -> None:
+    rooms = ("commands", "pooling", "data", "explainers", "metrics")
+    assert all((PACKAGE / name / "__init__.py").read_text() == "" for name in rooms)

@@ -1,0 +1,228 @@
+"""Every pooling in the folder keeps the promise, and agrees with its paper in plain loops."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from tests.conftest import POOLINGS
+from vision_attn.errors import UserError
+from vision_attn.pooling.average import Average
+from vision_attn.pooling.base import Pooled, Pooling
+from vision_attn.pooling.global_attention import GlobalAttention
+from vision_attn.pooling.global_local import GlobalLocal
+from vision_attn.pooling.local_gaussian import LocalGaussian
+from vision_attn.pooling.local_window import LocalWindow
+
+B, C, H, W, K = 2, 12, 5, 7, 3  # no two alike; C takes the default number of heads
+
+
+def spread(pooling: Pooling) -> Pooling:
+    """Random parameters, so that no weight is near uniform."""
+    for parameter in pooling.parameters():
+        nn.init.normal_(parameter, std=0.7)
+    return pooling.double().requires_grad_(False)
+
+
+@pytest.mark.parametrize("name", POOLINGS)
+class TestPromise:
+    def pooled(self, name: str, height: int = H, width: int = W) -> tuple[Pooling, Pooled]:
+        pooling = spread(POOLINGS[name](C))
+        return pooling, pooling(torch.randn(B, C, height, width, dtype=torch.float64))
+
+    @pytest.mark.parametrize("grid", [(H, W), (1, 2), (11, 3), (4, 4)])
+    def test_weights_are_shares(self, name: str, grid: tuple[int, int]) -> None:
+        _, pooled = self.pooled(name, *grid)
+        assert pooled.weights.shape[-2:] == pooled.values.shape[-2:] == grid
+        assert (pooled.weights >= 0).all()
+        assert_close(pooled.weights.sum((-2, -1)), torch.ones_like(pooled.weights[..., 0, 0]))
+
+    def test_context_is_the_weighted_sum(self, name: str) -> None:
+        pooling, pooled = self.pooled(name)
+        heads, width = pooled.values.shape[1:3]
+        slow = torch.zeros(B, heads, width, dtype=torch.float64)
+        for y in range(H):
+            for x in range(W):
+                slow += pooled.weights[:, :, None, y, x] * pooled.values[..., y, x]
+        assert pooled.context.shape == (B, pooling.context_channels)
+        assert_close(pooled.context, slow.flatten(1))
+
+    @pytest.mark.parametrize(
+        ("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)]
+    )
+    def test_evidence_adds_up(self, name: str, dtype: torch.dtype, tolerance: float) -> None:
+        pooling = spread(POOLINGS[name](C)).to(dtype)
+        head = nn.Linear(pooling.context_channels, K).to(dtype)
+        pooled = pooling(torch.randn(B, C, H, W, dtype=dtype))
+        logits = head(pooled.context)
+        total = pooled.evidence(head.weight).sum((-2, -1)) + head.bias
+        assert (total - logits).abs().max() <= tolerance * logits.abs().max()
+
+    def test_values_do_not_mix_places(self, name: str) -> None:
+        pooling = spread(POOLINGS[name](C))
+        features = torch.randn(B, C, H, W, dtype=torch.float64)
+        changed = features.clone()
+        changed[..., 2, 3] += 1
+        difference = (pooling(changed).values - pooling(features).values).abs().sum((0, 1, 2))
+        assert difference[2, 3] > 0
+        difference[2, 3] = 0
+        assert difference.max() == 0
+
+    def test_gradients(self, name: str) -> None:
+        pooling = spread(POOLINGS[name](4))
+        features = torch.randn(1, 4, 2, 3, dtype=torch.float64, requires_grad=True)
+        assert torch.autograd.gradcheck(lambda x: pooling(x).context, features)
+
+    def test_weights_sum_to_one_under_autocast(self, name: str) -> None:
+        pooling = POOLINGS[name](C)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            pooled = pooling(torch.randn(B, C, H, W))
+        assert_close(pooled.weights.sum((-2, -1)), torch.ones_like(pooled.weights[..., 0, 0]))
+
+
+def layer_norm(vector: list[float], norm: nn.LayerNorm) -> list[float]:
+    mean = sum(vector) / len(vector)
+    variance = sum((v - mean) ** 2 for v in vector) / len(vector)
+    scale = 1 / math.sqrt(variance + norm.eps)
+    return [
+        (v - mean) * scale * float(w) + float(b)
+        for v, w, b in zip(vector, norm.weight, norm.bias, strict=True)
+    ]
+
+
+def scores_by_hand(features: Tensor, query: Tensor, norm: nn.LayerNorm) -> list[list[float]]:
+    """<q, LN(x_i)> / sqrt(C) of one image, place by place."""
+    channels, height, width = features.shape
+    result = []
+    for y in range(height):
+        row = []
+        for x in range(width):
+            key = layer_norm(features[:, y, x].tolist(), norm)
+            dot = sum(q * k for q, k in zip(query.tolist(), key, strict=True))
+            row.append(dot / math.sqrt(channels))
+        result.append(row)
+    return result
+
+
+def compare(pooling: Pooling, by_hand: Callable[[Tensor, int], list[list[float]]]) -> None:
+    """Each image's and head's weights against `by_hand(features, head)`."""
+    features = torch.randn(B, C, H, W, dtype=torch.float64)
+    weights = pooling(features).weights
+    for image in range(B):
+        for head in range(weights.shape[1]):
+            slow = torch.tensor(by_hand(features[image], head), dtype=torch.float64)
+            assert_close(weights[image, head], slow)
+
+
+def test_average_twin() -> None:
+    compare(Average(C), lambda features, head: [[1 / (H * W)] * W for _ in range(H)])
+
+
+def test_global_attention_twin() -> None:
+    pooling = spread(GlobalAttention(C, heads=3))
+
+    def by_hand(features: Tensor, head: int) -> list[list[float]]:
+        scores = scores_by_hand(features, pooling.queries[head], pooling.keys.norm)
+        total = sum(math.exp(s) for row in scores for s in row)
+        return [[math.exp(s) / total for s in row] for row in scores]
+
+    compare(pooling, by_hand)
+
+
+def test_local_gaussian_twin() -> None:
+    pooling = spread(LocalGaussian(C, glimpses=3))
+
+    def by_hand(features: Tensor, head: int) -> list[list[float]]:
+        predict = pooling.windows
+        mean = features.mean((1, 2))
+        hidden = torch.tanh(predict.hidden.weight @ mean + predict.hidden.bias)
+        centre = torch.sigmoid(predict.centre.weight @ hidden + predict.centre.bias)
+        p_y, p_x = float(centre[2 * head]) * (H - 1), float(centre[2 * head + 1]) * (W - 1)
+        reach = math.exp(float(predict.log_radius[head]))
+        s_y, s_x = max(reach * H / 2, 0.5), max(reach * W / 2, 0.5)
+        scores = scores_by_hand(features, pooling.queries[head], pooling.keys.norm)
+        raised = [[0.0] * W for _ in range(H)]
+        for y in range(H):
+            for x in range(W):
+                if abs(y - p_y) <= 2 * s_y and abs(x - p_x) <= 2 * s_x:
+                    window = math.exp(-((y - p_y) ** 2) / (2 * s_y**2))
+                    window *= math.exp(-((x - p_x) ** 2) / (2 * s_x**2))
+                    raised[y][x] = math.exp(scores[y][x]) * window
+        total = sum(sum(row) for row in raised)
+        return [[value / total for value in row] for row in raised]
+
+    compare(pooling, by_hand)
+
+
+def test_local_window_twin() -> None:
+    side = 2
+    pooling = spread(LocalWindow(C, heads=3, window=side))
+
+    def by_hand(features: Tensor, head: int) -> list[list[float]]:
+        norm = pooling.keys.norm
+        place = scores_by_hand(features, pooling.place_queries[head], norm)
+        window_query = pooling.window_queries[head].tolist()
+        within = [[0.0] * W for _ in range(H)]
+        window_score = {}
+        for top in range(0, H, side):
+            for left in range(0, W, side):
+                cells = [
+                    (y, x)
+                    for y in range(top, min(top + side, H))
+                    for x in range(left, min(left + side, W))
+                ]
+                total = sum(math.exp(place[y][x]) for y, x in cells)
+                mean_key = [0.0] * C
+                for y, x in cells:
+                    within[y][x] = math.exp(place[y][x]) / total
+                    key = layer_norm(features[:, y, x].tolist(), norm)
+                    mean_key = [m + within[y][x] * k for m, k in zip(mean_key, key, strict=True)]
+                dot = sum(q * k for q, k in zip(window_query, mean_key, strict=True))
+                window_score[top, left] = math.exp(dot / math.sqrt(C))
+        everything = sum(window_score.values())
+        return [
+            [within[y][x] * window_score[y - y % side, x - x % side] / everything for x in range(W)]
+            for y in range(H)
+        ]
+
+    compare(pooling, by_hand)
+
+
+def test_global_local_is_both_side_by_side() -> None:
+    pooling = spread(GlobalLocal(C))
+    features = torch.randn(B, C, H, W, dtype=torch.float64)
+    pooled = pooling(features)
+    whole, parts = pooling.whole(features), pooling.parts(features)
+    assert_close(pooled.weights, torch.cat([whole.weights, parts.weights], 1))
+    assert_close(pooled.context, torch.cat([whole.context, parts.context], 1))
+
+
+def test_global_local_of_unequal_heads() -> None:
+    pooling = spread(GlobalLocal(C, whole=Average, parts=lambda c: LocalWindow(c, heads=3)))
+    features = torch.randn(B, C, H, W, dtype=torch.float64)
+    pooled = pooling(features)
+    assert pooled.weights.shape[1] == 6  # one head of 12 channels as three of 4, and three more
+    whole, parts = pooling.whole(features), pooling.parts(features)
+    assert_close(pooled.context, torch.cat([whole.context, parts.context], 1))
+
+
+def test_a_far_place_cannot_silence_a_local_window() -> None:
+    pooling = LocalGaussian(C, glimpses=4).double()
+    nn.init.zeros_(pooling.windows.centre.weight)
+    nn.init.constant_(pooling.windows.log_radius, math.log(0.3))
+    features = torch.randn(1, C, 12, 12, dtype=torch.float64)
+    before = pooling(features).weights
+    features[..., 11, 11] = 100 * pooling.queries[3].detach()
+    after = pooling(features).weights
+    assert_close(after[:, 0], before[:, 0])  # the glimpse at the upper left keeps its say
+    assert (after[:, 3] - before[:, 3]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("build", [GlobalAttention, LocalGaussian, LocalWindow])
+def test_heads_must_divide_channels(build: type[Pooling]) -> None:
+    with pytest.raises(UserError, match=r"5 heads do not divide .* 12 channels; heads can be 1, 2"):
+        build(C, 5)  # type: ignore[call-arg]
+    build(C, 6)  # type: ignore[call-arg]

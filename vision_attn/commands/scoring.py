@@ -1,0 +1,55 @@
+"""What `validate` and `test` share: a run's model, scored on one split."""
+
+from pathlib import Path
+from typing import Any
+
+from vision_attn.commands.options import Options
+
+EPILOG = """settings, as of fit: --data.batch_size N, --trainer.accelerator cpu, ...
+
+A folder of classes alone (DIR/CLASS/*.jpg) is scored as a whole.
+"""
+
+
+def score(words: list[str], verb: str, stage: str) -> int:
+    """Score a run on `stage` ("val" or "test") and print the scores."""
+    parser = Options(verb, f"Score a run on its {stage} images.", epilog=EPILOG)
+    parser.add_argument("run", metavar="RUN", help="a run folder that fit made")
+    parser.add_argument("--data", metavar="DIR_OR_NAME", help="other images than the run's own")
+    parser.add_argument(
+        "--trust", action="append", default=[], metavar="CLASS", help="own code the run may use"
+    )
+    options, settings = parser.parse_known_args(words)
+
+    from vision_attn.run import RunFolder, read_weights
+    from vision_attn.training import TrainingCLI
+
+    folder = RunFolder(Path(options.run))
+    cli = TrainingCLI(scoring_config(folder, options.data, options.trust, stage), settings, None)
+    cli.model.model.load_state_dict(read_weights(folder.weights))
+    loop = cli.trainer.validate if stage == "val" else cli.trainer.test
+    (scores,) = loop(cli.model, cli.datamodule, verbose=False)
+    count = len(cli.datamodule.store(stage))
+    print(f"{stage} images {count}")
+    for name, value in scores.items():
+        print(f"{name} {value:.4f}")
+    return 0
+
+
+def scoring_config(folder: Any, data: str | None, trusted: list[str], stage: str) -> dict[str, Any]:
+    """The run's own configuration, for its model and its classes, on its or on other images."""
+    from vision_attn.composition import check_trusted, data_source, merge, read_config
+
+    card = folder.load_card()
+    config = read_config(str(folder.config)) if folder.config.is_file() else read_config("defaults")
+    config = merge(config, card.settings())
+    check_trusted(config, trusted, folder.config)
+    if data:
+        source = data_source(data)
+        if "root" in source["init_args"]:
+            source["init_args"]["alone"] = stage
+        config = merge(config, {"data": {"source": source}})
+    # Labels are mapped to the model's logits by name, and weights come from the run alone.
+    return merge(
+        config, {"data": {"class_names": card.class_names}, "model": {"pretrained": False}}
+    )
