@@ -24,14 +24,19 @@ def _seeded() -> None:
 
 @pytest.fixture
 def tiny_model() -> Callable[..., AttentionClassifier]:
-    """Builds a model whose batch statistics are not those of a fresh network."""
+    """Builds a model and trains it for some steps, so that nothing in it is as initialised."""
 
     def build(pooling: str = "global_local", classes: int = 3) -> AttentionClassifier:
         backbone = Backbone("resnet10t", False, 2, TINY)
         model = AttentionClassifier(backbone, POOLINGS[pooling], classes)
-        model.train()
-        for _ in range(3):
-            model(torch.rand(7, 3, 32, 32))
+        optimizer = torch.optim.AdamW(model.train().parameters(), lr=0.02)
+        targets = torch.arange(9) % classes
+        for _ in range(8):
+            loss = torch.nn.functional.cross_entropy(model(torch.rand(9, 3, 32, 32)), targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        optimizer.zero_grad()
         return model.eval()
 
     return build

@@ -56,7 +56,7 @@ class TestShapes:
         split = Shapes().splits()["train"]
         masks = [split.read_mask(index, 64) for index in range(0, 120, 6)]  # circles
         areas = torch.tensor([float(mask.sum()) for mask in masks])
-        assert areas.max() > 2.5 * areas.min()
+        assert areas.max() > 2 * areas.min()
         middles = torch.stack([mask.nonzero().float().mean(0) for mask in masks])
         assert (middles.amax(0) - middles.amin(0)).min() > 25
 

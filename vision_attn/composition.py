@@ -27,6 +27,11 @@ def config_folder() -> Path:
     return inside if inside.is_dir() else Path(__file__).parents[1] / "configs"
 
 
+def packaged_configs() -> dict[str, Path]:
+    """The packaged configurations by name."""
+    return {path.stem: path for path in config_folder().glob("*.yaml")}
+
+
 def read_config(name: str) -> Config:
     """A config file by path, or a packaged one by name, with short names of classes resolved.
 
@@ -35,7 +40,7 @@ def read_config(name: str) -> Config:
     """
     place = Path(name).expanduser()
     if not place.is_file():
-        packaged = {path.stem: path for path in config_folder().glob("*.yaml")}
+        packaged = packaged_configs()
         if name not in packaged:
             hint = did_you_mean(name, packaged)
             raise UserError(

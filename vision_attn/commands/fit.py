@@ -71,9 +71,12 @@ def parser() -> argparse.ArgumentParser:
 
 def start(options: argparse.Namespace, settings: list[str], defaults: dict[str, Any]) -> int:
     """A new run: put the configuration together, build, train."""
-    from vision_attn.composition import data_source, merge, read_config
+    from vision_attn.composition import data_source, merge, packaged_configs, read_config
 
     config = defaults
+    if not options.config and not options.init_from and options.data in packaged_configs():
+        options.config = [options.data]
+        print(f"settings  the packaged ones for {options.data} (another file: --config FILE)")
     if options.init_from:
         config = merge(config, architecture_of(Path(options.init_from)))
     for name in options.config:

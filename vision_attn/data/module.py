@@ -19,7 +19,7 @@ class ImageData(pl.LightningDataModule):
 
     Args:
         source: where images come from; on the command line `--data NAME_OR_FOLDER`.
-        batch_size: images a step.
+        batch_size: images a step; None suits the size and the number of training images.
         image_size: pixels a side that images are brought to; None takes it from the images.
         val_fraction: the share of the training images kept for validation where the source has
             no validation split of its own (and as much again for testing, where it has neither).
@@ -36,7 +36,7 @@ class ImageData(pl.LightningDataModule):
     def __init__(
         self,
         source: ImageSource,
-        batch_size: int = 128,
+        batch_size: int | None = None,
         image_size: int | None = None,
         val_fraction: float = 0.1,
         class_names: list[str] | None = None,
@@ -51,7 +51,7 @@ class ImageData(pl.LightningDataModule):
         if not 0 < val_fraction < 0.5:
             raise UserError(f"--data.val_fraction lies between 0 and 0.5, not {val_fraction}.")
         self.source = source
-        self.batch_size = batch_size
+        self.given_batch_size = batch_size
         self.image_size = image_size or suggested_size(source.natural_size)
         self.val_fraction = val_fraction
         self.class_names = list(class_names or source.class_names)
@@ -62,6 +62,13 @@ class ImageData(pl.LightningDataModule):
         self.augment = suited_to(self.image_size, flip, shift, zoom)
         self.stores: dict[str, InMemory | Streamed] = {}
         self._splits: dict[str, Split] | None = None
+
+    @property
+    def batch_size(self) -> int:
+        """Images a step."""
+        if self.given_batch_size is not None:
+            return self.given_batch_size
+        return suggested_batch(self.image_size, len(self.splits.get("train", ())))
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -150,6 +157,16 @@ class ImageData(pl.LightningDataModule):
         counts = ", ".join(f"{len(split)} {name}" for name, split in self.splits.items())
         size = f"{self.image_size}x{self.image_size}"
         return f"{counts} images of {self.num_classes} classes at {size}; {self.augment}"
+
+
+def suggested_batch(image_size: int, images: int) -> int:
+    """128 small images or fewer larger ones, and at least 20 steps an epoch where that can be.
+
+    >>> suggested_batch(32, 50_000), suggested_batch(224, 50_000), suggested_batch(96, 500)
+    (128, 32, 25)
+    """
+    usual = 128 if image_size <= 64 else 64 if image_size <= 128 else 32
+    return min(usual, max(images // 20, 8)) if images else usual
 
 
 def suggested_size(natural_size: int) -> int:

@@ -1,0 +1,48 @@
+"""What the README shows works as it stands."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.test_commands import TINY_RUN
+from vision_attn.cli import VERBS, main
+from vision_attn.composition import config_folder
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def test_a_pooling_in_one_file(
+    image_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The README's pooling, from the command line to an overlay, with no other file edited."""
+    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.S)
+    (tmp_path / "brightest.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    run, path = tmp_path / "run", "brightest.Brightest"
+    words = ["fit", "--data", str(image_root), "--run_dir", str(run), *TINY_RUN]
+    words += ["--trainer.max_epochs", "1", "--model.pooling", path]
+    assert main([*words, "--model.pooling.temperature", "2"]) == 0
+    assert '"temperature": 2.0' in (run / "model.json").read_text()
+    look = ["explain", str(run), str(image_root / "test" / "red"), "--explainers", "evidence"]
+    assert main(look) == 2
+    assert f"--trust {path}" in capsys.readouterr().err
+    assert main([*look, "--trust", path]) == 0
+
+
+def test_every_command_line_names_what_there_is() -> None:
+    verbs = re.findall(r"(?:^|`)vision-attn (\w+)", README, flags=re.M)
+    assert len(verbs) > 4
+    assert set(verbs) <= set(VERBS)
+    configs = {path.stem for path in config_folder().glob("*.yaml")}
+    named = set(re.findall(r"--config (\w+)(?!\.yaml|\w)", README)) - {"mine"}
+    assert named <= configs
+
+
+def test_the_tree_names_every_file() -> None:
+    package = Path(__file__).parents[1] / "vision_attn"
+    for path in package.glob("*.py"):
+        assert path.name.startswith("__") or f"  {path.name} " in README, path.name
