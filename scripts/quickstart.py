@@ -4,7 +4,6 @@ python scripts/quickstart.py RUN      about 2 minutes on 2 CPU cores
 """
 
 import json
-import shutil
 import sys
 from pathlib import Path
 
@@ -37,13 +36,13 @@ SAMPLES = 12
 
 def train(folder: RunFolder) -> int:
     """Train, unless that is done; go on if it was interrupted."""
-    if folder.metrics.exists():
+    if folder.metrics.exists() and "test/accuracy" in folder.metrics.read_text():
         print(f"already trained: {folder.path} (delete that folder to train again)")
         return 0
     place = ["--run_dir", str(folder.path)]
     if folder.last.exists():
         return main(["fit", *place, "--resume"])
-    shutil.rmtree(folder.path, ignore_errors=True)  # stopped before its first checkpoint
+    folder.config.unlink(missing_ok=True)  # stopped before its first checkpoint: begin again
     return main(["fit", "--config", "shapes", *place])
 
 

@@ -2,7 +2,10 @@
 
 import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -91,8 +94,39 @@ class TestFit:
         assert main(words) == 0
         latest = Path("runs/latest")
         assert latest.is_symlink()
-        assert latest.resolve().name.endswith("-images")
+        run = latest.resolve()
+        assert run.name.endswith("-images")
+        assert main(["fit", "--resume", "--trainer.max_epochs", "2"]) == 0  # goes on with latest
+        assert latest.resolve() == run
         assert RunFolder(latest).load_model() is not None
+
+    def test_a_time_limit_is_a_limit(self, image_root: Path, tmp_path: Path) -> None:
+        run = tmp_path / "run"
+        words = ["fit", "--data", str(image_root), "--run_dir", str(run), *TINY_RUN]
+        assert main([*words, "--trainer.max_time", "00:00:00:01"]) == 0
+        assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["max_epochs"] == 60
+
+    def test_without_validation_the_last_weights_are_kept(
+        self, image_root: Path, tmp_path: Path
+    ) -> None:
+        run = tmp_path / "run"
+        words = ["fit", "--data", str(image_root), "--run_dir", str(run), *TINY_RUN]
+        words += ["--trainer.max_epochs", "1", "--trainer.check_val_every_n_epoch", "2"]
+        assert main(words) == 0
+        assert RunFolder(run).load_model() is not None
+
+    def test_two_processes(self, image_root: Path, tmp_path: Path) -> None:
+        """Lightning starts the second one with the same words; both share one run."""
+        run = tmp_path / "run"
+        words = ["fit", "--data", str(image_root), "--run_dir", str(run), *TINY_RUN]
+        words += ["--trainer.devices", "2", "--trainer.accelerator", "cpu"]
+        done = subprocess.run(
+            [sys.executable, "-m", "vision_attn", *words, "--trainer.max_epochs", "1"],
+            capture_output=True, text=True, check=False, timeout=300,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("test      accuracy") == 1
+        assert RunFolder(run).load_model() is not None
 
 
 class StopAfterTwo(pl.Callback):
@@ -177,6 +211,42 @@ class TestFineTuning:
         assert card.pooling["class_path"].endswith("Average")
         assert card.image_size == 40
 
+    def test_a_finer_grid_than_the_runs(self, trained: tuple[Path, Path], tmp_path: Path) -> None:
+        run = tmp_path / "tuned"
+        words = ["fit", "--data", str(trained[1]), "--init_from", str(trained[0])]
+        words += ["--run_dir", str(run), "--model.min_grid", "8", "--trainer.max_epochs", "1"]
+        assert main(words) == 0
+        assert RunFolder(run).load_card().unstrided == 3
+
+    def test_a_strangers_run_imports_nothing(
+        self, trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:  # fmt: skip
+        """Wherever a stored run may name a class, its module is not even imported."""
+        (tmp_path / "stranger.py").write_text("raise SystemExit('code of a stranger ran')")
+        monkeypatch.syspath_prepend(tmp_path)
+        for key, value in (
+            (("model", "pooling"), {"class_path": "stranger.X"}),
+            (("model", "optimizer"), "stranger.X"),
+            (("trainer", "logger"), "stranger.X"),
+            (("trainer", "callbacks"), [{"class_path": "stranger.X"}]),
+            (("data", "source"), {"class_path": "stranger.X"}),
+        ):
+            run = tmp_path / key[1]
+            shutil.copytree(trained[0], run)
+            config = yaml.safe_load((run / "config.yaml").read_text())
+            config[key[0]][key[1]] = value
+            (run / "config.yaml").write_text(yaml.safe_dump(config))
+            for words in (["fit", "--run_dir", str(run), "--resume"], ["test", str(run)]):
+                assert main(words) == 2
+                assert "--trust stranger.X" in capsys.readouterr().err
+        card = json.loads((run / "model.json").read_text())
+        card["pooling"] = {"class_path": "stranger.X", "init_args": {}}
+        (run / "model.json").write_text(json.dumps(card))
+        words = ["fit", "--data", str(trained[1]), "--init_from", str(run)]
+        assert main([*words, "--run_dir", str(tmp_path / "new")]) == 2
+        assert "--trust stranger.X" in capsys.readouterr().err
+
 
 class TestScoring:
     def test_on_its_own_images(
@@ -239,6 +309,12 @@ class TestExplain:
         assert "bad.png is no image" in told
         assert "none.jpg" in told
         assert [path.name for path in out.glob("*.png")] == ["000.png"]
+
+    def test_names_with_dollars(self, trained: tuple[Path, Path], tmp_path: Path) -> None:
+        odd = tmp_path / "a_$5_$6_.png"
+        shutil.copy(trained[1] / "test" / "red" / "000.png", odd)
+        words = ["explain", str(trained[0]), str(odd), "--out", str(tmp_path / "out")]
+        assert main([*words, "--explainers", "evidence"]) == 0
 
     def test_a_chosen_target(self, trained: tuple[Path, Path], tmp_path: Path) -> None:
         run, images = trained

@@ -60,6 +60,28 @@ def test_another_class_leaves_nothing_of_the_first(tmp_path: Path) -> None:
     assert config == first
 
 
+def test_a_folder_that_is_called_like_a_data_set() -> None:
+    words = ["--data.source.root", "cifar10"]
+    assert apply_words({}, words)[1] == words
+
+
+def test_another_backbone_leaves_nothing_of_the_first() -> None:
+    config, _ = apply_words(read_config("shapes"), ["--model.backbone", "convnext_tiny"])
+    assert not {"backbone_options", "stride", "unstrided"} & set(config["model"])
+    config, _ = apply_words(read_config("shapes"), ["--model.backbone", "resnet18"])
+    assert config["model"]["stride"] == 4
+
+
+def test_arguments_alone_belong_to_the_class_of_another_file(tmp_path: Path) -> None:
+    mine = read_config(written(tmp_path, "model: {pooling: {init_args: {heads: 8}}}"))
+    merged = merge(read_config("shapes"), mine)["model"]["pooling"]
+    assert merged == {"class_path": GLOBAL, "init_args": {"heads": 8}}
+
+
+def test_empty_sections_are_left_out(tmp_path: Path) -> None:
+    assert read_config(written(tmp_path, "data:\nmodel:\n")) == {}
+
+
 def test_an_optimiser_on_the_command_line_drops_the_default_one() -> None:
     config, _ = apply_words(read_config("defaults"), ["--model.optimizer", "SGD"])
     assert "optimizer" not in config["model"]
@@ -104,7 +126,7 @@ def test_config_files_that_are_none(tmp_path: Path) -> None:
 
 
 def test_a_strangers_config_imports_nothing_of_its_own(tmp_path: Path) -> None:
-    config = yaml.safe_load("trainer: {callbacks: [{class_path: os.system}]}")
+    config = yaml.safe_load("trainer: {callbacks: [{class_path: os.system}], logger: true}")
     with pytest.raises(UserError, match=r"names the class os.system.*--trust os.system"):
         check_trusted(config, [], tmp_path)
     check_trusted(config, ["os.system"], tmp_path)

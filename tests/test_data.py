@@ -3,6 +3,7 @@
 import hashlib
 import io
 import pickle
+import shutil
 import tarfile
 from collections import Counter
 from pathlib import Path
@@ -159,6 +160,17 @@ class TestImageFolder:
         write_images(image_root / split / "gren", 2, 0)
         with pytest.raises(UserError, match=rf"{split} .*'gren'.*Did you mean 'green'"):
             _ = ImageData(ImageFolder(str(image_root))).splits
+
+    def test_a_class_that_is_called_like_a_split(self, tmp_path: Path) -> None:
+        for name in ("bus", "car", "test"):
+            write_images(tmp_path / name, 3, 0)
+        assert ImageFolder(str(tmp_path)).class_names == ["bus", "car", "test"]
+
+    def test_no_training_images(self, image_root: Path) -> None:
+        shutil.rmtree(image_root / "train")
+        with pytest.raises(UserError, match="has no train folder"):
+            ImageFolder(str(image_root))
+        assert set(ImageFolder(str(image_root), alone="test").splits()) == {"test"}
 
     def test_an_empty_folder(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="has no folders in it"):

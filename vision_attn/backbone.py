@@ -67,6 +67,7 @@ class Backbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Features (B, C, h, w) of images (B, 3, H, W) in [0, 1]."""
+        images = images.to(self.mean.dtype)  # a model in half precision takes float images, too
         return self.net((images - self.mean) / self.std)
 
     def grid(self, image_size: int) -> tuple[int, int]:

@@ -5,7 +5,7 @@ the class that was there. (jsonargparse would hand them on to the new class.)
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,21 @@ from vision_attn.pooling.base import Pooling
 
 Config = dict[str, Any]
 SLOTS: dict[str, type] = {"data.source": ImageSource, "model.pooling": Pooling}
+OF_A_BACKBONE = ("backbone_options", "stride", "unstrided", "pretrained")
+"""Settings of one backbone, which another does not take over."""
+CLASS_KEYS = (
+    "class_path",
+    "pooling",
+    "source",
+    "optimizer",
+    "logger",
+    "callbacks",
+    "strategy",
+    "profiler",
+    "plugins",
+    "accelerator",
+)
+"""Settings whose text may name a class to import."""
 TRUSTED_ROOTS = ("vision_attn.", "torch.", "timm.", "lightning.", "torchmetrics.")
 
 
@@ -48,12 +63,28 @@ def read_config(name: str) -> Config:
                 f"The packaged ones: {', '.join(sorted(packaged))}."
             )
         place = packaged[name]
+    return with_full_names(load_yaml(place))
+
+
+def load_yaml(place: Path) -> Config:
+    """The settings in a file, as they stand; empty sections are left out."""
     try:
         content = yaml.safe_load(place.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{place} is no YAML: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(content, dict):
         raise UserError(f"{place} holds no settings (expected `model:`, `data:`, `trainer:`).")
+    return {key: value for key, value in content.items() if value is not None}
+
+
+def read_stored_config(place: Path, trusted: Sequence[str]) -> Config:
+    """A run's own `config.yaml`, after a look at the classes that it names.
+
+    Raises:
+        UserError: it names a class that is neither ours nor trusted.
+    """
+    content = load_yaml(place)
+    check_trusted(content, trusted, place)
     return with_full_names(content)
 
 
@@ -73,6 +104,8 @@ def with_full_names(config: Config) -> Config:
 def as_class_spec(promise: type, value: str | Config) -> Config:
     """`name`, or `{class_path: name, init_args: ...}`, with the full path; nested ones too."""
     spec: Config = {"class_path": value} if isinstance(value, str) else dict(value)
+    if "class_path" not in spec:  # arguments alone, for the class that another file names
+        return spec
     spec["class_path"] = class_path(resolve(promise, spec["class_path"]))
     arguments = {
         key: as_class_spec(promise, inner) if names_class(promise, inner) else inner
@@ -85,7 +118,7 @@ def names_class(promise: type, value: Any) -> bool:
     """Whether an argument is itself a class of the same kind, as in `global_local`."""
     if isinstance(value, dict):
         return "class_path" in value
-    return isinstance(value, str) and value in catalog(promise)
+    return promise is Pooling and isinstance(value, str) and value in catalog(promise)
 
 
 def data_source(name_or_folder: str) -> Config:
@@ -117,8 +150,12 @@ def merge(base: Config, over: Config) -> Config:
     {'p': {'class_path': 'B'}}
     >>> merge({"a": {"x": 1, "y": 2}}, {"a": {"y": 3}})
     {'a': {'x': 1, 'y': 3}}
+    >>> merge({"backbone": "resnet18", "stride": 4}, {"backbone": "vgg11"})
+    {'backbone': 'vgg11'}
     """
     result = dict(base)
+    if over.get("backbone", base.get("backbone")) != base.get("backbone"):
+        result = {key: value for key, value in base.items() if key not in OF_A_BACKBONE}
     for key, value in over.items():
         old = result.get(key)
         if isinstance(old, dict) and isinstance(value, dict) and same_class(old, value):
@@ -165,9 +202,11 @@ def apply_words(config: Config, words: Sequence[str]) -> tuple[Config, list[str]
         if not word.startswith("--") or value.startswith("--"):
             continue
         for slot, promise in SLOTS.items():
-            inner = key.startswith(f"{slot}.") and value in catalog(promise)
+            inner = key.startswith(f"{slot}.") and names_class(promise, value)
             if key == slot or inner:
                 value = words[place + 1] = class_path(resolve(promise, value))
+        if key == "model.backbone":
+            config = merge(config, {"model": {"backbone": value}})
         config = without_other_class(config, key.split("."), value)
     return config, words
 
@@ -184,20 +223,31 @@ def without_other_class(config: Config, path: list[str], value: str) -> Config:
     return config
 
 
-def check_trusted(config: Any, trusted: Sequence[str], place: Path) -> None:
+def check_trusted(config: Config, trusted: Sequence[str], place: Path) -> None:
     """Refuse a stored configuration that names classes which are neither ours nor trusted.
 
     Raises:
         UserError: naming the class and the option that trusts it.
     """
+    for name in named_classes(config):
+        if "." in name and not name.startswith(TRUSTED_ROOTS) and name not in trusted:
+            raise UserError(
+                f"{place} names the class {name}. If you trust that code: --trust {name}"
+            )
+
+
+def named_classes(config: Any) -> Iterator[str]:
+    """Every text in a configuration that would be imported as a class.
+
+    >>> list(named_classes({"trainer": {"callbacks": [{"class_path": "a.B"}, "c.D"]}}))
+    ['c.D', 'a.B']
+    """
     if isinstance(config, list):
         for item in config:
-            check_trusted(item, trusted, place)
+            yield from named_classes(item)
     if isinstance(config, dict):
-        path = config.get("class_path", "vision_attn.")
-        if not str(path).startswith(TRUSTED_ROOTS) and path not in trusted:
-            raise UserError(
-                f"{place} names the class {path}. If you trust that code: --trust {path}"
-            )
-        for value in config.values():
-            check_trusted(value, trusted, place)
+        for key, value in config.items():
+            if key in CLASS_KEYS:
+                texts = value if isinstance(value, list) else [value]
+                yield from (text for text in texts if isinstance(text, str))
+            yield from named_classes(value)

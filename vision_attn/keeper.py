@@ -32,6 +32,11 @@ class ModelKeeper(Callback):
             self.best = accuracy
             self.folder.save_model(cast(AttentionClassifier, pl_module.model), self.card)
 
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the last weights where no validation has chosen any."""
+        if self.best < 0 and trainer.is_global_zero:
+            self.folder.save_model(cast(AttentionClassifier, pl_module.model), self.card)
+
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must know."""
         return {"best": self.best}

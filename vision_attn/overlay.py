@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from captum.attr import visualization
@@ -17,6 +18,7 @@ from vision_attn.upsampling import upsample
 PANEL = 2.4  # inches
 COLUMNS = 6
 MOST_PIXELS = 1024  # a side; a panel shows no more
+PLAIN: dict[str, Any] = {"fontsize": 9, "parse_math": False}  # names may have a $ in them
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def draw_heatmap(axes: Axes, pixels: NDArray[np.uint8], heatmap: Heatmap) -> Non
     shown = np.abs(values) if heatmap.signed else values.clip(min=0)
     if not np.isfinite(values).all() or shown.max() <= 0:
         axes.imshow(pixels)
-        axes.set_title(f"{name} (empty)", fontsize=9)
+        axes.set_title(f"{name} (empty)", **PLAIN)
     else:
         visualization.visualize_image_attr(
             values[..., None],
@@ -82,14 +84,14 @@ def draw_heatmap(axes: Axes, pixels: NDArray[np.uint8], heatmap: Heatmap) -> Non
             plt_fig_axis=(axes.figure, axes),
             use_pyplot=False,
         )
-        axes.set_title(name, fontsize=9)
+        axes.set_title(name, **PLAIN)
     axes.set_axis_off()
 
 
 def draw_image(axes: Axes, explained: Explained) -> None:
     """The image itself, with its object's outline where that is known."""
     axes.imshow(reduced(explained.pixels))
-    axes.set_title(explained.title[-34:], fontsize=9)
+    axes.set_title(explained.title[-34:], **PLAIN)
     axes.set_axis_off()
     if explained.outline is not None:
         axes.contour(explained.outline, levels=[0.5], colors="white", linewidths=1)
@@ -103,9 +105,11 @@ def draw_predictions(axes: Axes, explained: Explained) -> None:
     rows = np.arange(len(names))
     axes.barh(rows, chances, color=colours, height=0.72)
     for row, name, chance in zip(rows, names, chances, strict=True):
-        axes.text(0.02, float(row), f"{name[:26]}  {chance:.1%}", va="center", fontsize=8)
+        axes.text(
+            0.02, float(row), f"{name[:26]}  {chance:.1%}", va="center", **(PLAIN | {"fontsize": 8})
+        )
     axes.set(xlim=(0, 1), ylim=(len(names) - 0.4, -0.6), xticks=[], yticks=[])
-    axes.set_title(f"maps for: {explained.target}"[:34], fontsize=9)
+    axes.set_title(f"maps for: {explained.target}"[:34], **PLAIN)
     for side in axes.spines.values():
         side.set_visible(False)
 

@@ -14,6 +14,8 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from vision_attn.backbone import Backbone
+from vision_attn.balanced_accuracy import BalancedAccuracy
+from vision_attn.errors import UserError
 from vision_attn.model import AttentionClassifier
 from vision_attn.pooling.base import PoolingFactory
 
@@ -64,7 +66,7 @@ class ClassificationTask(pl.LightningModule):
     ) -> None:
         super().__init__()
         network = Backbone(backbone, pretrained, unstrided or 0, backbone_options, stride)
-        if unstrided is None:
+        if min_grid or unstrided is None:
             network.refine(image_size, min_grid or (4 if image_size < COARSE_ENOUGH else 7))
         self.model = AttentionClassifier(network, pooling, num_classes)
         self.optimizer = optimizer
@@ -74,7 +76,7 @@ class ClassificationTask(pl.LightningModule):
         scores = MetricCollection(
             {
                 "accuracy": MulticlassAccuracy(num_classes, average="micro"),
-                "balanced_accuracy": MulticlassAccuracy(num_classes, average="macro"),
+                "balanced_accuracy": BalancedAccuracy(num_classes),
                 "loss": MeanMetric(),
             },
             compute_groups=False,  # each is updated by itself
@@ -99,13 +101,14 @@ class ClassificationTask(pl.LightningModule):
         images, targets = batch
         logits = self(images)
         # Smoothed targets are for learning; what is reported is the plain cross entropy.
-        smoothing = self.label_smoothing if stage == "train" else 0.0
-        loss = cross_entropy(logits, targets, label_smoothing=smoothing)
+        plain = cross_entropy(logits, targets)
         scores = self.scores_of(stage)
         scores["accuracy"].update(logits, targets)
         scores["balanced_accuracy"].update(logits, targets)
-        scores["loss"].update(loss.detach(), len(targets))
-        return loss
+        scores["loss"].update(plain.detach(), len(targets))
+        if stage != "train" or not self.label_smoothing:
+            return plain
+        return cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """One step of training."""
@@ -151,6 +154,8 @@ class ClassificationTask(pl.LightningModule):
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
         optimizer = self.optimizer(groups)
+        if math.isinf(self.trainer.estimated_stepping_batches):
+            raise UserError("the training has no end: name one, such as --trainer.max_epochs 10.")
         total = int(self.trainer.estimated_stepping_batches)
         schedule = LambdaLR(optimizer, lambda step: warmup_then_cosine(step, total, self.warmup))
         return {

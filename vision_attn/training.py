@@ -14,6 +14,7 @@ import yaml
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from vision_attn.composition import Config, apply_words
 from vision_attn.data.module import ImageData
@@ -62,18 +63,21 @@ class TrainingCLI(LightningCLI):
         config, words = apply_words(config, words)
         arguments = ["--config", yaml.safe_dump(config), *words]
         quiet()
-        super().__init__(
-            ClassificationTask,
-            ImageData,
-            save_config_callback=None,
-            parser_class=Parser,
-            parser_kwargs={"allow_abbrev": False},  # a misspelt option must not pass for another
-            seed_everything_default=0,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-            args=arguments,
-            run=False,
-        )
+        try:
+            super().__init__(
+                ClassificationTask,
+                ImageData,
+                save_config_callback=None,
+                parser_class=Parser,
+                parser_kwargs={"allow_abbrev": False},  # no misspelt option passes for another
+                seed_everything_default=0,
+                auto_configure_optimizers=False,
+                load_from_checkpoint_support=False,
+                args=arguments,
+                run=False,
+            )
+        except MisconfigurationException as error:
+            raise UserError(brief(str(error), [])) from error
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """What the task takes from the data."""
@@ -84,18 +88,19 @@ class TrainingCLI(LightningCLI):
         """The trainer, with what the user left open chosen and printed."""
         given = self.config_init["trainer"]
         pace = Pace()
-        bar = ImagesBar(pace) if sys.stdout.isatty() else EpochLines(pace)
+        on_screen = sys.stdout.isatty() and given.enable_progress_bar is not False
+        bar = ImagesBar(pace) if on_screen else EpochLines(pace)
         chosen: dict[str, Any] = {
             "callbacks": [*as_list(given.callbacks), pace, bar, *self.keepers()],
             "enable_model_summary": bool(given.enable_model_summary),
-            "enable_progress_bar": sys.stdout.isatty(),
-            "precision": given.precision or suited_precision(),
+            "enable_progress_bar": on_screen,
+            "precision": given.precision or suited_precision(str(given.accelerator)),
             "logger": self.loggers() if given.logger is None else given.logger,
         }
         if self.folder is None:
             chosen |= {"enable_checkpointing": False}
-        elif given.max_epochs is None and given.max_steps == -1 and given.max_time is None:
-            chosen["max_epochs"] = suited_epochs(len(self.datamodule.splits["train"]))
+        elif given.max_epochs is None and given.max_steps == -1:
+            chosen["max_epochs"] = suited_epochs(len(self.datamodule.store("train")))
         root = str(self.folder.path) if self.folder else None
         return super().instantiate_trainer(default_root_dir=root, **chosen, **kwargs)
 
@@ -147,10 +152,11 @@ def as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
-def suited_precision() -> str:
+def suited_precision(accelerator: str) -> str:
     """bf16 where the hardware multiplies it, else float32."""
-    if torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    if torch.cuda.is_available() and accelerator != "cpu":
+        able = torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bf16-mixed" if able else "32-true"
     able = torch.cpu.get_capabilities()
     return "bf16-mixed" if able.get("avx512_bf16") or able.get("amx_bf16") else "32-true"
 

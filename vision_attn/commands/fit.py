@@ -39,6 +39,9 @@ All of them, from LightningCLI: vision-attn fit --help_all
 """
 
 
+JOINED_RUN = "VISION_ATTN_JOINED_RUN"
+
+
 def run(words: list[str]) -> int:
     """Train, or go on training."""
     options, settings = parser().parse_known_args(words)
@@ -64,7 +67,13 @@ def parser() -> argparse.ArgumentParser:
     add("--run_dir", metavar="DIR", help="where everything goes (runs/<date-time>-<data>)")
     add("--init_from", metavar="RUN_OR_WEIGHTS", help="start from another run or a weights file")
     add("--resume", action="store_true", help="go on with the run in --run_dir (or runs/latest)")
-    add("--trust", action="append", default=[], metavar="CLASS", help="with --resume: own code")
+    add(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="CLASS",
+        help="own code a stored run may use",
+    )
     add("--help_all", action="store_true", help="every setting there is")
     return found
 
@@ -78,7 +87,7 @@ def start(options: argparse.Namespace, settings: list[str], defaults: dict[str, 
         options.config = [options.data]
         print(f"settings  the packaged ones for {options.data} (another file: --config FILE)")
     if options.init_from:
-        config = merge(config, architecture_of(Path(options.init_from)))
+        config = merge(config, architecture_of(Path(options.init_from), options.trust))
     for name in options.config:
         config = merge(config, read_config(name))
     if options.data:
@@ -87,22 +96,34 @@ def start(options: argparse.Namespace, settings: list[str], defaults: dict[str, 
         raise UserError("name the images: --data DIR, or --data shapes to try it out.")
     from vision_attn.run import RunFolder
 
-    folder = RunFolder(Path(options.run_dir or default_run_dir(config)))
-    if folder.config.exists():
+    # Lightning starts further processes with the same words; they join the first one's run.
+    place = os.environ.get(JOINED_RUN) or options.run_dir or default_run_dir(config)
+    folder = RunFolder(Path(place))
+    if folder.config.exists() and JOINED_RUN not in os.environ:
         raise UserError(
             f"{folder.path} already holds a run; add --resume to go on with it, "
             "or choose another --run_dir."
         )
-    return train(config, settings, folder, options.init_from)
+    os.environ[JOINED_RUN] = str(folder.path.resolve())
+    try:
+        return train(config, settings, folder, options.init_from)
+    finally:
+        os.environ.pop(JOINED_RUN, None)
 
 
-def architecture_of(source: Path) -> dict[str, Any]:
+def architecture_of(source: Path, trusted: list[str]) -> dict[str, Any]:
     """What a run to start from sets: its backbone, pooling and image size."""
+    from vision_attn.composition import check_trusted
     from vision_attn.run import RunFolder
 
     if not source.exists():
         raise UserError(f"--init_from: there is no run or weights file {source}.")
-    return RunFolder(source).load_card().settings() if source.is_dir() else {}
+    if not source.is_dir():
+        return {}
+    folder = RunFolder(source)
+    settings = folder.load_card().settings()
+    check_trusted(settings, trusted, folder.card)
+    return settings
 
 
 def default_run_dir(config: dict[str, Any]) -> Path:
@@ -115,10 +136,10 @@ def default_run_dir(config: dict[str, Any]) -> Path:
 
 def resume(options: argparse.Namespace, settings: list[str]) -> int:
     """Go on with a run as it was; only the trainer's settings may change."""
-    from vision_attn.composition import check_trusted, read_config, typed_keys
+    from vision_attn.composition import read_stored_config, typed_keys
     from vision_attn.run import RunFolder
 
-    folder = RunFolder(Path(options.run_dir or "runs/latest"))
+    folder = RunFolder(Path(options.run_dir or "runs/latest").resolve())
     if not folder.config.is_file() or not folder.last.is_file():
         missing = folder.last if folder.config.is_file() else folder.config
         raise UserError(
@@ -131,8 +152,7 @@ def resume(options: argparse.Namespace, settings: list[str]) -> int:
             f"--resume goes on with the run as it was, so --{other[0]} cannot change; "
             f"for a new run from its weights: --init_from {folder.path} --run_dir NEW."
         )
-    config = read_config(str(folder.config))
-    check_trusted(config, options.trust, folder.config)
+    config = read_stored_config(folder.config, options.trust)
     return train(config, settings, folder, init_from=None, checkpoint=folder.last)
 
 
@@ -149,21 +169,25 @@ def train(
     from vision_attn.training import TrainingCLI
     from vision_attn.weights import initialise
 
+    pretrained = config["model"].get("pretrained", False)
+    if checkpoint:  # it has every weight: nothing is to be fetched again
+        config["model"]["pretrained"] = False
     cli = TrainingCLI(config, settings, folder)
     resolved = cli.resolved()
+    if checkpoint:
+        resolved["model"]["pretrained"] = pretrained
     model, data = cli.model.model, cli.datamodule
-    print(f"data      {data.describe()}")
-    print(f"model     {describe_model(model, data.image_size, resolved)}")
-    print(
-        f"training  {cli.trainer.max_epochs} epochs, batches of {data.batch_size}, "
-        f"{cli.trainer.precision}"
-    )
+    if cli.trainer.is_global_zero:
+        tell(cli, resolved)
     if init_from:
-        print(f"weights   {initialise(model, Path(init_from), data.class_names)}")
+        told = initialise(model, Path(init_from), data.class_names)
+        if cli.trainer.is_global_zero:
+            print(f"weights   {told}")
     data.setup("fit")  # so that unreadable images are told before anything is written
-    text = yaml.safe_dump(resolved, sort_keys=False)
-    write_whole(folder.config, lambda place: place.write_text(text, encoding="utf-8"))
-    point_latest_at(folder.path)
+    if cli.trainer.is_global_zero:
+        text = yaml.safe_dump(resolved, sort_keys=False)
+        write_whole(folder.config, lambda place: place.write_text(text, encoding="utf-8"))
+        point_latest_at(folder.path.resolve())
     keeper = ModelKeeper(folder, card_of(model, resolved["model"]["pooling"], data))
     cast(Any, cli.trainer).callbacks.append(keeper)  # Lightning sets the list without typing it
     try:
@@ -172,6 +196,16 @@ def train(
         print(f"stopped; go on with: vision-attn fit --run_dir {folder.path} --resume")
         return 130
     return finish(cli, folder)
+
+
+def tell(cli: Any, resolved: dict[str, Any]) -> None:
+    """Print what will be trained on what, with every automatic choice."""
+    data, trainer = cli.datamodule, cli.trainer
+    print(f"data      {data.describe()}")
+    print(f"model     {describe_model(cli.model.model, data.image_size, resolved)}")
+    print(
+        f"training  {trainer.max_epochs} epochs, batches of {data.batch_size}, {trainer.precision}"
+    )
 
 
 def finish(cli: Any, folder: Any) -> int:
@@ -183,13 +217,16 @@ def finish(cli: Any, folder: Any) -> int:
     for stage, score in stages:
         if stage in cli.datamodule.splits:
             (scores,) = score(cli.model, cli.datamodule, verbose=False)
+            if not cli.trainer.is_global_zero:
+                continue
             folder.add_metrics(scores)
             print(
                 f"{stage:<9} accuracy {scores[f'{stage}/accuracy']:.4f}, balanced "
                 f"{scores[f'{stage}/balanced_accuracy']:.4f}, loss {scores[f'{stage}/loss']:.4f}"
             )
-    print(f"run       {folder.path}")
-    print(f"look      vision-attn explain {folder.path} IMAGE_OR_FOLDER...")
+    if cli.trainer.is_global_zero:
+        print(f"run       {folder.path}")
+        print(f"look      vision-attn explain {folder.path} IMAGE_OR_FOLDER...")
     return 0
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from vision_attn.commands.options import Options
+from vision_attn.errors import UserError
 
 EPILOG = """settings, as of fit: --data.batch_size N, --trainer.accelerator cpu, ...
 
@@ -20,6 +21,8 @@ def score(words: list[str], verb: str, stage: str) -> int:
         "--trust", action="append", default=[], metavar="CLASS", help="own code the run may use"
     )
     options, settings = parser.parse_known_args(words)
+    if any(word.startswith("--model") for word in settings):
+        raise UserError(f"{verb} scores the model as it is; --model settings are for fit.")
 
     from vision_attn.run import RunFolder, read_weights
     from vision_attn.training import TrainingCLI
@@ -38,12 +41,23 @@ def score(words: list[str], verb: str, stage: str) -> int:
 
 def scoring_config(folder: Any, data: str | None, trusted: list[str], stage: str) -> dict[str, Any]:
     """The run's own configuration, for its model and its classes, on its or on other images."""
-    from vision_attn.composition import check_trusted, data_source, merge, read_config
+    from vision_attn.composition import (
+        check_trusted,
+        data_source,
+        merge,
+        read_config,
+        read_stored_config,
+    )
 
     card = folder.load_card()
-    config = read_config(str(folder.config)) if folder.config.is_file() else read_config("defaults")
+    check_trusted(card.settings(), trusted, folder.card)
+    config = read_config("defaults")
+    if folder.config.is_file():
+        config = merge(config, read_stored_config(folder.config, trusted))
     config = merge(config, card.settings())
-    check_trusted(config, trusted, folder.config)
+    # How it was trained (devices, loggers, limits) says nothing of how to score it.
+    trainer = config.get("trainer", {})
+    config["trainer"] = {k: trainer[k] for k in ("accelerator", "precision") if k in trainer}
     if data:
         source = data_source(data)
         if "root" in source["init_args"]:

@@ -80,8 +80,13 @@ def find_split_folders(root: Path, alone: str) -> dict[str, Path]:
         split: inside[name]
         for split, names in USUAL_NAMES.items()
         for name in names[::-1]
-        if name in inside
+        if name in inside and (visible_folders(inside[name]) or len(inside) == 1)
     }
+    if found and alone == "train" and "train" not in found:
+        usual = {name for names in USUAL_NAMES.values() for name in names}
+        if set(inside) <= usual:
+            raise UserError(f"{root} has no train folder (it has: {', '.join(sorted(inside))}).")
+        found = {}  # classes that happen to be called so
     return found or {alone: root}
 
 

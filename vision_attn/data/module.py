@@ -128,6 +128,8 @@ class ImageData(pl.LightningDataModule):
             drop_last=shuffle and len(store) > self.batch_size,
             collate_fn=cast(Any, store.collate),  # InMemory hands out whole batches
             num_workers=self.num_workers if streamed else 0,
+            # Splits hold closures, which a forked worker takes over and another cannot.
+            multiprocessing_context="fork" if streamed and self.num_workers > 0 else None,
             persistent_workers=streamed and self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
         )

@@ -1,5 +1,6 @@
 """One reader of image files for training, prediction and explanation, so that they agree."""
 
+import struct
 import warnings
 from pathlib import Path
 
@@ -28,7 +29,10 @@ def open_image(path: str | Path) -> Image.Image:
     except (
         OSError,
         ValueError,
+        TypeError,
         SyntaxError,
+        EOFError,
+        struct.error,
         Image.DecompressionBombError,
         Image.DecompressionBombWarning,
     ) as error:
