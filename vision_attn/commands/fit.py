@@ -23,8 +23,8 @@ HELP = """Train an attention-pooled classifier, test it, and write a run folder.
 EPILOG = """settings (each can stand in a config file, too):
   --model.backbone NAME            any CNN of timm (resnet18)
   --model.pretrained true|PATH     timm's own weights, from its hub or from a file or folder
-  --model.pooling NAME             average, global_attention, local_gaussian, local_window,
-                                   global_local, or the dotted path of your own
+  --model.pooling NAME             {poolings},
+                                   or the dotted path of your own
   --model.pooling.heads 8          an argument of the pooling
   --model.freeze_epochs N          first epochs in which only pooling and head learn
   --model.min_grid N               places a side of the feature grid, at least
@@ -39,6 +39,7 @@ All of them, from LightningCLI: vision-attn fit --help_all
 """
 
 
+NO_POOLING = ("__init__", "base")
 JOINED_RUN = "VISION_ATTN_JOINED_RUN"
 
 
@@ -60,7 +61,10 @@ def run(words: list[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The options that are not settings of model, data or trainer."""
-    found = Options("fit", HELP, epilog=EPILOG, usage="vision-attn fit --data DIR_OR_NAME ...")
+    folder = Path(__file__).parents[1] / "pooling"
+    names = sorted(path.stem for path in folder.glob("*.py") if path.stem not in NO_POOLING)
+    epilog = EPILOG.format(poolings=f",\n{'':35}".join(names))
+    found = Options("fit", HELP, epilog=epilog, usage="vision-attn fit --data DIR_OR_NAME ...")
     add = found.add_argument
     add("--data", metavar="DIR_OR_NAME", help="a folder of images, or shapes, cifar10, cifar100")
     add("--config", action="append", default=[], metavar="FILE_OR_NAME", help="may be repeated")
