@@ -50,9 +50,8 @@ class Pooled(NamedTuple):
         """
         heads, channels = self.values.shape[1:3]
         by_head = head_weight.unflatten(1, (heads, channels))
-        weights = self.weights.to(self.values.dtype)
-        argued = torch.einsum("bndhw,knd->bknhw", self.values, by_head)
-        return torch.einsum("bnhw,bknhw->bkhw", weights, argued)
+        weighted = self.weights.to(self.values.dtype).unsqueeze(2) * self.values
+        return torch.einsum("bndhw,knd->bkhw", weighted, by_head)
 
 
 class Pooling(nn.Module, ABC):

@@ -1,0 +1,70 @@
+"""Neighbourhood attention: each place weighs itself against its own neighbours."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from vision_attn.errors import UserError
+from vision_attn.pooling.base import KeyNorm, Pooled, Pooling, check_heads, split_heads
+
+
+def share_of_neighbourhood(scores: Tensor, side: int) -> Tensor:
+    """Each place's share in a softmax over the window around it, cut off at the border.
+
+    >>> share_of_neighbourhood(torch.zeros(1, 1, 2, 3), side=3)   # windows of 4 and of 6 places
+    tensor([[[[0.2500, 0.1667, 0.2500],
+              [0.2500, 0.1667, 0.2500]]]])
+    """
+    around = pad(scores, (side // 2,) * 4, value=-torch.inf)  # nothing lies outside
+    windows = around.unfold(-2, side, 1).unfold(-2, side, 1)
+    # Logarithms: a share must not vanish where all of a neighbourhood scores low.
+    return (scores - windows.logsumexp((-2, -1))).exp()
+
+
+class Neighbourhood(Pooling):
+    r"""Attention taken against each place's own neighbourhood, then brought to sum to 1.
+
+    Neighbourhoods are s x s places, cut off at the border (Hassani et al. 2023, arXiv
+    2204.07143). A place competes with its neighbours only, so on a larger picture none silences
+    a far one::
+
+        share_n(i) = exp(a_ni) / sum over the neighbourhood of i of exp(a_nj)
+        weights_n(i) = share_n(i) / sum_j share_n(j),     a_ni = <q_n, LN(x_i)> / sqrt(C)
+
+    Args:
+        channels: width C of the feature map.
+        heads: number n of queries; each weighs its own slice of C/n channels.
+        side: the side s of a neighbourhood, in cells, odd.
+
+    Raises:
+        UserError: `heads` does not divide `channels`, or `side` is even.
+
+    >>> pool = Neighbourhood(channels=4, heads=1)
+    >>> # shares 1/4, 1/6 and 1/4 in each row: weights 3/16, 2/16 and 3/16
+    >>> pool(torch.zeros(1, 4, 2, 3)).weights
+    tensor([[[[0.1875, 0.1250, 0.1875],
+              [0.1875, 0.1250, 0.1875]]]], grad_fn=<DivBackward0>)
+    """
+
+    def __init__(self, channels: int, heads: int = 4, side: int = 3) -> None:
+        super().__init__()
+        check_heads(channels, heads)
+        if side < 1 or side % 2 == 0:
+            raise UserError(
+                f"a neighbourhood has an odd side, so that it has a middle, not {side}."
+            )
+        self.heads = heads
+        self.side = side
+        self.context_channels = channels
+        self.keys = KeyNorm(channels)
+        self.queries = nn.Parameter(torch.empty(heads, channels))
+        nn.init.normal_(self.queries, std=0.1)
+
+    def forward(self, features: Tensor) -> Pooled:
+        """Weights (B, n, h, w), values (B, n, C/n, h, w)."""
+        scale = features.shape[1] ** -0.5
+        scores = torch.einsum("nc,bchw->bnhw", self.queries, self.keys(features)) * scale
+        exact = scores if scores.dtype == torch.float64 else scores.float()
+        shares = share_of_neighbourhood(exact, self.side)
+        weights = shares / shares.sum((-2, -1), keepdim=True)
+        return Pooled(weights, split_heads(features, self.heads))
