@@ -42,7 +42,6 @@ def train(folder: RunFolder) -> int:
     place = ["--run_dir", str(folder.path)]
     if folder.last.exists():
         return main(["fit", *place, "--resume"])
-    folder.config.unlink(missing_ok=True)  # stopped before its first checkpoint: begin again
     return main(["fit", "--config", "shapes", *place])
 
 

@@ -100,6 +100,15 @@ class TestFit:
         assert latest.resolve() == run
         assert RunFolder(latest).load_model() is not None
 
+    def test_a_run_without_a_checkpoint_can_be_begun_again(
+        self, image_root: Path, tmp_path: Path
+    ) -> None:
+        run = tmp_path / "run"
+        run.mkdir()
+        (run / "config.yaml").write_text("model: {}")
+        words = ["fit", "--data", str(image_root), "--run_dir", str(run), *TINY_RUN]
+        assert main([*words, "--trainer.max_epochs", "1"]) == 0
+
     def test_a_time_limit_is_a_limit(self, image_root: Path, tmp_path: Path) -> None:
         run = tmp_path / "run"
         words = ["fit", "--data", str(image_root), "--run_dir", str(run), *TINY_RUN]

@@ -103,7 +103,9 @@ def start(options: argparse.Namespace, settings: list[str], defaults: dict[str, 
     # Lightning starts further processes with the same words; they join the first one's run.
     place = os.environ.get(JOINED_RUN) or options.run_dir or default_run_dir(config)
     folder = RunFolder(Path(place))
-    if folder.config.exists() and JOINED_RUN not in os.environ:
+    # A run that was stopped before its first checkpoint has nothing to lose or to go on from.
+    begun = folder.last.exists() or folder.weights.exists()
+    if begun and JOINED_RUN not in os.environ:
         raise UserError(
             f"{folder.path} already holds a run; add --resume to go on with it, "
             "or choose another --run_dir."
@@ -169,7 +171,6 @@ def train(
 ) -> int:
     """Build task, data and trainer; fit, keep the best weights, test."""
     from vision_attn.keeper import ModelKeeper, card_of
-    from vision_attn.run import write_whole
     from vision_attn.training import TrainingCLI
     from vision_attn.weights import initialise
 
@@ -181,28 +182,32 @@ def train(
     if checkpoint:
         resolved["model"]["pretrained"] = pretrained
     model, data = cli.model.model, cli.datamodule
-    if cli.trainer.is_global_zero:
-        tell(cli, resolved)
-    if init_from:
-        told = initialise(model, Path(init_from), data.class_names)
-        if cli.trainer.is_global_zero:
-            print(f"weights   {told}")
+    told = initialise(model, Path(init_from), data.class_names) if init_from else ""
     data.setup("fit")  # so that unreadable images are told before anything is written
     if cli.trainer.is_global_zero:
-        text = yaml.safe_dump(resolved, sort_keys=False)
-        write_whole(folder.config, lambda place: place.write_text(text, encoding="utf-8"))
-        point_latest_at(folder.path.resolve())
+        tell(cli, resolved, told)
+        record(folder, resolved)
     keeper = ModelKeeper(folder, card_of(model, resolved["model"]["pooling"], data))
     cast(Any, cli.trainer).callbacks.append(keeper)  # Lightning sets the list without typing it
     try:
         cli.trainer.fit(cli.model, data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit:  # how Lightning ends a training at Ctrl-C
-        print(f"stopped; go on with: vision-attn fit --run_dir {folder.path} --resume")
+        if folder.last.exists():
+            print(f"stopped; go on with: vision-attn fit --run_dir {folder.path} --resume")
         return 130
     return finish(cli, folder)
 
 
-def tell(cli: Any, resolved: dict[str, Any]) -> None:
+def record(folder: Any, resolved: dict[str, Any]) -> None:
+    """Write the settings of a run that is about to train, and make it the latest."""
+    from vision_attn.run import write_whole
+
+    text = yaml.safe_dump(resolved, sort_keys=False)
+    write_whole(folder.config, lambda place: place.write_text(text, encoding="utf-8"))
+    point_latest_at(folder.path.resolve())
+
+
+def tell(cli: Any, resolved: dict[str, Any], weights: str) -> None:
     """Print what will be trained on what, with every automatic choice."""
     data, trainer = cli.datamodule, cli.trainer
     print(f"data      {data.describe()}")
@@ -210,6 +215,8 @@ def tell(cli: Any, resolved: dict[str, Any]) -> None:
     print(
         f"training  {trainer.max_epochs} epochs, batches of {data.batch_size}, {trainer.precision}"
     )
+    if weights:
+        print(f"weights   {weights}")
 
 
 def finish(cli: Any, folder: Any) -> int:

@@ -1,0 +1,83 @@
+"""What attention costs: training steps with every pooling against average pooling, paired.
+
+python scripts/bench_pooling.py --image_size 64 --batch_size 128 --pairs 15
+
+Each pair is one step with average pooling and one with the other, one right after the other, in
+random order; the cost is the median of the pairs' ratios. Shared machines are noisy: single times
+mean little, and the quartiles say how little.
+"""
+
+import argparse
+import random
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from vision_attn.backbone import Backbone
+from vision_attn.catalog import catalog
+from vision_attn.model import AttentionClassifier
+from vision_attn.pooling.base import Pooling
+
+CLASSES = 20
+
+
+def training_step(pooling: type[Pooling], options: argparse.Namespace) -> Callable[[], float]:
+    """A function that does one step and returns its seconds."""
+    torch.manual_seed(0)
+    backbone = Backbone(options.backbone)
+    backbone.refine(options.image_size, options.min_grid)
+    model = AttentionClassifier(backbone, pooling, CLASSES).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    images = torch.rand(options.batch_size, 3, options.image_size, options.image_size)
+    targets = torch.randint(0, CLASSES, (options.batch_size,))
+
+    def step() -> float:
+        started = time.perf_counter()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = cross_entropy(model(images), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return time.perf_counter() - started
+
+    step()  # the first one chooses kernels and allocates
+    return step
+
+
+def ratios(one: Callable[[], float], other: Callable[[], float], pairs: int) -> list[float]:
+    """Seconds of `other` over those of `one`, pair by pair, sorted."""
+    found = []
+    for _ in range(pairs):
+        if random.random() < 0.5:
+            base, cost = one(), other()
+        else:
+            cost, base = other(), one()
+        found.append(cost / base)
+    return sorted(found)
+
+
+def run() -> None:
+    """Print a table, a line as soon as it is known."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--backbone", default="resnet18")
+    parser.add_argument("--image_size", type=int, default=64)
+    parser.add_argument("--min_grid", type=int, default=7)
+    parser.add_argument("--batch_size", type=int, default=128)
+    parser.add_argument("--pairs", type=int, default=15)
+    parser.add_argument("--poolings", nargs="*", default=None)
+    options = parser.parse_args()
+    poolings = catalog(Pooling)
+    average = training_step(poolings["average"], options)
+    print("| pooling | step over average pooling's, median | quartiles |")
+    print("|---|---|---|", flush=True)
+    for name in options.poolings or [name for name in poolings if name != "average"]:
+        found = ratios(average, training_step(poolings[name], options), options.pairs)
+        low, middle, high = statistics.quantiles(found, n=4)
+        print(f"| `{name}` | {middle:.3f} | {low:.3f} to {high:.3f} |", flush=True)
+
+
+if __name__ == "__main__":
+    run()
