@@ -118,3 +118,11 @@ class KeyNorm(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Normalise (B, C, h, w) over C."""
         return self.norm(features.movedim(1, -1)).movedim(-1, 1)
+
+    def scores(self, features: Tensor, queries: Tensor) -> Tensor:
+        """Scaled dot products <q_n, LN(x_i)> / sqrt(C) of queries (n, C): (B, n, h, w).
+
+        One product of matrices, in the layout that a CNN's features have in memory.
+        """
+        keys = self.norm(features.movedim(1, -1))
+        return (keys @ queries.T).movedim(-1, 1) * queries.shape[1] ** -0.5

@@ -50,6 +50,5 @@ class GlobalAttention(Pooling):
 
     def forward(self, features: Tensor) -> Pooled:
         """Weigh all places: weights (B, n, h, w), values (B, n, C/n, h, w)."""
-        scale = features.shape[1] ** -0.5
-        scores = torch.einsum("nc,bchw->bnhw", self.queries, self.keys(features)) * scale
+        scores = self.keys.scores(features, self.queries)
         return Pooled(softmax_over_places(scores), split_heads(features, self.heads))

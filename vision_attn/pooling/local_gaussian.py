@@ -107,8 +107,7 @@ class LocalGaussian(Pooling):
     def forward(self, features: Tensor) -> Pooled:
         """Weigh places near each centre: weights (B, n, h, w), values (B, n, C/n, h, w)."""
         height, width = features.shape[-2:]
-        scale = features.shape[1] ** -0.5
-        content = torch.einsum("nc,bchw->bnhw", self.queries, self.keys(features)) * scale
+        content = self.keys.scores(features, self.queries)
         centres, radius = self.windows(features)
         rows = log_window(centres[..., 0], radius, height)
         columns = log_window(centres[..., 1], radius, width)

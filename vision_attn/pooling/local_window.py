@@ -83,13 +83,11 @@ class LocalWindow(Pooling):
     def forward(self, features: Tensor) -> Pooled:
         """Weigh places, then windows: weights (B, n, h, w), values (B, n, C/n, h, w)."""
         height, width = features.shape[-2:]
-        scale = features.shape[1] ** -0.5
-        keys = self.keys(features)
-        scores = torch.einsum("nc,bchw->bnhw", self.place_queries, keys) * scale
-        exact = scores if scores.dtype == torch.float64 else scores.float()
+        queries = torch.cat([self.place_queries, self.window_queries])
+        place_scores, window_scores = self.keys.scores(features, queries).chunk(2, dim=1)
+        exact = place_scores if place_scores.dtype == torch.float64 else place_scores.float()
         within = into_windows(exact, self.window, -torch.inf).softmax(-1)
         # <r, sum within k> = sum within <r, k>: no need to build the windows' keys.
-        window_scores = torch.einsum("nc,bchw->bnhw", self.window_queries, keys) * scale
         among = softmax_over_places((within * into_windows(window_scores, self.window, 0)).sum(-1))
         weights = onto_grid(among.unsqueeze(-1) * within, self.window, height, width)
         return Pooled(weights, split_heads(features, self.heads))

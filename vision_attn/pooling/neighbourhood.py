@@ -62,8 +62,7 @@ class Neighbourhood(Pooling):
 
     def forward(self, features: Tensor) -> Pooled:
         """Weights (B, n, h, w), values (B, n, C/n, h, w)."""
-        scale = features.shape[1] ** -0.5
-        scores = torch.einsum("nc,bchw->bnhw", self.queries, self.keys(features)) * scale
+        scores = self.keys.scores(features, self.queries)
         exact = scores if scores.dtype == torch.float64 else scores.float()
         shares = share_of_neighbourhood(exact, self.side)
         weights = shares / shares.sum((-2, -1), keepdim=True)
