@@ -10,6 +10,7 @@ from PIL import Image
 
 from vision_attn.backbone import Backbone
 from vision_attn.catalog import catalog
+from vision_attn.cli import main
 from vision_attn.model import AttentionClassifier
 from vision_attn.pooling.base import Pooling
 
@@ -59,3 +60,22 @@ def image_root(tmp_path: Path) -> Path:
         for colour, name in enumerate(("red", "green")):
             write_images(root / split / name, count, colour)
     return root
+
+
+TINY_RUN = [
+    "--model.backbone", "resnet10t", "--model.backbone_options", '{"channels": [8, 8, 16, 16]}',
+    "--data.image_size", "32", "--data.batch_size", "8",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A run on red and green images, and its images."""
+    place = tmp_path_factory.mktemp("trained")
+    for split, count in (("train", 12), ("test", 4)):
+        for colour, name in enumerate(("red", "green")):
+            write_images(place / "images" / split / name, count, colour)
+    run = place / "run"
+    words = ["fit", "--data", str(place / "images"), "--run_dir", str(run), *TINY_RUN]
+    assert main([*words, "--trainer.max_epochs", "6", "--model.optimizer.lr", "0.01"]) == 0
+    return run, place / "images"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_commands import TINY_RUN
+from tests.conftest import TINY_RUN
 from vision_attn.cli import VERBS, main
 from vision_attn.composition import config_folder
 

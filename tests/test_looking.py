@@ -1,0 +1,111 @@
+"""Scoring and explaining a run through the real door."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import write_images
+from vision_attn.cli import main
+
+
+class TestScoring:
+    def test_on_its_own_images(
+        self, trained: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["test", str(trained[0])]) == 0
+        assert "test/accuracy 1.0000" in capsys.readouterr().out
+        assert main(["validate", str(trained[0])]) == 0
+        assert "val/accuracy" in capsys.readouterr().out
+
+    def test_labels_of_other_images_are_mapped_by_name(
+        self, trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """One class alone, the second of the model's: an index would take it for the first."""
+        write_images(tmp_path / "red", 5, 0)
+        assert main(["test", str(trained[0]), "--data", str(tmp_path)]) == 0
+        told = capsys.readouterr().out
+        assert "test images 5" in told
+        assert "test/accuracy 1.0000" in told
+
+    def test_an_unknown_class(
+        self, trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        write_images(tmp_path / "blue", 5, 2)
+        assert main(["test", str(trained[0]), "--data", str(tmp_path)]) == 2
+        assert "class 'blue'" in capsys.readouterr().err
+
+
+class TestExplain:
+    def test_a_folder(self, trained: tuple[Path, Path], tmp_path: Path) -> None:
+        run, images = trained
+        out = tmp_path / "out"
+        assert main(["explain", str(run), str(images / "test"), "--out", str(out)]) == 0
+        manifest = json.loads((out / "manifest.json").read_text())
+        assert len(manifest["images"]) == 8
+        assert len({entry["sheet"] for entry in manifest["images"]}) == 8
+        for entry in manifest["images"]:
+            sheet = np.asarray(Image.open(out / entry["sheet"]).convert("RGB"))
+            assert sheet.std() > 20  # not blank
+            assert list(entry["maps"]) == [
+                "attention", "evidence", "grad_cam", "integrated_gradients",
+            ]  # fmt: skip
+            evidence = np.load(out / entry["maps"]["evidence"]["file"])
+            assert list(evidence.shape) == entry["maps"]["evidence"]["shape"]
+            total = evidence.astype(np.float64).sum() + entry["bias"]
+            assert total == pytest.approx(entry["logit"], rel=1e-4, abs=1e-4)
+            assert max(entry["predictions"], key=entry["predictions"].get) == entry["target"]
+
+    def test_a_file_that_is_no_image_is_named_and_the_others_are_explained(
+        self, trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        run, images = trained
+        bad = tmp_path / "bad.png"
+        bad.write_text("no image")
+        good = images / "test" / "red" / "000.png"
+        words = ["explain", str(run), str(bad), str(good), str(tmp_path / "none.jpg")]
+        out = tmp_path / "out"
+        assert main([*words, "--out", str(out), "--explainers", "evidence"]) == 2
+        told = capsys.readouterr().err
+        assert "bad.png is no image" in told
+        assert "none.jpg" in told
+        assert [path.name for path in out.glob("*.png")] == ["000.png"]
+
+    def test_names_with_dollars(self, trained: tuple[Path, Path], tmp_path: Path) -> None:
+        odd = tmp_path / "a_$5_$6_.png"
+        shutil.copy(trained[1] / "test" / "red" / "000.png", odd)
+        words = ["explain", str(trained[0]), str(odd), "--out", str(tmp_path / "out")]
+        assert main([*words, "--explainers", "evidence"]) == 0
+
+    def test_a_chosen_target(self, trained: tuple[Path, Path], tmp_path: Path) -> None:
+        run, images = trained
+        words = ["explain", str(run), str(images / "test" / "red"), "--explainers", "attention"]
+        assert main([*words, "--target", "green", "--out", str(tmp_path / "out")]) == 0
+        manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+        assert {entry["target"] for entry in manifest["images"]} == {"green"}
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (["--target", "gren"], "Did you mean 'green'"),
+            (["--explainers", "gradcam"], "Did you mean 'grad_cam'"),
+            (["--batch_size", "0"], "--batch_size is at least 1"),
+        ],
+    )
+    def test_what_does_not_exist(
+        self, words: list[str], message: str, trained: tuple[Path, Path],
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:  # fmt: skip
+        run, images = trained
+        assert main(["explain", str(run), str(images), *words]) == 2
+        assert message in capsys.readouterr().err
+
+    def test_never_writes_over_pictures(
+        self, trained: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        run, images = trained
+        assert main(["explain", str(run), str(images), "--out", str(images)]) == 2
+        assert "is not empty" in capsys.readouterr().err
