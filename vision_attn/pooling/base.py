@@ -95,13 +95,32 @@ def check_heads(channels: int, heads: int) -> None:
         )
 
 
+def at_least_float32(scores: Tensor) -> Tensor:
+    """Scores in a type whose softmax sums to 1: half precision under autocast does not.
+
+    >>> at_least_float32(torch.zeros(1, dtype=torch.bfloat16)).dtype
+    torch.float32
+    """
+    return scores if scores.dtype == torch.float64 else scores.float()
+
+
+def learned_queries(heads: int, channels: int) -> nn.Parameter:
+    """Queries (n, C) at their start.
+
+    Small, so that training starts near average pooling; not zero, so that heads differ.
+    """
+    queries = nn.Parameter(torch.empty(heads, channels))
+    nn.init.normal_(queries, std=0.1)
+    return queries
+
+
 def softmax_over_places(scores: Tensor) -> Tensor:
     """Softmax over the last two axes, in float32 or better so that it sums to 1 under autocast.
 
     >>> softmax_over_places(torch.zeros(1, 1, 2, 5))[0, 0, 0, 0]
     tensor(0.1000)
     """
-    exact = scores if scores.dtype == torch.float64 else scores.float()
+    exact = at_least_float32(scores)
     return exact.flatten(-2).softmax(-1).view_as(exact)
 
 

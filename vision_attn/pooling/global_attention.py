@@ -1,13 +1,13 @@
 """Global attention: learned queries weigh every place of the grid against every other."""
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vision_attn.pooling.base import (
     KeyNorm,
     Pooled,
     Pooling,
     check_heads,
+    learned_queries,
     softmax_over_places,
     split_heads,
 )
@@ -29,6 +29,7 @@ class GlobalAttention(Pooling):
     Raises:
         UserError: `heads` does not divide `channels`.
 
+    >>> import torch
     >>> pool = GlobalAttention(channels=2, heads=1)
     >>> _ = pool.queries.data.copy_(torch.tensor([[2.0 ** 0.5, 0.0]]))
     >>> features = torch.tensor([[[[1.0, 0.0]], [[0.0, 1.0]]]])
@@ -44,9 +45,7 @@ class GlobalAttention(Pooling):
         self.heads = heads
         self.context_channels = channels
         self.keys = KeyNorm(channels)
-        self.queries = nn.Parameter(torch.empty(heads, channels))
-        # Small, so that training starts near average pooling; not zero, so that heads differ.
-        nn.init.normal_(self.queries, std=0.1)
+        self.queries = learned_queries(heads, channels)
 
     def forward(self, features: Tensor) -> Pooled:
         """Weigh all places: weights (B, n, h, w), values (B, n, C/n, h, w)."""

@@ -10,6 +10,7 @@ from vision_attn.pooling.base import (
     Pooled,
     Pooling,
     check_heads,
+    learned_queries,
     softmax_over_places,
     split_heads,
 )
@@ -101,8 +102,7 @@ class LocalGaussian(Pooling):
         self.context_channels = channels
         self.windows = Windows(channels, glimpses)
         self.keys = KeyNorm(channels)
-        self.queries = nn.Parameter(torch.empty(glimpses, channels))
-        nn.init.normal_(self.queries, std=0.1)
+        self.queries = learned_queries(glimpses, channels)
 
     def forward(self, features: Tensor) -> Pooled:
         """Weigh places near each centre: weights (B, n, h, w), values (B, n, C/n, h, w)."""

@@ -1,7 +1,7 @@
 """Local attention in fixed windows: places compete with their neighbours, then windows do."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import pad
 
 from vision_attn.errors import UserError
@@ -9,7 +9,9 @@ from vision_attn.pooling.base import (
     KeyNorm,
     Pooled,
     Pooling,
+    at_least_float32,
     check_heads,
+    learned_queries,
     softmax_over_places,
     split_heads,
 )
@@ -75,17 +77,15 @@ class LocalWindow(Pooling):
         self.window = window
         self.context_channels = channels
         self.keys = KeyNorm(channels)
-        self.place_queries = nn.Parameter(torch.empty(heads, channels))
-        self.window_queries = nn.Parameter(torch.empty(heads, channels))
-        nn.init.normal_(self.place_queries, std=0.1)
-        nn.init.normal_(self.window_queries, std=0.1)
+        self.place_queries = learned_queries(heads, channels)
+        self.window_queries = learned_queries(heads, channels)
 
     def forward(self, features: Tensor) -> Pooled:
         """Weigh places, then windows: weights (B, n, h, w), values (B, n, C/n, h, w)."""
         height, width = features.shape[-2:]
         queries = torch.cat([self.place_queries, self.window_queries])
         place_scores, window_scores = self.keys.scores(features, queries).chunk(2, dim=1)
-        exact = place_scores if place_scores.dtype == torch.float64 else place_scores.float()
+        exact = at_least_float32(place_scores)
         within = into_windows(exact, self.window, -torch.inf).softmax(-1)
         # <r, sum within k> = sum within <r, k>: no need to build the windows' keys.
         among = softmax_over_places((within * into_windows(window_scores, self.window, 0)).sum(-1))

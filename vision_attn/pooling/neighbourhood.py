@@ -1,11 +1,19 @@
 """Neighbourhood attention: each place weighs itself against its own neighbours."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import pad
 
 from vision_attn.errors import UserError
-from vision_attn.pooling.base import KeyNorm, Pooled, Pooling, check_heads, split_heads
+from vision_attn.pooling.base import (
+    KeyNorm,
+    Pooled,
+    Pooling,
+    at_least_float32,
+    check_heads,
+    learned_queries,
+    split_heads,
+)
 
 
 def share_of_neighbourhood(scores: Tensor, side: int) -> Tensor:
@@ -57,13 +65,11 @@ class Neighbourhood(Pooling):
         self.side = side
         self.context_channels = channels
         self.keys = KeyNorm(channels)
-        self.queries = nn.Parameter(torch.empty(heads, channels))
-        nn.init.normal_(self.queries, std=0.1)
+        self.queries = learned_queries(heads, channels)
 
     def forward(self, features: Tensor) -> Pooled:
         """Weights (B, n, h, w), values (B, n, C/n, h, w)."""
         scores = self.keys.scores(features, self.queries)
-        exact = scores if scores.dtype == torch.float64 else scores.float()
-        shares = share_of_neighbourhood(exact, self.side)
+        shares = share_of_neighbourhood(at_least_float32(scores), self.side)
         weights = shares / shares.sum((-2, -1), keepdim=True)
         return Pooled(weights, split_heads(features, self.heads))
