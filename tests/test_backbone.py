@@ -64,9 +64,17 @@ def test_images_are_normalised_inside() -> None:
     assert_close(backbone(images), backbone.net(by_hand))
 
 
-@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
-def test_what_is_no_cnn_is_refused(name: str) -> None:
-    with pytest.raises(UserError, match=f"{name} gives no grid of features"):
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("vit_tiny_patch16_224", "takes images of 224x224 pixels only, as no CNN does"),
+        ("swin_tiny_patch4_window7_224", "takes images of 224x224 pixels only, as no CNN does"),
+        ("xcit_nano_12_p16_224", "gives no grid of features"),
+        ("efficientvim_m1", "gives no grid of features"),
+    ],
+)
+def test_what_is_no_cnn_is_refused(name: str, why: str) -> None:
+    with pytest.raises(UserError, match=f"^{name} {why}; choose a CNN such as resnet18"):
         Backbone(name)
 
 

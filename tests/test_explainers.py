@@ -27,14 +27,19 @@ class Mosaic(nn.Module):
     """A backbone one can see through: each cell's channels are its mean colours."""
 
     channels = 4
+    finer = ()
 
     def __init__(self) -> None:
         super().__init__()
+        self.last_grid = nn.Identity()
         self.register_buffer("mean", torch.zeros(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         cells = nn.functional.avg_pool2d(images, CELL)
-        return torch.cat([cells, cells.mean(1, keepdim=True)], 1)
+        return self.last_grid(torch.cat([cells, cells.mean(1, keepdim=True)], 1))
+
+    def grids(self, images: Tensor, finer: int) -> list[Tensor]:
+        return [self(images)]
 
 
 @pytest.fixture

@@ -11,13 +11,14 @@ from torch.testing import assert_close
 from tests.conftest import POOLINGS
 from vision_attn.errors import UserError
 from vision_attn.pooling.average import Average
-from vision_attn.pooling.base import Pooled, Pooling
+from vision_attn.pooling.base import Channels, Pooling
 from vision_attn.pooling.global_attention import GlobalAttention
 from vision_attn.pooling.global_local import GlobalLocal
 from vision_attn.pooling.local_gaussian import LocalGaussian
 from vision_attn.pooling.local_window import LocalWindow
 
 B, C, H, W, K = 2, 12, 5, 7, 3  # no two alike; C takes the default number of heads
+FINER = 8  # width of a layer before the last
 
 
 def spread(pooling: Pooling) -> Pooling:
@@ -27,21 +28,35 @@ def spread(pooling: Pooling) -> Pooling:
     return pooling.double().requires_grad_(False)
 
 
+def build(name: str, channels: int = C) -> Pooling:
+    return POOLINGS[name](Channels(channels, classes=K, finer=(FINER,)))
+
+
+def maps(pooling: Pooling, grid: tuple[int, int] = (H, W), scale: int = 1) -> list[Tensor]:
+    """What a pooling is given: the last features, and those of the layers before it."""
+    height, width = grid
+    features = [torch.randn(B, C, height, width, dtype=torch.float64)]
+    if pooling.finer:
+        finer = torch.randn(B, FINER, scale * height, scale * width, dtype=torch.float64)
+        features.append(finer)
+    return features
+
+
 @pytest.mark.parametrize("name", POOLINGS)
 class TestPromise:
-    def pooled(self, name: str, height: int = H, width: int = W) -> tuple[Pooling, Pooled]:
-        pooling = spread(POOLINGS[name](C))
-        return pooling, pooling(torch.randn(B, C, height, width, dtype=torch.float64))
-
+    @pytest.mark.parametrize("scale", [1, 2, 3])
     @pytest.mark.parametrize("grid", [(H, W), (1, 2), (11, 3), (4, 4)])
-    def test_weights_are_shares(self, name: str, grid: tuple[int, int]) -> None:
-        _, pooled = self.pooled(name, *grid)
-        assert pooled.weights.shape[-2:] == pooled.values.shape[-2:] == grid
+    def test_weights_are_shares(self, name: str, grid: tuple[int, int], scale: int) -> None:
+        pooling = spread(build(name))
+        pooled = pooling(*maps(pooling, grid, scale))
+        finest = tuple(scale * side for side in grid) if pooling.finer else grid
+        assert pooled.weights.shape[-2:] == pooled.values.shape[-2:] == finest
         assert (pooled.weights >= 0).all()
         assert_close(pooled.weights.sum((-2, -1)), torch.ones_like(pooled.weights[..., 0, 0]))
 
     def test_context_is_the_weighted_sum(self, name: str) -> None:
-        pooling, pooled = self.pooled(name)
+        pooling = spread(build(name))
+        pooled = pooling(*maps(pooling))
         heads, width = pooled.values.shape[1:3]
         slow = torch.zeros(B, heads, width, dtype=torch.float64)
         for y in range(H):
@@ -54,33 +69,51 @@ class TestPromise:
         ("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)]
     )
     def test_evidence_adds_up(self, name: str, dtype: torch.dtype, tolerance: float) -> None:
-        pooling = spread(POOLINGS[name](C)).to(dtype)
-        head = nn.Linear(pooling.context_channels, K).to(dtype)
-        pooled = pooling(torch.randn(B, C, H, W, dtype=dtype))
+        pooling = spread(build(name)).to(dtype)
+        head = pooling.make_head(K).to(dtype)
+        pooled = pooling(*(features.to(dtype) for features in maps(pooling, scale=2)))
         logits = head(pooled.context)
         total = pooled.evidence(head.weight).sum((-2, -1)) + head.bias
         assert (total - logits).abs().max() <= tolerance * logits.abs().max()
 
     def test_values_do_not_mix_places(self, name: str) -> None:
-        pooling = spread(POOLINGS[name](C))
-        features = torch.randn(B, C, H, W, dtype=torch.float64)
-        changed = features.clone()
-        changed[..., 2, 3] += 1
-        difference = (pooling(changed).values - pooling(features).values).abs().sum((0, 1, 2))
+        pooling = spread(build(name))
+        features = maps(pooling)
+        changed = [each.clone() for each in features]
+        for each in changed:
+            each[..., 2, 3] += 1
+        difference = (pooling(*changed).values - pooling(*features).values).abs().sum((0, 1, 2))
         assert difference[2, 3] > 0
         difference[2, 3] = 0
-        assert difference.max() == 0
+        assert difference.max() < 1e-12
 
     def test_gradients(self, name: str) -> None:
-        pooling = spread(POOLINGS[name](4))
-        features = torch.randn(1, 4, 2, 3, dtype=torch.float64, requires_grad=True)
-        assert torch.autograd.gradcheck(lambda x: pooling(x).context, features)
+        pooling = spread(build(name, channels=4))
+        inputs = [torch.randn(1, 4, 2, 3, dtype=torch.float64, requires_grad=True)]
+        if pooling.finer:
+            inputs.append(torch.randn(1, FINER, 4, 6, dtype=torch.float64, requires_grad=True))
+        assert torch.autograd.gradcheck(lambda *x: pooling(*x).context, inputs)
 
     def test_weights_sum_to_one_under_autocast(self, name: str) -> None:
-        pooling = POOLINGS[name](C)
+        pooling = build(name)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            pooled = pooling(torch.randn(B, C, H, W))
+            pooled = pooling(*(features.float() for features in maps(pooling)))
         assert_close(pooled.weights.sum((-2, -1)), torch.ones_like(pooled.weights[..., 0, 0]))
+
+    def test_half_precision_is_near(self, name: str) -> None:
+        pooling = build(name).eval()
+        features = [each.float() for each in maps(pooling)]
+        exact = pooling(*features).context
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            near = pooling(*(each.bfloat16() for each in features)).context
+        # A place may step over the hard edge of a window.
+        assert (near - exact).abs().max() < 0.1 * exact.abs().max()
+
+    def test_memory_layout_does_not_matter(self, name: str) -> None:
+        pooling = spread(build(name))
+        features = maps(pooling)
+        other = [each.contiguous(memory_format=torch.channels_last) for each in features]
+        assert_close(pooling(*other).context, pooling(*features).context)
 
 
 def layer_norm(vector: list[float], norm: nn.LayerNorm) -> list[float]:

@@ -1,22 +1,27 @@
 """Images in [0, 1] -> normalise -> feature grid. The only file that knows timm."""
 
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import timm
 import torch
 from torch import Tensor, nn
 
-from vision_attn.errors import UserError, did_you_mean
+from vision_attn.errors import UserError, did_you_mean, first_line
+from vision_attn.strides import blank, in_eval, leave_out_first_stride
 
-PROBE_SIZE = 64  # pixels a side: every stride of a common CNN shows as a step of its own
+PROBE_SIZE = 64  # pixels a side: enough for most CNNs, and quick
+CHOOSE = "choose a CNN such as resnet18, convnext_tiny or efficientnet_b0."
 
 
 class Backbone(nn.Module):
     """Any CNN of timm as a feature extractor, with its normalisation inside.
+
+    What timm has between features and classifier (a norm, a 1x1 convolution) is taken along where
+    it acts on each place by itself. Where it mixes places (VGG's 7x7 convolution, the attention of
+    CLIP's ResNets), or cannot be had without timm's pooling, it is left off.
 
     Args:
         name: timm's name of the architecture.
@@ -31,6 +36,7 @@ class Backbone(nn.Module):
 
     Attributes:
         channels: width C of the features.
+        finer: widths of the stages before the last, finest first: what else `grids` can give.
         mean, std: (1, 3, 1, 1), what the weights expect images to be normalised with.
 
     Raises:
@@ -54,35 +60,87 @@ class Backbone(nn.Module):
         self.stride = stride
         self.unstrided = 0
         self.net = create_network(name, pretrained, self.options)
-        self.channels = count_channels(name, self.net)
+        widths = [stage["num_chs"] for stage in timm_of(self.net).feature_info]
         if stride is not None:
-            self.channels = leave_off_stages(name, self.net, stride)
+            widths = widths[: leave_off_stages(name, self.net, stride) + 1]
+        self.finer = tuple(widths[:-1])
+        self.takes_head = True
+        self.channels_last = getattr(self.net, "output_fmt", "NCHW") == "NHWC"
+        self.channels = self.settle_end(widths[-1])
+        self.last_grid = nn.Identity()  # where Grad-CAM looks
         for key in ("mean", "std"):
-            numbers = torch.tensor(pretrained_cfg(self.net)[key])
+            numbers = torch.tensor(timm_of(self.net).pretrained_cfg[key])
             self.register_buffer(key, numbers.view(1, -1, 1, 1))
         for _ in range(unstrided):
             self.leave_out_stride()
         # Convolutions of this layout take 0.6 of the time on CPUs, and tensor cores want it too.
-        self.net.to(memory_format=torch.channels_last)
+        for parameter in self.net.parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
         """Features (B, C, h, w) of images (B, 3, H, W) in [0, 1]."""
+        features = timm_of(self.net).forward_features(self.normalised(images))
+        return self.last_grid(self.end(features))
+
+    def grids(self, images: Tensor, finer: int) -> list[Tensor]:
+        """The features, last, after those of the `finer` stages before them, finest first."""
+        if finer == 0:
+            return [self(images)]
+        last = len(self.finer)
+        features, stages = timm_of(self.net).forward_intermediates(
+            self.normalised(images), indices=list(range(last - finer, last + 1))
+        )
+        return [*stages[:-1], self.last_grid(self.end(features))]
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Images as the weights expect them."""
         images = images.to(self.mean.dtype)  # a model in half precision takes float images, too
-        return self.net((images - self.mean) / self.std)
+        return (images - self.mean) / self.std
+
+    def end(self, features: Tensor) -> Tensor:
+        """From timm's features to a grid (B, C, h, w), by way of timm's head where it acts so."""
+        if self.takes_head:
+            features = timm_of(self.net).forward_head(features)
+        return features.movedim(-1, 1) if self.channels_last else features
+
+    def settle_end(self, last_width: int) -> int:
+        """Find out whether timm's head can be taken along; returns the width of the features.
+
+        Raises:
+            UserError: the network gives no grid, or takes images of its own size only.
+        """
+        net = timm_of(self.net)
+        with in_eval(net):
+            features, used = run_features(self.name, net)
+            if not isinstance(features, Tensor) or features.ndim != 4:
+                raise UserError(f"{self.name} gives no grid of features; {CHOOSE}")
+            if self.channels_last:
+                width = features.shape[-1]
+                self.takes_head = acts_by_place(lambda x: self.end(x.movedim(1, -1)), width)
+            else:
+                self.takes_head = acts_by_place(self.end, features.shape[1])
+            channels = self.end(features).shape[1]
+        if channels not in {last_width, net.num_features, getattr(net, "head_hidden_size", None)}:
+            raise UserError(f"{self.name} gives no grid of features; {CHOOSE}")
+        if not self.takes_head:
+            leave_off_unused(net, used)
+        return channels
 
     def grid(self, image_size: int) -> tuple[int, int]:
         """The places (h, w) that a square image of that size ends on.
 
         Raises:
-            UserError: the network cannot take images that small.
+            UserError: the network cannot take images of that size.
         """
         try:
-            height, width = probe(self.net, image_size).shape[-2:]
+            with in_eval(self):
+                height, width = self(blank(self, image_size)).shape[-2:]
             return height, width
-        except RuntimeError as error:
+        except (RuntimeError, AssertionError, ValueError) as error:
             raise UserError(
                 f"{self.name} cannot take {image_size}x{image_size} images "
-                f"({str(error).splitlines()[0]}); choose a larger --data.image_size."
+                f"({first_line(error)}); choose another --data.image_size or backbone."
             ) from error
 
     def refine(self, image_size: int, min_grid: int) -> None:
@@ -91,45 +149,55 @@ class Backbone(nn.Module):
         Raises:
             UserError: the network has too few strides that can be left out.
         """
-        while min(self.grid(image_size)) < min_grid:
+        while not self.is_fine(image_size, min_grid):
             self.leave_out_stride()
+
+    def is_fine(self, image_size: int, min_grid: int) -> bool:
+        """Whether images of that size end on at least `min_grid` places a side."""
+        try:
+            return min(self.grid(image_size)) >= min_grid
+        except UserError:  # some networks cannot do anything with a grid of one place
+            return False
 
     def leave_out_stride(self) -> None:
         """Run the first strided layers at half their stride, parallel branches together."""
-        layers = first_strided_layers(self.net)
-        if not layers:
+        if not leave_out_first_stride(self):
             raise UserError(
                 f"{self.name} has no stride left to leave out; choose larger images "
                 "(--data.image_size) or a smaller --model.min_grid."
             )
-        for path in layers:
-            self.net.set_submodule(path, at_half_stride(self.net.get_submodule(path)))
         self.unstrided += 1
 
 
+def timm_of(net: nn.Module) -> Any:
+    """The network with what timm adds to a module, which no type describes."""
+    return net
+
+
 def create_network(name: str, pretrained: bool | str, options: dict[str, Any]) -> nn.Module:
-    """Build timm's network without its classifier and without its pooling."""
+    """Build timm's network without its classifier and, where timm can, without its pooling."""
     if not timm.is_model(name):
         hint = did_you_mean(name, timm.list_models())
         raise UserError(
             f"timm has no backbone '{name}'.{hint} Python's timm.list_models() lists them."
         )
     overlay = local_weights(pretrained) if isinstance(pretrained, str) else None
+    wanted: dict[str, Any] = {
+        "pretrained": bool(pretrained),
+        "pretrained_cfg_overlay": overlay,
+        "num_classes": 0,
+    }
     try:
-        return timm.create_model(
-            name,
-            pretrained=bool(pretrained),
-            pretrained_cfg_overlay=overlay,
-            num_classes=0,
-            global_pool="",
-            **options,
-        )
+        try:
+            return timm.create_model(name, **wanted, global_pool="", **options)
+        except AssertionError:  # its head cannot do without a pooling
+            return timm.create_model(name, **wanted, **options)
     except Exception as error:  # timm, its hub client and torch raise whatever they like here
-        first_line = (str(error) or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         if not pretrained:
-            raise UserError(f"timm cannot build {name} with {options}: {first_line}") from error
+            raise UserError(f"timm cannot build {name} with {options}: {reason}") from error
         raise UserError(
-            f"no pretrained weights for {name}: {first_line}\n"
+            f"no pretrained weights for {name}: {reason}\n"
             "Offline, name a weights file or a folder that timm saved: --model.pretrained PATH."
         ) from error
 
@@ -146,115 +214,71 @@ def local_weights(path: str) -> dict[str, Any]:
     return {**config.get("pretrained_cfg", {}), "source": "local-dir", "file": str(place)}
 
 
-def pretrained_cfg(net: nn.Module) -> dict[str, Any]:
-    """What timm knows of a network's weights."""
-    return cast(dict[str, Any], net.pretrained_cfg)
-
-
-def count_channels(name: str, net: nn.Module) -> int:
-    """Width of the features, after making sure that they come as a grid (B, C, h, w)."""
-    input_size = pretrained_cfg(net).get("input_size", (3, 224, 224))[-1]
-    try:
-        features = probe(net, PROBE_SIZE)
-    except (RuntimeError, AssertionError, ValueError):  # too small for it, or a fixed size
-        features = probe(net, input_size)
-    widths = {getattr(net, key, None) for key in ("num_features", "head_hidden_size")}
-    if features.ndim != 4 or features.shape[1] not in widths:
-        raise UserError(
-            f"{name} gives no grid of features (its output is {tuple(features.shape)}); "
-            "choose a CNN such as resnet18, convnext_tiny or efficientnet_b0."
-        )
-    return features.shape[1]
-
-
 def leave_off_stages(name: str, net: nn.Module, stride: int) -> int:
-    """Cut a network after its last stage of at most that stride; returns its new width.
+    """Cut a network after its last stage of at most that stride; returns that stage's number.
 
     Raises:
         UserError: no stage has so small a stride, or timm cannot cut this network.
     """
-    stages = [(info["reduction"], info["num_chs"]) for info in cast(Any, net).feature_info]
-    kept = [index for index, (reduction, _) in enumerate(stages) if reduction <= stride]
+    reductions = [stage["reduction"] for stage in timm_of(net).feature_info]
+    kept = [index for index, reduction in enumerate(reductions) if reduction <= stride]
     if not kept or not hasattr(net, "prune_intermediate_layers"):
-        strides = ", ".join(str(reduction) for reduction, _ in stages)
         raise UserError(
-            f"--model.stride: {name} cannot be cut at stride {stride} (its stages: {strides})."
+            f"--model.stride: {name} cannot be cut at stride {stride} "
+            f"(its stages: {', '.join(map(str, reductions))})."
         )
-    cast(Any, net).prune_intermediate_layers([kept[-1]], prune_norm=True, prune_head=True)
-    return stages[kept[-1]][1]
+    timm_of(net).prune_intermediate_layers([kept[-1]], prune_norm=True, prune_head=True)
+    return kept[-1]
 
 
-@torch.no_grad()
-def probe(net: nn.Module, size: int) -> Tensor:
-    """Features of one black image, without touching the network's state."""
-    was_training = net.training
-    like = next(net.parameters())
-    features = net.eval()(torch.zeros(1, 3, size, size, device=like.device, dtype=like.dtype))
-    net.train(was_training)
-    return features
+def run_features(name: str, net: nn.Module) -> tuple[Any, set[int]]:
+    """Run timm's features on a black image; returns the ids of the modules that made them, too.
 
-
-def first_strided_layers(net: nn.Module) -> list[str]:
-    """Paths of the layers that do the first halving of the grid.
-
-    Layers that reduce grids of the same size belong together: the branches of a residual block
-    must agree.
+    Raises:
+        UserError: the network takes images of its own size only.
     """
-    reduced: list[tuple[int, str]] = []
-
-    def note(path: str) -> Callable[[nn.Module, tuple, Any], None]:
-        def hook(_: nn.Module, inputs: tuple, output: Any) -> None:
-            if not (inputs and isinstance(inputs[0], Tensor) and isinstance(output, Tensor)):
-                return
-            if inputs[0].ndim == output.ndim == 4 and output.shape[-1] > 1:
-                before, after = inputs[0].shape[-1], output.shape[-1]
-                if before / after > 1.4:
-                    reduced.append((before, path))
-
-        return hook
-
-    leaves = [(path, layer) for path, layer in net.named_modules() if strides(layer)]
-    handles = [layer.register_forward_hook(note(path)) for path, layer in leaves]
+    own_size = timm_of(net).pretrained_cfg.get("input_size", (3, 224, 224))[-1]
+    used: set[int] = set()
+    handles = [
+        module.register_forward_hook(lambda module, *_: used.add(id(module)))
+        for module in net.modules()
+    ]
     try:
-        probe(net, 4 * PROBE_SIZE)
+        for size in (PROBE_SIZE, own_size + PROBE_SIZE):
+            try:
+                return timm_of(net).forward_features(blank(net, size)), used
+            except (RuntimeError, AssertionError, ValueError):
+                continue  # too small for a CNN without padding; any size is too odd for a ViT
     finally:
         for handle in handles:
             handle.remove()
-    if not reduced:
-        return []
-    largest = max(size for size, _ in reduced)
-    return [path for size, path in reduced if size == largest]
+    raise UserError(
+        f"{name} takes images of {own_size}x{own_size} pixels only, as no CNN does; {CHOOSE}"
+    )
 
 
-def strides(layer: nn.Module) -> bool:
-    """Whether this is a single layer with a stride, such as a convolution or a pooling."""
-    return hasattr(layer, "stride") and not any(True for _ in layer.children())
+def leave_off_unused(net: nn.Module, used: set[int]) -> None:
+    """Put nothing in the place of those parts of a network of which no module was used."""
+    for name, part in list(net.named_children()):
+        if not used & {id(module) for module in part.modules()}:
+            setattr(net, name, nn.Identity())
 
 
-def at_half_stride(layer: nn.Module) -> nn.Module:
-    """The layer with half its stride, its weights untouched.
+@torch.no_grad()
+def acts_by_place(layer: Callable[[Tensor], Tensor], channels: int) -> bool:
+    """Whether a layer keeps the grid (B, C, h, w) and never mixes its places.
 
-    A layer without weights whose window is its stride (a 2x2 average) would shift the grid if it
-    moved by less than its window, and has nothing to say at stride 1: it becomes the identity.
+    >>> acts_by_place(nn.Conv2d(2, 5, 1), channels=2)
+    True
+    >>> acts_by_place(nn.Conv2d(2, 5, 3, padding=1), channels=2)
+    False
     """
-    stride: Any = layer.stride
-    pair = as_pair(stride)
-    halved = tuple(max(math.ceil(step / 2), 1) for step in pair)
-    window = as_pair(getattr(layer, "kernel_size", 0))
-    if not any(True for _ in layer.parameters()) and (window == pair or window == (0, 0)):
-        return nn.Identity()
-    changes: dict[str, Any] = {"stride": halved if isinstance(stride, tuple) else halved[0]}
-    if window == pair and getattr(layer, "padding", None) == (0, 0):  # a patchify stem
-        changes["padding"] = tuple((w - s) // 2 for w, s in zip(window, halved, strict=True))
-    for key, value in changes.items():
-        setattr(layer, key, value)
-    return layer
-
-
-def as_pair(value: Any) -> tuple[int, int]:
-    """A size along both sides.
-
-    >>> as_pair(2), as_pair((2, 1))
-    ((2, 2), (2, 1))
-    """
-    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    grid = torch.rand(1, channels, 3, 5)
+    changed = grid.clone()
+    changed[..., 1, 2] += 1
+    before, after = layer(grid), layer(changed)
+    if before.ndim != 4 or before.shape[-2:] != grid.shape[-2:]:
+        return False
+    elsewhere = (after - before).abs().amax((0, 1))
+    elsewhere[1, 2] = 0
+    return elsewhere.max().item() < 1e-5

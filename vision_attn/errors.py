@@ -18,3 +18,12 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """
     close = get_close_matches(word, list(choices), n=1)
     return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def first_line(error: BaseException) -> str:
+    r"""What an error of another library says, in a line; its name where it says nothing.
+
+    >>> first_line(RuntimeError("too small\nat layer 3")), first_line(AssertionError())
+    ('too small', 'AssertionError')
+    """
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from vision_attn.backbone import Backbone
 from vision_attn.errors import UserError
-from vision_attn.pooling.base import Pooled, PoolingFactory
+from vision_attn.pooling.base import Channels, Pooled, PoolingFactory
 
 
 class AttentionClassifier(nn.Module):
@@ -22,8 +22,8 @@ class AttentionClassifier(nn.Module):
     def __init__(self, backbone: Backbone, pooling: PoolingFactory, num_classes: int) -> None:
         super().__init__()
         self.backbone = backbone
-        self.pooling = pooling(backbone.channels)
-        self.head = nn.Linear(self.pooling.context_channels, num_classes)
+        self.pooling = pooling(Channels(backbone.channels, num_classes, backbone.finer))
+        self.head = self.pooling.make_head(num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, K) of images (B, 3, H, W) in [0, 1]."""
@@ -35,13 +35,13 @@ class AttentionClassifier(nn.Module):
         Raises:
             UserError: the grid has a single place, where attention is always 1.
         """
-        features = self.backbone(images)
+        *finer, features = self.backbone.grids(images, self.pooling.finer)
         if features.shape[-2] * features.shape[-1] == 1:
             raise UserError(
                 "the feature grid is 1x1, where attention has nothing to choose from; "
                 "use larger images (--data.image_size) or a finer grid (--model.min_grid 4)."
             )
-        return self.pooling(features)
+        return self.pooling(features, *finer)
 
     def evidence(self, images: Tensor) -> Tensor:
         """What each place argues for each class (B, K, h, w).

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from vision_attn import __version__
 from vision_attn.backbone import Backbone
 from vision_attn.catalog import catalog, class_path, imported
-from vision_attn.errors import UserError
+from vision_attn.errors import UserError, first_line
 from vision_attn.model import AttentionClassifier
 from vision_attn.pooling.base import Pooling, PoolingFactory
 
@@ -200,7 +200,7 @@ def read_weights(place: Path) -> dict[str, torch.Tensor]:
 
 def unusable(place: Path, error: Exception) -> UserError:
     """The message for a weights file that cannot be read."""
-    reason = (str(error) or type(error).__name__).splitlines()[0][:160]
+    reason = first_line(error)[:160]
     return UserError(f"{place} is damaged or no weights file ({reason}).")
 
 

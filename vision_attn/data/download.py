@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torchvision.datasets import VisionDataset
 
-from vision_attn.errors import UserError
+from vision_attn.errors import UserError, first_line
 
 CACHE = Path("~/.cache/vision-attn/data")
 
@@ -29,7 +29,7 @@ def downloaded(dataset: type[VisionDataset], root: Path, train: bool) -> VisionD
     except (OSError, RuntimeError, EOFError, tarfile.TarError, pickle.UnpicklingError) as error:
         archive = root / dataset.filename
         state = "is damaged; delete it" if archive.exists() else "is not there"
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise UserError(
             f"{name} could not be read: {archive} {state} ({reason}).\n"
             f"Put {dataset.url} there, or name the folder that has it: --data.source.root DIR."

@@ -17,6 +17,6 @@ class GradCam(Explainer):
 
     def __call__(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
         """Maps (B, h, w), >= 0."""
-        method = LayerGradCam(model, model.backbone)
+        method = LayerGradCam(model, model.backbone.last_grid)
         maps = method.attribute(images, target=targets, relu_attributions=True)
         return maps.detach().squeeze(1)

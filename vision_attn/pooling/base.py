@@ -3,6 +3,7 @@
 Axes: B images, C channels, n heads, d channels a head, h x w places of the grid, K classes.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple
@@ -54,22 +55,118 @@ class Pooled(NamedTuple):
         return torch.einsum("bndhw,knd->bkhw", weighted, by_head)
 
 
+class Channels(int):
+    """The width of the features, which also knows what else a pooling may want to know.
+
+    Most poolings take it as the integer that it is.
+
+    Attributes:
+        classes: number K of classes that the model tells apart.
+        finer: widths of the backbone's stages before the last, finest first.
+
+    >>> channels = Channels(512, classes=10, finer=(128, 256))
+    >>> channels // 4, channels.finer[-1]
+    (128, 256)
+    """
+
+    classes: int
+    finer: tuple[int, ...]
+
+    def __new__(cls, width: int, classes: int = 1, finer: tuple[int, ...] = ()) -> "Channels":
+        """An integer of the value `width`."""
+        channels = super().__new__(cls, width)
+        channels.classes = classes
+        channels.finer = finer
+        return channels
+
+
 class Pooling(nn.Module, ABC):
     """A way to weigh the places of a feature map.
 
     A subclass takes `channels` first (the backbone supplies it), works with its other defaults,
-    and sets `context_channels`, the width n*d of the context vector.
+    and sets `context_channels`, the width n*d of the context vector. One that looks at several
+    layers of the backbone sets `finer`, and is given that many feature maps after the last one:
+    `forward(features, *finer_features)`, finest first.
     """
 
     context_channels: int
+    finer: int = 0
 
     @abstractmethod
     def forward(self, features: Tensor) -> Pooled:
         """Weigh the places of `features` (B, C, h, w)."""
 
+    def make_head(self, num_classes: int) -> nn.Linear:
+        """The linear head that reads the context; poolings with weights by class have their own."""
+        return nn.Linear(self.context_channels, num_classes)
 
-PoolingFactory = Callable[[int], Pooling]
+
+PoolingFactory = Callable[[Channels], Pooling]
 """What a configuration names: a pooling that lacks only its width, the number of channels."""
+
+
+def side_by_side(*pooled: Pooled) -> Pooled:
+    """Several poolings as one, on the finest of their grids; the context is theirs in a row.
+
+    >>> coarse = Pooled(torch.ones(1, 1, 1, 1), torch.tensor([3.0, 5.0]).view(1, 1, 2, 1, 1))
+    >>> fine = Pooled(torch.tensor([[[[0.25, 0.75]]]]), torch.tensor([[[[[4.0, 8.0]]]]]))
+    >>> both = side_by_side(coarse, fine)    # d = 1: the head of two channels is two heads
+    >>> both.weights
+    tensor([[[[0.5000, 0.5000]],
+    <BLANKLINE>
+             [[0.5000, 0.5000]],
+    <BLANKLINE>
+             [[0.2500, 0.7500]]]])
+    >>> both.context
+    tensor([[3., 5., 7.]])
+    """
+    height, width = (max(one.weights.shape[side] for one in pooled) for side in (-2, -1))
+    channels = math.gcd(*(one.values.shape[2] for one in pooled))
+    alike = [with_head_width(on_finer_grid(one, height, width), channels) for one in pooled]
+    return Pooled(
+        torch.cat([one.weights for one in alike], dim=1),
+        torch.cat([one.values for one in alike], dim=1),
+    )
+
+
+def with_head_width(pooled: Pooled, channels: int) -> Pooled:
+    """The same pooling in narrower heads: a head of d channels as d/channels heads of one weight.
+
+    >>> whole = Pooled(torch.ones(1, 1, 1, 1), torch.tensor([3.0, 5.0]).view(1, 1, 2, 1, 1))
+    >>> with_head_width(whole, 1).context
+    tensor([[3., 5.]])
+    """
+    times = pooled.values.shape[2] // channels
+    values = pooled.values.unflatten(2, (times, channels)).flatten(1, 2)
+    return Pooled(pooled.weights.repeat_interleave(times, dim=1), values)
+
+
+def on_finer_grid(pooled: Pooled, height: int, width: int) -> Pooled:
+    """The same pooling on a finer grid: the cells of a place share its weight evenly.
+
+    >>> coarse = Pooled(torch.tensor([[[[0.4, 0.6]]]]), torch.tensor([[[[[1.0, 2.0]]]]]))
+    >>> on_finer_grid(coarse, 1, 3).weights       # the first place has two cells
+    tensor([[[[0.2000, 0.2000, 0.6000]]]])
+    """
+    if pooled.weights.shape[-2:] == (height, width):
+        return pooled
+    (rows, in_row), (columns, in_column) = (
+        cells_of(places, cells, pooled.weights.device)
+        for places, cells in zip(pooled.weights.shape[-2:], (height, width), strict=True)
+    )
+    cells = in_row.unsqueeze(1) * in_column
+    shared = pooled.weights[..., rows.unsqueeze(1), columns] / cells
+    return Pooled(shared, pooled.values[..., rows.unsqueeze(1), columns])
+
+
+def cells_of(places: int, cells: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The place that each cell of a finer side lies in, and how many cells share that place.
+
+    >>> cells_of(2, 5, torch.device("cpu"))
+    (tensor([0, 0, 0, 1, 1]), tensor([3, 3, 3, 2, 2]))
+    """
+    place = torch.arange(cells, device=device) * places // cells
+    return place, (place.unsqueeze(0) == place.unsqueeze(1)).sum(0)
 
 
 def split_heads(features: Tensor, heads: int) -> Tensor:
@@ -122,6 +219,16 @@ def softmax_over_places(scores: Tensor) -> Tensor:
     """
     exact = at_least_float32(scores)
     return exact.flatten(-2).softmax(-1).view_as(exact)
+
+
+def largest_over_places(scores: Tensor) -> Tensor:
+    """All weight on the largest score; ties share it, as the gradient of a maximum does.
+
+    >>> largest_over_places(torch.tensor([[[[1.0, 3.0, 3.0]]]]))
+    tensor([[[[0.0000, 0.5000, 0.5000]]]])
+    """
+    largest = (scores == scores.amax((-2, -1), keepdim=True)).to(scores.dtype)
+    return largest / largest.sum((-2, -1), keepdim=True)
 
 
 class KeyNorm(nn.Module):

@@ -31,7 +31,6 @@ class GeneralisedMean(Pooling):
 
     def __init__(self, channels: int, power: float = 3.0) -> None:
         super().__init__()
-        self.channels = channels
         self.context_channels = channels
         self.power = nn.Parameter(torch.tensor(power))
 
@@ -39,4 +38,4 @@ class GeneralisedMean(Pooling):
         """Weights (B, C, h, w), values (B, C, 1, h, w)."""
         # A softmax of logarithms is a share of powers, and overflows for no power.
         weights = softmax_over_places(features.clamp(min=SMALLEST).log() * (self.power - 1))
-        return Pooled(weights, split_heads(features, self.channels))
+        return Pooled(weights, split_heads(features, features.shape[1]))

@@ -1,25 +1,10 @@
 """Global and local attention side by side."""
 
-import math
-
-import torch
 from torch import Tensor
 
-from vision_attn.pooling.base import Pooled, Pooling, PoolingFactory
+from vision_attn.pooling.base import Channels, Pooled, Pooling, PoolingFactory, side_by_side
 from vision_attn.pooling.global_attention import GlobalAttention
 from vision_attn.pooling.local_gaussian import LocalGaussian
-
-
-def with_head_width(pooled: Pooled, channels: int) -> Pooled:
-    """The same pooling in narrower heads: a head of d channels as d/channels heads of one weight.
-
-    >>> whole = Pooled(torch.ones(1, 1, 1, 1), torch.tensor([3.0, 5.0]).view(1, 1, 2, 1, 1))
-    >>> with_head_width(whole, 1).context
-    tensor([[3., 5.]])
-    """
-    times = pooled.values.shape[2] // channels
-    values = pooled.values.unflatten(2, (times, channels)).flatten(1, 2)
-    return Pooled(pooled.weights.repeat_interleave(times, dim=1), values)
 
 
 class GlobalLocal(Pooling):
@@ -33,14 +18,15 @@ class GlobalLocal(Pooling):
         whole: the global half; None takes `GlobalAttention`.
         parts: the local half; None takes `LocalGaussian`.
 
-    >>> pooled = GlobalLocal(channels=8)(torch.rand(1, 8, 3, 5))
+    >>> import torch
+    >>> pooled = GlobalLocal(Channels(8))(torch.rand(1, 8, 3, 5))
     >>> pooled.weights.shape, pooled.context.shape   # 4 global heads and 4 glimpses
     (torch.Size([1, 8, 3, 5]), torch.Size([1, 16]))
     """
 
     def __init__(
         self,
-        channels: int,
+        channels: Channels,
         whole: PoolingFactory | None = None,
         parts: PoolingFactory | None = None,
     ) -> None:
@@ -48,13 +34,13 @@ class GlobalLocal(Pooling):
         self.whole = (whole or GlobalAttention)(channels)
         self.parts = (parts or LocalGaussian)(channels)
         self.context_channels = self.whole.context_channels + self.parts.context_channels
+        self.finer = max(self.whole.finer, self.parts.finer)
 
-    def forward(self, features: Tensor) -> Pooled:
+    def forward(self, features: Tensor, *finer: Tensor) -> Pooled:
         """Weigh places twice: weights (B, n1 + n2, h, w), values (B, n1 + n2, d, h, w)."""
-        whole, parts = self.whole(features), self.parts(features)
-        channels = math.gcd(whole.values.shape[2], parts.values.shape[2])
-        halves = with_head_width(whole, channels), with_head_width(parts, channels)
-        return Pooled(
-            torch.cat([half.weights for half in halves], dim=1),
-            torch.cat([half.values for half in halves], dim=1),
+        return side_by_side(
+            *(
+                half(features, *finer[len(finer) - half.finer :])
+                for half in (self.whole, self.parts)
+            )
         )

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from vision_attn.pooling.base import Pooled, Pooling, split_heads
+from vision_attn.pooling.base import Pooled, Pooling, largest_over_places, split_heads
 
 
 class Maximum(Pooling):
@@ -26,11 +26,8 @@ class Maximum(Pooling):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.channels = channels
         self.context_channels = channels
 
     def forward(self, features: Tensor) -> Pooled:
         """Weights (B, C, h, w), values (B, C, 1, h, w)."""
-        largest = (features == features.amax((-2, -1), keepdim=True)).to(features.dtype)
-        weights = largest / largest.sum((-2, -1), keepdim=True)
-        return Pooled(weights, split_heads(features, self.channels))
+        return Pooled(largest_over_places(features), split_heads(features, features.shape[1]))
