@@ -1,0 +1,133 @@
+"""Backbones of every family of timm's CNNs keep what the model promises."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from vision_attn.backbone import Backbone, timm_of
+from vision_attn.catalog import class_path
+from vision_attn.errors import UserError
+from vision_attn.model import AttentionClassifier
+from vision_attn.pooling.global_local import GlobalLocal
+from vision_attn.pooling.jetley import Jetley
+from vision_attn.run import ModelCard, RunFolder
+
+FAMILIES = """
+    convmixer_768_32 convnext_atto convnextv2_atto cpubone_nano cs3darknet_s cspnext_tiny
+    darknet17 densenet121 dla34 dpn48b edgenext_xx_small efficientnet_b0 efficientvit_b0
+    efficientvit_m0 ese_vovnet19b_dw fasternet_t0 fastvit_t8 fbnetv3_b gernet_s ghostnet_050
+    ghostnetv3_050 hardcorenas_a hgnetv2_b0 hrnet_w18_small iformer_t inception_next_atto
+    inception_v3 lambda_resnet26t lcnetv2_small legacy_seresnet18 legacy_xception lowformer_b0
+    mambaout_femto mixnet_s mnasnet_050 mobilenetv2_050 mobilenetv3_small_050
+    mobilenetv4_conv_small_035 mobileone_s0 mobilevit_xxs nf_regnet_b0 poolformer_s12 regnetx_002
+    regnety_002 regnetz_b16 repghostnet_050 repvgg_a0 repvit_m0_9 resnest14d resnet10t
+    resnet50_clip resnetv2_18 rexnet_100 selecsls42 sequencer2d_s shvit_s1 skresnet18 starnet_s050
+    swiftformer_xs tinynet_e tresnet_m vgg11_bn xception41
+""".split()  # noqa: SIM905  sixty lines of quoted names would hide the test
+UNPADDED = {"inception_v3"}  # loses some places at the borders
+MIXING_HEADS = {"vgg11_bn", "resnet50_clip", "efficientvit_b0", "inception_next_atto"}
+SIZE = 128
+
+
+@pytest.fixture(params=FAMILIES)
+def backbone(request: pytest.FixtureRequest) -> Backbone:
+    return Backbone(request.param).eval()
+
+
+def test_many_families() -> None:
+    assert len(set(FAMILIES)) >= 60
+
+
+def test_the_promise(backbone: Backbone, tmp_path: Path) -> None:
+    check_grid(backbone)
+    model = AttentionClassifier(backbone, GlobalLocal, 3).eval()
+    images = torch.rand(2, 3, SIZE, SIZE)
+    logits = check_evidence(model, images)
+    check_gradients(model, logits)
+    check_saved(model, images, logits.detach(), tmp_path)
+
+
+def check_grid(backbone: Backbone) -> None:
+    """Features come as (B, C, h, w), and as coarse as timm says."""
+    reduction = timm_of(backbone.net).feature_info[-1]["reduction"]
+    features = backbone(torch.rand(1, 3, SIZE, 2 * SIZE))
+    assert features.shape[1] == backbone.channels
+    if backbone.name not in UNPADDED:
+        assert features.shape[2:] == (SIZE // reduction, 2 * SIZE // reduction)
+    assert backbone.takes_head == (backbone.name not in MIXING_HEADS)
+
+
+def check_evidence(model: AttentionClassifier, images: torch.Tensor) -> torch.Tensor:
+    logits = model(images)
+    total = model.evidence(images).sum((-2, -1)) + model.head.bias
+    assert (total - logits).abs().max() <= 1e-5 * logits.abs().max()
+    return logits
+
+
+def check_gradients(model: AttentionClassifier, logits: torch.Tensor) -> None:
+    """Gradients reach the stem, and every parameter: none is left without, as DDP wants it."""
+    logits.sum().backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+    stem = next(p for p in model.backbone.parameters() if p.ndim == 4)
+    assert stem.grad.abs().max() > 0
+
+
+def check_saved(
+    model: AttentionClassifier, images: torch.Tensor, logits: torch.Tensor, place: Path
+) -> None:
+    backbone = model.backbone
+    card = ModelCard(
+        backbone=backbone.name,
+        backbone_options={},
+        stride=None,
+        unstrided=0,
+        pooling={"class_path": class_path(GlobalLocal), "init_args": {}},
+        class_names=["a", "b", "c"],
+        image_size=SIZE,
+        mean=backbone.mean.flatten().tolist(),
+        std=backbone.std.flatten().tolist(),
+    )
+    RunFolder(place).save_model(model, card)
+    loaded = RunFolder(place).load_model()
+    with torch.no_grad():
+        assert_close(loaded(images), logits, rtol=0, atol=0)
+
+
+def test_small_images(backbone: Backbone) -> None:
+    shapes = {key: tensor.shape for key, tensor in backbone.state_dict().items()}
+    backbone.refine(32, min_grid=4)
+    assert min(backbone(torch.rand(1, 3, 32, 32)).shape[-2:]) >= 4
+    assert {key: tensor.shape for key, tensor in backbone.state_dict().items()} == shapes
+
+
+def test_a_grid_that_no_stride_can_give() -> None:
+    with pytest.raises(UserError, match="no stride left to leave out; choose larger images"):
+        Backbone("resnet10t", options={"channels": [8, 8, 8, 8]}).refine(32, min_grid=64)
+
+
+def test_finer_stages(backbone: Backbone) -> None:
+    images = torch.rand(1, 3, SIZE, SIZE)
+    with torch.no_grad():
+        finer, features = backbone.grids(images, 1)
+        assert_close(features, backbone(images))
+        assert finer.shape[1] == backbone.finer[-1]
+        assert finer.shape[-1] >= features.shape[-1]
+        logits = AttentionClassifier(backbone, Jetley, 3).eval()(images)
+    assert torch.isfinite(logits).all()
+
+
+def test_a_cut_backbone_hands_over_what_is_left() -> None:
+    backbone = Backbone("resnet10t", stride=8, options={"channels": [8, 16, 24, 32]}).eval()
+    finer, features = backbone.grids(torch.rand(1, 3, 64, 64), 1)
+    assert (finer.shape[1:], features.shape[1:]) == ((8, 16, 16), (16, 8, 8))
+    with pytest.raises(UserError, match="has 1 to 3 layers, not 4"):
+        AttentionClassifier(backbone, lambda channels: Jetley(channels, layers=4), 2)
+
+
+def test_what_never_learns_is_left_off() -> None:
+    backbone = Backbone("vgg11_bn")
+    assert isinstance(backbone.net.pre_logits, nn.Identity)
+    assert backbone.channels == 512
