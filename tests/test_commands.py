@@ -104,19 +104,6 @@ class TestFit:
         assert main(words) == 0
         assert RunFolder(run).load_model() is not None
 
-    def test_two_processes(self, image_root: Path, tmp_path: Path) -> None:
-        """Lightning starts the second one with the same words; both share one run."""
-        run = tmp_path / "run"
-        words = ["fit", "--data", str(image_root), "--run_dir", str(run), *TINY_RUN]
-        words += ["--trainer.devices", "2", "--trainer.accelerator", "cpu"]
-        done = subprocess.run(
-            [sys.executable, "-m", "vision_attn", *words, "--trainer.max_epochs", "1"],
-            capture_output=True, text=True, check=False, timeout=300,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("test      accuracy") == 1
-        assert RunFolder(run).load_model() is not None
-
 
 class StopAfterTwo(pl.Callback):
     """Presses Ctrl-C when the third epoch starts."""

@@ -1,5 +1,6 @@
 """The model: logits alone from forward, and evidence that adds up to them."""
 
+import shutil
 from collections.abc import Callable
 
 import pytest
@@ -44,9 +45,45 @@ def test_a_1x1_grid_is_refused() -> None:
     assert model(torch.rand(1, 3, 64, 32)).shape == (1, 2)
 
 
-def test_torch_export_with_a_free_batch(tiny_model: Build) -> None:
+@pytest.mark.parametrize("name", POOLINGS)
+class TestRuntimes:
+    def test_export_with_a_free_batch(self, name: str, tiny_model: Build) -> None:
+        model = tiny_model(name)
+        batch = torch.export.Dim("batch", min=2)
+        example = (torch.rand(2, 3, 32, 32),)
+        program = torch.export.export(model, example, dynamic_shapes=({0: batch},))
+        images = torch.rand(5, 3, 32, 32)
+        assert_close(program.module()(images), model(images), rtol=1e-4, atol=1e-5)
+
+    def test_compile_in_one_graph(self, name: str, tiny_model: Build) -> None:
+        torch.compiler.reset()
+        model = tiny_model(name)
+        compiled = torch.compile(model, fullgraph=True, backend="aot_eager")  # no C++ needed
+        images = torch.rand(3, 3, 32, 32)
+        logits = compiled(images)
+        assert_close(logits, model(images), rtol=1e-4, atol=1e-5)
+        logits.sum().backward()
+        assert model.backbone.net.conv1[0].weight.grad.abs().max() > 0
+
+    def test_bf16_autocast(self, name: str, tiny_model: Build) -> None:
+        model = tiny_model(name)
+        images = torch.rand(6, 3, 32, 32)
+        exact = model(images)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            near = model(images)
+        assert (near - exact).abs().max() < 0.05 * (exact.abs().max() + 1)
+
+    def test_channels_last_images(self, name: str, tiny_model: Build) -> None:
+        model = tiny_model(name)
+        images = torch.rand(3, 3, 32, 32)
+        other = images.to(memory_format=torch.channels_last)
+        assert_close(model(other), model(images), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler: g++")
+def test_compiled_code_gives_the_same_logits(tiny_model: Build) -> None:
+    torch.compiler.reset()
     model = tiny_model()
-    batch = torch.export.Dim("batch", min=2)
-    program = torch.export.export(model, (torch.rand(2, 3, 32, 32),), dynamic_shapes=({0: batch},))
-    images = torch.rand(5, 3, 32, 32)
-    assert_close(program.module()(images), model(images), rtol=1e-4, atol=1e-5)
+    images = torch.rand(3, 3, 32, 32)
+    with torch.no_grad():
+        assert_close(torch.compile(model)(images), model(images), rtol=1e-4, atol=1e-5)

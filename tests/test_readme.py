@@ -1,6 +1,10 @@
 """What the README shows works as it stands."""
 
+import json
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +35,29 @@ def test_a_pooling_in_one_file(
     assert main(look) == 2
     assert f"--trust {path}" in capsys.readouterr().err
     assert main([*look, "--trust", path]) == 0
+
+
+def test_a_file_in_the_folder_is_enough(image_root: Path, tmp_path: Path) -> None:
+    """The README's pooling dropped into a copy of the package, and trained by its name."""
+    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.S)
+    package = Path(__file__).parents[1] / "vision_attn"
+    shutil.copytree(package, tmp_path / "vision_attn", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(config_folder(), tmp_path / "vision_attn" / "configs", dirs_exist_ok=True)
+    (tmp_path / "vision_attn" / "pooling" / "brightest.py").write_text(code)
+    words = ["fit", "--data", str(image_root), "--run_dir", "run", *TINY_RUN]
+    words += ["--trainer.max_epochs", "1", "--model.pooling", "brightest"]
+    done = subprocess.run(
+        [sys.executable, "-m", "vision_attn", *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "with brightest pooling" in done.stdout
+    card = json.loads((tmp_path / "run" / "model.json").read_text())
+    assert card["pooling"]["class_path"] == "vision_attn.pooling.brightest.Brightest"
 
 
 def test_every_command_line_names_what_there_is() -> None:

@@ -128,11 +128,22 @@ class ClassificationTask(pl.LightningModule):
         self.log_dict(scores.compute(), prog_bar=stage == "val")
         scores.reset()
 
+    @property
+    def frozen(self) -> bool:
+        """Whether only pooling and head learn now."""
+        return self.current_epoch < self.freeze_epochs
+
     def on_train_epoch_start(self) -> None:
         """Hold the backbone still in the first epochs, its batch statistics included."""
-        frozen = self.current_epoch < self.freeze_epochs
-        self.model.backbone.requires_grad_(not frozen)
-        self.model.backbone.train(not frozen)
+        self.model.backbone.train(not self.frozen)
+        if self.trainer.world_size == 1:  # DDP wants every parameter to have a gradient
+            self.model.backbone.requires_grad_(not self.frozen)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Drop the gradients of a backbone that is held still."""
+        if self.frozen:
+            for parameter in self.model.backbone.parameters():
+                parameter.grad = None
 
     def on_train_epoch_end(self) -> None:
         """Log the training scores, which were collected while the weights still moved."""

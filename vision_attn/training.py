@@ -179,6 +179,8 @@ def quiet() -> None:
         ".*does not have many workers.*",  # images in memory need none
         ".*The number of training batches .* is smaller than the logging interval.*",
         ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run's own
+        ".*It is recommended to use `self.log.*sync_dist.*",  # torchmetrics has gathered already
+        "(?s).*Grad strides do not match bucket view.*",  # of 1x1 kernels, in either layout alike
         ".*LeafSpec.*",  # torch 2.15 deprecates what Lightning 2.6.6 still calls
         # jsonargparse 4 deprecates what Lightning 2.6.6 still calls
         r"(?s).*(will be removed in v5|disable the warnings set\s+JSONARGPARSE)",
