@@ -8,9 +8,12 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from vision_attn.catalog import catalog
-from vision_attn.explainers.attention import Attention
+from vision_attn.errors import UserError
 from vision_attn.explainers.base import Explainer
+from vision_attn.explainers.contrast import Contrast
+from vision_attn.explainers.deep_lift import DeepLift
 from vision_attn.explainers.evidence import Evidence
+from vision_attn.explainers.grad_cam import GradCam
 from vision_attn.explainers.integrated_gradients import IntegratedGradients
 from vision_attn.metrics.base import Trial
 from vision_attn.metrics.pointing_game import PointingGame
@@ -68,14 +71,19 @@ def planted() -> tuple[Tensor, Tensor]:
     return images, masks
 
 
-@pytest.mark.parametrize("name", EXPLAINERS)
+CONTROLS = {"random", "centre"}
+BY_REGION = {"feature_ablation", "kernel_shap"}  # a region lies across two cells
+
+
+@pytest.mark.parametrize("name", sorted(set(EXPLAINERS) - CONTROLS))
 def test_the_heat_falls_on_what_decided(
     name: str, seer: AttentionClassifier, planted: tuple[Tensor, Tensor]
 ) -> None:
     images, masks = planted
     targets = torch.zeros(6, dtype=torch.long)
     heatmaps = EXPLAINERS[name]()(seer, images, targets)
-    assert PointingGame().measure(Trial(seer, images, targets, masks), heatmaps).min() == 1
+    hits = PointingGame().measure(Trial(seer, images, targets, masks), heatmaps)
+    assert hits.min() >= (0.6 if name in BY_REGION else 1)
 
 
 @pytest.mark.parametrize("name", EXPLAINERS)
@@ -95,24 +103,83 @@ def test_promise(name: str, tiny_model: Build) -> None:
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
 
 
-def test_evidence_is_for_the_target_and_adds_up(tiny_model: Build) -> None:
+@pytest.mark.parametrize(
+    ("name", "tolerance"),
+    [("attention", 1e-12), ("evidence", 1e-12), ("integrated_gradients", 0.1)],
+)
+def test_maps_add_up_to_what_is_promised(name: str, tolerance: float, tiny_model: Build) -> None:
     model, images = tiny_model().double(), torch.rand(3, 3, 32, 48, dtype=torch.float64)
     targets = torch.tensor([0, 2, 1])
-    totals = Evidence()(model, images, targets).sum((1, 2)) + model.head.bias[targets]
-    assert_close(totals, model(images)[torch.arange(3), targets])
+    explainer = EXPLAINERS[name]()
+    total = explainer.total(model, images, targets)
+    assert total is not None
+    found = explainer(model, images, targets).sum((1, 2))
+    assert (found - total).abs().max() <= tolerance * model(images).abs().max()
 
 
-def test_attention_maps_sum_to_one(tiny_model: Build) -> None:
-    maps = Attention()(tiny_model(), torch.rand(3, 3, 32, 48), torch.zeros(3, dtype=torch.long))
-    assert_close(maps.sum((1, 2)), torch.ones(3))
+def test_evidence_promises_the_logit(tiny_model: Build) -> None:
+    model, images = tiny_model().double(), torch.rand(3, 3, 32, 48, dtype=torch.float64)
+    targets = torch.tensor([0, 2, 1])
+    logits = model(images)[torch.arange(3), targets]
+    assert_close(Evidence().total(model, images, targets) + model.head.bias[targets], logits)
 
 
-def test_integrated_gradients_add_up_to_the_rise(seer: AttentionClassifier) -> None:
-    images = torch.rand(2, 3, SIDE * CELL, SIDE * CELL)
-    targets = torch.tensor([0, 1])
-    maps = IntegratedGradients()(seer, images, targets)
+def test_rises_from_the_plain_image(seer: AttentionClassifier) -> None:
+    images, targets = torch.rand(2, 3, SIDE * CELL, SIDE * CELL), torch.tensor([0, 1])
     rise = seer(images) - seer(seer.backbone.mean.expand_as(images))
-    assert_close(maps.sum((1, 2)), rise[torch.arange(2), targets], rtol=0.05, atol=0.02)
+    rows = torch.arange(2)
+    for explainer in (IntegratedGradients(), DeepLift()):
+        assert_close(explainer.total(seer, images, targets), rise[rows, targets])
+    maps = IntegratedGradients()(seer, images, targets)
+    assert_close(maps.sum((1, 2)), rise[rows, targets], rtol=0.05, atol=0.02)
+
+
+class TestContrast:
+    def test_against_a_named_class_adds_up(self, tiny_model: Build) -> None:
+        model, images = tiny_model().double(), torch.rand(4, 3, 32, 48, dtype=torch.float64)
+        targets, bias = torch.tensor([0, 2, 1, 2]), model.head.bias
+        contrast = Contrast(against=1)
+        logits = model(images)
+        margin = logits[torch.arange(4), targets] - logits[:, 1]
+        maps = contrast(model, images, targets)
+        assert_close(maps.sum((1, 2)) + bias[targets] - bias[1], margin)
+        assert_close(contrast.total(model, images, targets), maps.sum((1, 2)))
+
+    def test_against_the_strongest_rival_of_each_place(self, tiny_model: Build) -> None:
+        model, images = tiny_model(), torch.rand(2, 3, 32, 32)
+        everything = model.evidence(images)
+        maps = Contrast()(model, images, torch.tensor([1, 2]))
+        by_hand = everything[0, 1] - torch.maximum(everything[0, 0], everything[0, 2])
+        assert_close(maps[0], by_hand)
+        assert Contrast().total(model, images, torch.tensor([1, 2])) is None
+
+    def test_of_grad_cam_keeps_its_signs(self, tiny_model: Build) -> None:
+        model, images = tiny_model(), torch.rand(2, 3, 32, 32)
+        everything = GradCam().for_every_class(model, images)
+        assert (everything < 0).any()
+        assert_close(everything[:, 1].relu(), GradCam()(model, images, torch.ones(2).long()))
+        maps = Contrast(GradCam())(model, images, torch.zeros(2, dtype=torch.long))
+        assert_close(maps, everything[:, 0] - everything[:, 1:].amax(1))
+
+
+def test_a_missing_library_is_told(
+    seer: AttentionClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vision_attn.explainers.kernel_shap.find_spec", lambda _: None)
+    with pytest.raises(UserError, match=r"pip install 'vision-attn\[kernel_shap\]'"):
+        EXPLAINERS["kernel_shap"]()(seer, torch.rand(1, 3, 40, 40), torch.zeros(1).long())
+
+
+def test_a_layer_that_defeats_a_method_is_told(
+    seer: AttentionClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def defeated(*_: object, **__: object) -> None:
+        raise AssertionError("A Module ReLU() was detected that is used more than once")
+
+    monkeypatch.setattr("captum.attr.DeepLift.attribute", defeated)
+    seer.backbone.name = "resnet18"
+    with pytest.raises(UserError, match=r"deep_lift cannot be used on resnet18: A Module ReLU"):
+        DeepLift()(seer, torch.rand(1, 3, 40, 40), torch.zeros(1).long())
 
 
 class TestUpsample:

@@ -12,6 +12,7 @@ VERBS = {
     "validate": "score a run on its validation images",
     "test": "score a run on its test images, or on other images",
     "explain": "draw where a run looked, for image files and folders",
+    "evaluate": "score how far each kind of map can be believed",
 }
 
 HELP = """usage: vision-attn VERB ...

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vision_attn.commands.choosing import choose
 from vision_attn.commands.options import Options
 from vision_attn.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import Tensor
 
-    from vision_attn.explainers.base import Explainer
     from vision_attn.model import AttentionClassifier
 
 DEFAULT_EXPLAINERS = "attention,evidence,grad_cam,integrated_gradients"
@@ -77,10 +77,12 @@ class Sheets:
     def __init__(self, options: argparse.Namespace, folder: Any) -> None:
         import torch
 
+        from vision_attn.explainers.base import Explainer
+
         self.card = folder.load_card()
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model: AttentionClassifier = folder.load_model(options.trust).to(self.device)
-        self.explainers = find_explainers(options.explainers)
+        self.explainers = choose(Explainer, options.explainers, "--explainers")
         self.target = check_target(options.target, self.card.class_names)
         self.batch_size = options.batch_size
         now = f"{datetime.datetime.now():%Y-%m-%d-%H%M%S}"
@@ -163,7 +165,7 @@ class Sheets:
         sheet([explained]).savefig(self.out / f"{name}.png")
         (self.out / "maps").mkdir(exist_ok=True)
         for kind, values in maps.items():
-            np.save(self.out / "maps" / f"{name}.{kind}.npy", values.numpy())
+            np.save(self.out / map_file(name, kind), values.numpy())
         self.manifest.append(
             {
                 "file": str(file),
@@ -175,7 +177,7 @@ class Sheets:
                 "bias": float(self.model.head.bias[target].detach()),
                 "maps": {
                     kind: {
-                        "file": f"maps/{name}.{kind}.npy",
+                        "file": map_file(name, kind),
                         "shape": list(values.shape),
                         "sum": float(values.sum(dtype=values.double().dtype)),
                         "signed": self.explainers[kind].signed,
@@ -192,6 +194,15 @@ class Sheets:
         return name
 
 
+def map_file(name: str, kind: str) -> str:
+    """Where the raw map of a kind goes, below the folder of sheets.
+
+    >>> map_file("cat", "contrast:grad_cam")
+    'maps/cat.contrast-grad_cam.npy'
+    """
+    return f"maps/{name}.{kind.replace(':', '-')}.npy"
+
+
 def candidate_names(file: Path) -> Iterator[str]:
     """`image`, `folder-image`, `image-2`, `image-3`, ..."""
     yield file.stem
@@ -200,17 +211,6 @@ def candidate_names(file: Path) -> Iterator[str]:
     while True:
         yield f"{file.stem}-{number}"
         number += 1
-
-
-def find_explainers(names: str) -> dict[str, "Explainer"]:
-    """Explainers by their file names, or dotted paths, parted by commas."""
-    from vision_attn.catalog import resolve
-    from vision_attn.explainers.base import Explainer
-
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
-    if not wanted:
-        raise UserError("--explainers names none.")
-    return {name.split(".")[-1]: resolve(Explainer, name)() for name in wanted}
 
 
 def check_target(target: str, class_names: list[str]) -> int | None:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from vision_attn.data.base import ImageSource, Split
 from vision_attn.data.reader import EXTENSIONS, is_readable, read_image
+from vision_attn.data.truth import ReadTruth, read_truth
 from vision_attn.errors import UserError
 
 USUAL_NAMES = {
@@ -29,14 +30,22 @@ class ImageFolder(ImageSource):
         root: the folder.
         alone: what a folder of classes without split folders is: "train", to be cut into splits,
             or "val" or "test", to be scored as a whole.
+        truth: where the objects are: a CSV of boxes (file, xmin, ymin, xmax, ymax) or a folder of
+            masks; None takes `boxes.csv` in the folder, if there is one.
 
     Raises:
         UserError: the folder is missing or empty, has one training class only, or a class
             folder without a readable image.
     """
 
-    def __init__(self, root: str, alone: Literal["train", "val", "test"] = "train") -> None:
+    def __init__(
+        self,
+        root: str,
+        alone: Literal["train", "val", "test"] = "train",
+        truth: str | None = None,
+    ) -> None:
         self.root = Path(root).expanduser()
+        self.truth = self.find_truth(truth)
         self.folders = find_split_folders(self.root, alone)
         self.files = {
             name: {folder.name: image_files(folder) for folder in visible_folders(place)}
@@ -62,7 +71,21 @@ class ImageFolder(ImageSource):
 
     def splits(self) -> dict[str, Split]:
         """The folders there are, in the order of their file names."""
-        return {name: as_split(by_class) for name, by_class in self.files.items()}
+        return {
+            name: as_split(by_class, self.read_truth(self.folders[name]))
+            for name, by_class in self.files.items()
+        }
+
+    def find_truth(self, truth: str | None) -> Path | None:
+        """Where the objects are listed, if they are."""
+        if truth is not None:
+            return Path(truth).expanduser()
+        listed = self.root / "boxes.csv"
+        return listed if listed.is_file() else None
+
+    def read_truth(self, folder: Path) -> ReadTruth | None:
+        """What tells where the objects of a split are."""
+        return None if self.truth is None else read_truth(self.truth, folder)
 
 
 def find_split_folders(root: Path, alone: str) -> dict[str, Path]:
@@ -108,7 +131,7 @@ def image_files(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def as_split(by_class: dict[str, list[Path]]) -> Split:
+def as_split(by_class: dict[str, list[Path]], truth: ReadTruth | None = None) -> Split:
     """One split of files listed by class."""
     paths = [path for files in by_class.values() for path in files]
     labels = [name for name, files in by_class.items() for _ in files]
@@ -116,6 +139,7 @@ def as_split(by_class: dict[str, list[Path]]) -> Split:
         names=[str(path) for path in paths],
         labels=labels,
         read=lambda index, size: read_image(paths[index], size),
+        read_mask=None if truth is None else lambda index, size: truth(paths[index], size),
     )
 
 

@@ -93,17 +93,25 @@ class ImageData(pl.LightningDataModule):
             splits |= {"train": train.take(rest), name: train.take(sample)}
         return splits
 
+    def split(self, name: str) -> Split:
+        """One of the splits.
+
+        Raises:
+            UserError: there is no such split.
+        """
+        if name not in self.splits:
+            has = ", ".join(self.splits)
+            raise UserError(f"this data has no {name} images (it has: {has}).")
+        return self.splits[name]
+
     def store(self, name: str) -> InMemory | Streamed:
         """The images of a split, read into memory at the first call if they fit.
 
         Raises:
             UserError: there is no such split, or a class has no readable image.
         """
-        if name not in self.splits:
-            has = ", ".join(self.splits)
-            raise UserError(f"this data has no {name} images (it has: {has}).")
         if name not in self.stores:
-            split = self.splits[name]
+            split = self.split(name)
             targets = [self.class_names.index(label) for label in split.labels]
             fits = fits_in_memory(len(split), self.image_size, self.memory_limit)
             kind = InMemory if fits else Streamed

@@ -20,3 +20,7 @@ class Attention(Explainer):
     def __call__(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
         """Mean weights (B, h, w)."""
         return model.attend(images).weights.mean(1)
+
+    def total(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
+        """One for each map."""
+        return torch.ones(len(images), device=images.device)

@@ -1,11 +1,16 @@
 """The promise of every explainer: (model, images, targets) -> heatmaps."""
 
+import copy
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
+import torch
 from torch import Tensor
 
+from vision_attn.errors import UserError, first_line
 from vision_attn.model import AttentionClassifier
+
+IMAGES_AT_ONCE = 64  # bounds the memory of methods that try many images for one
 
 
 class Explainer(ABC):
@@ -25,4 +30,47 @@ class Explainer(ABC):
             model: in eval mode.
             images: (B, 3, H, W) in [0, 1].
             targets: (B,) class indices, always given: no explainer chooses them.
+
+        Raises:
+            UserError: the method cannot be used on this model.
         """
+
+    def for_every_class(self, model: AttentionClassifier, images: Tensor) -> Tensor:
+        """Signed heatmaps (B, K, h, w) for each class in turn, where the method has signs."""
+        classes = range(model.head.out_features)
+        targets = torch.zeros(len(images), dtype=torch.long, device=images.device)
+        return torch.stack([self(model, images, targets + k) for k in classes], dim=1)
+
+    def total(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor | None:
+        """What each map should add up to (B,), for methods that promise it; else None."""
+        return None
+
+
+def logits_of(model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
+    """The targets' logits (B,), without gradients."""
+    with torch.no_grad():
+        return model(images).gather(1, targets.unsqueeze(1)).squeeze(1)
+
+
+def to_be_traced(images: Tensor) -> Tensor:
+    """A copy of images that gradients reach, so that the caller's stay as they are."""
+    return images.detach().clone().requires_grad_()
+
+
+def mean_colour(model: AttentionClassifier, images: Tensor) -> Tensor:
+    """The plain images that methods compare with: 0 after normalisation, a mid grey."""
+    return model.backbone.mean.to(images.dtype).expand_as(images)
+
+
+def without_inplace(model: AttentionClassifier) -> AttentionClassifier:
+    """A copy whose activations keep their inputs, as methods with backward hooks need."""
+    plain = copy.deepcopy(model)
+    for module in plain.modules():
+        if getattr(module, "inplace", False) is True:
+            cast(Any, module).inplace = False
+    return plain
+
+
+def cannot(method: str, model: AttentionClassifier, error: Exception) -> UserError:
+    """The message for a method that this model's layers defeat."""
+    return UserError(f"{method} cannot be used on {model.backbone.name}: {first_line(error)[:160]}")

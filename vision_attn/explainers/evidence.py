@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from vision_attn.explainers.base import Explainer
+from vision_attn.explainers.base import Explainer, logits_of
 from vision_attn.model import AttentionClassifier
 
 
@@ -15,8 +15,16 @@ class Evidence(Explainer):
 
     signed = True
 
-    @torch.no_grad()
     def __call__(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
         """Evidence for the targets (B, h, w)."""
-        everything = model.evidence(images)
+        everything = self.for_every_class(model, images)
         return everything[torch.arange(len(targets), device=targets.device), targets]
+
+    @torch.no_grad()
+    def for_every_class(self, model: AttentionClassifier, images: Tensor) -> Tensor:
+        """Evidence (B, K, h, w), from one forward pass."""
+        return model.evidence(images)
+
+    def total(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
+        """The logits without their biases."""
+        return logits_of(model, images, targets) - model.head.bias.detach()[targets]

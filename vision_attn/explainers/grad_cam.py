@@ -1,5 +1,6 @@
 """Grad-CAM at the backbone's last grid, by Captum."""
 
+import torch
 from captum.attr import LayerGradCam
 from torch import Tensor
 
@@ -17,6 +18,15 @@ class GradCam(Explainer):
 
     def __call__(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
         """Maps (B, h, w), >= 0."""
+        return self.with_signs(model, images, targets).relu()
+
+    def for_every_class(self, model: AttentionClassifier, images: Tensor) -> Tensor:
+        """Maps (B, K, h, w) before their negative part is cut off."""
+        classes = range(model.head.out_features)
+        targets = torch.zeros(len(images), dtype=torch.long, device=images.device)
+        return torch.stack([self.with_signs(model, images, targets + k) for k in classes], dim=1)
+
+    def with_signs(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
+        """Maps (B, h, w) before their negative part is cut off."""
         method = LayerGradCam(model, model.backbone.last_grid)
-        maps = method.attribute(images, target=targets, relu_attributions=True)
-        return maps.detach().squeeze(1)
+        return method.attribute(images, target=targets).detach().squeeze(1)

@@ -3,11 +3,10 @@
 from captum.attr import IntegratedGradients as CaptumIntegratedGradients
 from torch import Tensor
 
-from vision_attn.explainers.base import Explainer
+from vision_attn.explainers.base import IMAGES_AT_ONCE, Explainer, logits_of, mean_colour
 from vision_attn.model import AttentionClassifier
 
 STEPS = 32
-IMAGES_AT_ONCE = 64  # bounds the memory: the path of one image is 32 images
 
 
 class IntegratedGradients(Explainer):
@@ -25,9 +24,14 @@ class IntegratedGradients(Explainer):
         method = CaptumIntegratedGradients(model)
         maps = method.attribute(
             images,
-            baselines=model.backbone.mean.expand_as(images),
+            baselines=mean_colour(model, images),
             target=targets,
             n_steps=STEPS,
             internal_batch_size=max(IMAGES_AT_ONCE, len(images)),
         )
         return maps.detach().sum(1)
+
+    def total(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
+        """The logit's rise from the plain image."""
+        plain = logits_of(model, mean_colour(model, images), targets)
+        return logits_of(model, images, targets) - plain

@@ -1,10 +1,14 @@
 """The promise of every metric of heatmaps: one number an image."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
+import torch
 from torch import Tensor
 
+from vision_attn.errors import UserError
 from vision_attn.model import AttentionClassifier
 
 
@@ -24,14 +28,54 @@ class Trial:
     targets: Tensor
     masks: Tensor | None = None
 
+    def split(self, size: int) -> Iterator["Trial"]:
+        """The same images in smaller batches."""
+        for start in range(0, len(self.images), size):
+            part = slice(start, start + size)
+            masks = None if self.masks is None else self.masks[part]
+            yield Trial(self.model, self.images[part], self.targets[part], masks)
+
 
 class ExplanationMetric(ABC):
-    """A way to score heatmaps."""
+    """A way to score heatmaps.
+
+    Attributes:
+        higher_is_better: which way the score runs.
+        needs_masks: whether it asks where the object is.
+    """
+
+    higher_is_better: ClassVar[bool] = True
+    needs_masks: ClassVar[bool] = False
 
     @abstractmethod
     def measure(self, trial: Trial, heatmaps: Tensor) -> Tensor:
-        """Scores (B,) of raw heatmaps (B, h, w).
+        """Scores (B,) of raw heatmaps (B, h, w); NaN for an image that cannot be scored.
 
         Raises:
             UserError: the trial lacks what the metric needs.
         """
+
+    def prepare(self, trial: Trial) -> Trial:
+        """The images to be explained for this metric: as they are, unless it makes its own.
+
+        Raises:
+            UserError: there are too few images to make them of.
+        """
+        return trial
+
+
+def masks_of(trial: Trial, metric: str) -> Tensor:
+    """The masks of a trial.
+
+    Raises:
+        UserError: it has none.
+    """
+    if trial.masks is None:
+        raise UserError(f"{metric} needs to know where the objects are; this data does not say.")
+    return trial.masks
+
+
+@torch.no_grad()
+def chances(trial: Trial, images: Tensor) -> Tensor:
+    """Probabilities (B,) of the targets on changed images."""
+    return trial.model(images).softmax(1).gather(1, trial.targets.unsqueeze(1)).squeeze(1)

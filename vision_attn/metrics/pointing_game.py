@@ -2,8 +2,7 @@
 
 from torch import Tensor
 
-from vision_attn.errors import UserError
-from vision_attn.metrics.base import ExplanationMetric, Trial
+from vision_attn.metrics.base import ExplanationMetric, Trial, masks_of
 from vision_attn.upsampling import upsample
 
 
@@ -12,7 +11,7 @@ class PointingGame(ExplanationMetric):
 
     Maps are brought to the image's size first. Where several pixels tie for the peak, the score
     is the share of them on the object: what a fair draw would give, so that a flat map scores
-    the object's share of the image, not 1.
+    the object's share of the image, not 1. An empty mask cannot be scored.
 
     >>> import torch
     >>> mask = torch.tensor([[[True, False], [False, False]]])
@@ -23,11 +22,12 @@ class PointingGame(ExplanationMetric):
     tensor([0.2500])
     """
 
+    needs_masks = True
+
     def measure(self, trial: Trial, heatmaps: Tensor) -> Tensor:
         """Scores (B,), between 0 and 1."""
-        if trial.masks is None:
-            raise UserError("the pointing game needs masks of the objects; this data has none.")
-        height, width = trial.masks.shape[-2:]
-        grown = upsample(heatmaps, height, width)
+        masks = masks_of(trial, "the pointing game")
+        grown = upsample(heatmaps, *masks.shape[-2:])
         peaks = (grown == grown.amax((-2, -1), keepdim=True)).float()
-        return (peaks * trial.masks).sum((-2, -1)) / peaks.sum((-2, -1))
+        hits = (peaks * masks).sum((-2, -1)) / peaks.sum((-2, -1))
+        return hits.masked_fill(~masks.any((-2, -1)), float("nan"))

@@ -1,0 +1,262 @@
+"""Metrics against figures worked out by hand, on models whose logits are sums of pixels."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.testing import assert_close
+from torchvision.transforms.functional import gaussian_blur
+
+from vision_attn.catalog import catalog
+from vision_attn.data.image_folder import ImageFolder
+from vision_attn.errors import UserError
+from vision_attn.evaluation import gap, judge, prepare, summary
+from vision_attn.explainers.base import Explainer
+from vision_attn.explainers.evidence import Evidence
+from vision_attn.metrics.base import ExplanationMetric, Trial
+from vision_attn.metrics.deletion import Deletion
+from vision_attn.metrics.energy import Energy
+from vision_attn.metrics.grid_pointing import GridPointing
+from vision_attn.metrics.insertion import Insertion
+from vision_attn.metrics.perturbation import hottest_first
+from vision_attn.metrics.pointing_game import PointingGame
+from vision_attn.metrics.single_deletion import SingleDeletion, falls
+from vision_attn.model import AttentionClassifier
+from vision_attn.pooling.average import Average
+
+METRICS = catalog(ExplanationMetric)
+
+
+class Pixels(nn.Module):
+    """A backbone whose places are the pixels themselves."""
+
+    channels = 3
+    finer = ()
+    name = "pixels"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(1, 3, 1, 1))
+        self.last_grid = nn.Identity()
+
+    def grids(self, images: Tensor, finer: int) -> list[Tensor]:
+        return [self.last_grid(images)]
+
+
+def summing(side: int, classes: int = 2, weight: float = 1.0) -> AttentionClassifier:
+    """Logit 0 is `weight` times the sum of the first channel; the others are 0."""
+    model = AttentionClassifier(Pixels(), Average, classes)  # type: ignore[arg-type]
+    nn.init.zeros_(model.head.bias)
+    nn.init.zeros_(model.head.weight)
+    model.head.weight.data[0, 0] = weight * side**2
+    return model.eval().requires_grad_(False)
+
+
+def first_channel(values: Tensor) -> Tensor:
+    """Images (B, 3, h, w) with values in the first channel."""
+    images = torch.zeros(len(values), 3, *values.shape[-2:])
+    images[:, 0] = values
+    return images
+
+
+def trial_of(values: Tensor, masks: Tensor | None = None) -> Trial:
+    model = summing(values.shape[-1])
+    return Trial(model, first_channel(values), torch.zeros(len(values), dtype=torch.long), masks)
+
+
+class TestPerturbation:
+    image = torch.tensor([[[4.0, 2.0], [1.0, 0.0]]])  # logits fall 7, 3, 1, 0, 0
+
+    def test_deletion_by_hand(self) -> None:
+        curve = torch.sigmoid(torch.tensor([7.0, 3.0, 1.0, 0.0, 0.0]))
+        by_hand = (curve[0] / 2 + curve[1] + curve[2] + curve[3] + curve[4] / 2) / 4
+        assert_close(Deletion().measure(trial_of(self.image), self.image), by_hand.view(1))
+
+    def test_the_worst_order_is_worse(self) -> None:
+        trial = trial_of(self.image)
+        curve = torch.sigmoid(torch.tensor([7.0, 7.0, 6.0, 4.0, 0.0]))
+        by_hand = (curve[0] / 2 + curve[1] + curve[2] + curve[3] + curve[4] / 2) / 4
+        assert_close(Deletion().measure(trial, -self.image), by_hand.view(1))
+        assert Deletion().measure(trial, -self.image) > Deletion().measure(trial, self.image)
+        assert Deletion.higher_is_better is False
+
+    def test_insertion_by_hand(self) -> None:
+        image = torch.zeros(1, 4, 4)
+        image[0, 0, 0] = 16.0
+        blurred = gaussian_blur(first_channel(image), [3, 3], [1.0, 1.0])[0, 0]
+        order = torch.arange(16.0)  # the pixels row by row
+        heat = (16 - order).view(1, 4, 4)
+        mixed = blurred.flatten().clone()
+        curve = [torch.sigmoid(mixed.sum())]
+        for pixel in range(16):
+            mixed[pixel] = image.flatten()[pixel]
+            curve.append(torch.sigmoid(mixed.sum()))
+        by_hand = (sum(curve) - (curve[0] + curve[-1]) / 2) / 16
+        assert_close(Insertion().measure(trial_of(image), heat), by_hand.view(1))
+
+    def test_ties_are_drawn_not_read_row_by_row(self) -> None:
+        ranks = hottest_first(torch.zeros(2, 6, 6), 6, 6)
+        assert sorted(ranks[0].tolist()) == list(range(36))
+        assert_close(ranks[0], ranks[1])
+        assert ranks[0].tolist() != list(range(36))
+
+
+class TestSingleDeletion:
+    def test_a_faithful_map_scores_one(self) -> None:
+        values = torch.rand(3, 8, 8)
+        trial = trial_of(values)
+        cells = values.unflatten(1, (4, 2)).unflatten(3, (4, 2)).sum((2, 4))
+        assert_close(falls(trial), cells.flatten(1), rtol=1e-4, atol=1e-4)
+        assert_close(SingleDeletion().measure(trial, cells), torch.ones(3))
+        assert_close(SingleDeletion().measure(trial, -cells), -torch.ones(3))
+
+    def test_a_flat_map_cannot_be_scored(self) -> None:
+        assert (
+            SingleDeletion()
+            .measure(trial_of(torch.rand(2, 8, 8)), torch.ones(2, 4, 4))
+            .isnan()
+            .all()
+        )
+
+
+class TestMasks:
+    def test_energy_and_pointing(self) -> None:
+        masks = torch.zeros(3, 4, 4, dtype=torch.bool)
+        masks[:2, :2] = True
+        trial = trial_of(torch.rand(3, 4, 4), masks)
+        heat = torch.zeros(3, 4, 4)
+        heat[0, 0, 0], heat[0, 3, 3], heat[1, 3, 0] = 3.0, 1.0, 2.0
+        assert_close(Energy().measure(trial, heat)[:2], torch.tensor([0.75, 0.0]))
+        assert_close(PointingGame().measure(trial, heat)[:2], torch.tensor([1.0, 0.0]))
+        for metric in (Energy(), PointingGame()):
+            assert metric.measure(trial, heat)[2].isnan()  # an empty mask
+
+    def test_without_masks(self) -> None:
+        for metric in (Energy(), PointingGame()):
+            assert metric.needs_masks
+            with pytest.raises(UserError, match="does not say"):
+                metric.measure(trial_of(torch.rand(1, 4, 4)), torch.rand(1, 4, 4))
+
+
+class Colours(Pixels):
+    """Three classes, each the sum of a channel."""
+
+
+@pytest.fixture
+def colours() -> Trial:
+    """Images of one colour each, four classes: three channels, and darkness."""
+    model = AttentionClassifier(Colours(), Average, 4)  # type: ignore[arg-type]
+    model.head.weight.data = torch.cat([torch.eye(3), torch.zeros(1, 3)])
+    model.head.bias.data = torch.tensor([0.0, 0.0, 0.0, 0.05])
+    images = torch.zeros(12, 3, 4, 4)
+    targets = torch.arange(12) % 4
+    for k in range(12):
+        if targets[k] < 3:
+            images[k, targets[k]] = 0.5 + k / 100
+    return Trial(model.eval().requires_grad_(False), images, targets)
+
+
+class TestGridPointing:
+    def test_evidence_finds_its_image(self, colours: Trial) -> None:
+        metric = GridPointing(side=2)
+        grids = metric.prepare(colours)
+        assert grids.images.shape == (4 * 12, 3, 8, 8)
+        scores = metric.measure(grids, Evidence()(grids.model, grids.images, grids.targets))
+        assert_close(scores[grids.targets < 3], torch.ones(36))
+        assert_close(scores[grids.targets == 3], torch.zeros(12))  # darkness has no evidence
+
+    def test_a_flat_map_scores_its_share(self, colours: Trial) -> None:
+        metric = GridPointing(side=2)
+        grids = metric.prepare(colours)
+        for grid in ((8, 8), (2, 2), (5, 5)):  # the last lies across images
+            assert_close(metric.measure(grids, torch.ones(48, *grid)), torch.full((48,), 0.25))
+
+    def test_a_grid_has_different_classes_each_in_its_place(self, colours: Trial) -> None:
+        grids = GridPointing(side=2).prepare(colours)
+        for start in range(0, 48, 4):
+            assert len(set(grids.targets[start : start + 4].tolist())) == 4
+            for k in range(start, start + 4):
+                own = grids.images[k][:, grids.masks[k]]
+                seen = own.mean(1).argmax() if own.max() > 0 else torch.tensor(3)
+                assert seen == grids.targets[k]
+
+    def test_only_images_that_the_model_is_right_about(self, colours: Trial) -> None:
+        targets = colours.targets.clone()
+        targets[0] = 1  # a wrong label
+        grids = GridPointing(side=2).prepare(Trial(colours.model, colours.images, targets))
+        wrong = colours.images[0].mean((1, 2)).amax()
+        assert not torch.isclose(grids.images.flatten(2).amax((1, 2)), wrong).any()
+
+    def test_too_few_classes(self, colours: Trial) -> None:
+        with pytest.raises(UserError, match="needs 9 classes that the model gets right.* are 4"):
+            GridPointing(side=3).prepare(colours)
+
+
+class TestJudge:
+    def test_every_metric_scores_every_image(self, colours: Trial) -> None:
+        masks = torch.zeros(12, 4, 4, dtype=torch.bool)
+        masks[:, :2] = True
+        trial = Trial(colours.model, colours.images, colours.targets, masks)
+        metrics = {name: found() for name, found in METRICS.items()} | {"two": GridPointing(2)}
+        groups, left_out = prepare(trial, metrics)
+        assert list(left_out) == ["grid_pointing"]  # four classes cannot fill nine cells
+        ticks: list[int] = []
+        verdict = judge(Evidence(), groups, 5, lambda: ticks.append(1))
+        assert set(verdict.scores) == set(metrics) - {"grid_pointing"}
+        assert len(verdict.scores["energy"]) == 12
+        assert len(verdict.scores["two"]) == 48
+        assert len(ticks) == 3 + 10
+        assert verdict.gap is not None
+        assert verdict.images_per_second is not None
+
+    def test_metrics_without_their_masks_are_left_out(self, colours: Trial) -> None:
+        groups, left_out = prepare(colours, {"energy": Energy(), "deletion": Deletion()})
+        assert list(groups[0][1]) == ["deletion"]
+        assert "--truth" in left_out["energy"]
+
+    def test_a_method_that_cannot_be_used_is_told(self, colours: Trial) -> None:
+        class Defeated(Explainer):
+            signed = True
+
+            def __call__(self, *_: object) -> Tensor:
+                raise UserError("not on this backbone")
+
+        groups, _ = prepare(colours, {"deletion": Deletion()})
+        assert judge(Defeated(), groups, 5, lambda: None).failure == "not on this backbone"
+
+    def test_the_gap_is_a_share_of_the_promised_sum(self, colours: Trial) -> None:
+        images, targets = colours.images[:3], colours.targets[:3]
+        part = Trial(colours.model, images, targets)
+        maps = Evidence()(colours.model, images, targets)
+        assert_close(gap(Evidence(), part, 1.1 * maps)[0], torch.full((3,), 0.1))
+
+    def test_nothing_to_count(self) -> None:
+        assert summary(torch.tensor([float("nan")]))["images"] == 0
+
+
+def test_boxes_and_masks_reach_the_metrics(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        Image.new("RGB", (20, 10)).save(tmp_path / "train" / name / "1.png")
+    (tmp_path / "boxes.csv").write_text(
+        "file,label,xmin,ymin,xmax,ymax\ntrain/a/1.png,a,0,0,9,4\ntrain/b/1.png,b,5,5,5,5\n"
+    )
+    split = ImageFolder(str(tmp_path)).splits()["train"]
+    assert split.read_mask is not None
+    mask = split.read_mask(0, 8)
+    assert mask[:4, :4].all()
+    assert mask.sum() == 16
+    assert not split.read_mask(1, 8).any()  # a degenerate box
+    (tmp_path / "masks" / "a").mkdir(parents=True)
+    white = Image.new("L", (20, 10))
+    white.paste(255, (10, 0, 20, 10))
+    white.save(tmp_path / "masks" / "a" / "1.png")
+    split = ImageFolder(str(tmp_path), truth=str(tmp_path / "masks")).splits()["train"]
+    assert split.read_mask is not None
+    assert split.read_mask(0, 8).sum(0).tolist() == [0] * 4 + [8] * 4
+    assert not split.read_mask(1, 8).any()  # no mask of that name
+    (tmp_path / "boxes.csv").write_text("file,xmin\n")
+    with pytest.raises(UserError, match="lacks the column xmax"):
+        ImageFolder(str(tmp_path)).splits()

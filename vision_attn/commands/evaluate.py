@@ -1,0 +1,241 @@
+"""`vision-attn evaluate`: how far each kind of map of a run can be believed."""
+
+import argparse
+import datetime
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vision_attn.commands.choosing import choose
+from vision_attn.commands.options import Options
+from vision_attn.commands.scoring import scoring_config
+from vision_attn.errors import UserError
+
+if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
+    from vision_attn.data.store import InMemory
+    from vision_attn.evaluation import Verdict
+    from vision_attn.metrics.base import ExplanationMetric, Trial
+
+CONTROLS = ("random", "centre")
+OWN = ("attention", "evidence", "contrast")
+EXPLAINERS = ",".join(
+    (*CONTROLS, *OWN, "grad_cam", "contrast:grad_cam", "saliency", "input_x_gradient")
+)
+METRICS = "grid_pointing,pointing_game,energy,insertion,deletion,single_deletion"
+EPILOG = """NAME:ARGUMENT hands an argument on: contrast:grad_cam, grid_pointing:2.
+Only images that the model is right about are explained, each for its own class.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The verb's options."""
+    found = Options("evaluate", "Score the maps of a run with every metric.", epilog=EPILOG)
+    add = found.add_argument
+    add("run", metavar="RUN", help="a run folder that fit made")
+    add("--data", metavar="DIR_OR_NAME", help="other images than the run's own test images")
+    add("--truth", metavar="PATH", help="where the objects are: boxes.csv, or a folder of masks")
+    add("--explainers", default=EXPLAINERS, metavar="A,B", help="(%(default)s)")
+    add("--metrics", default=METRICS, metavar="A,B", help="(%(default)s)")
+    add("--limit", type=int, default=500, metavar="N", help="images at most (%(default)s)")
+    add("--batch_size", type=int, default=32, metavar="N", help="images at a time (%(default)s)")
+    add("--out", metavar="DIR", help="where to (RUN/evaluations/<date-time>)")
+    add("--trust", action="append", default=[], metavar="CLASS", help="own code the run may use")
+    return found
+
+
+def run(words: list[str]) -> int:
+    """Score every explainer, print a table, and write it as JSON and as a chart."""
+    options = parser().parse_args(words)
+    for key in ("limit", "batch_size"):
+        if getattr(options, key) < 1:
+            raise UserError(f"--{key} is at least 1, not {getattr(options, key)}.")
+    from vision_attn.evaluation import judge, prepare
+    from vision_attn.explainers.base import Explainer
+    from vision_attn.metrics.base import ExplanationMetric
+    from vision_attn.run import RunFolder
+
+    folder = RunFolder(Path(options.run))
+    out = free_folder(options.out, folder.path / "evaluations")
+    explainers = choose(Explainer, options.explainers, "--explainers")
+    metrics = choose(ExplanationMetric, options.metrics, "--metrics")
+    trial, counts = read_trial(folder, options)
+    groups, left_out = prepare(trial, metrics)
+    print(
+        f"explained  {counts['right']} of {counts['seen']} images, those the model is right about"
+    )
+    for name, reason in left_out.items():
+        print(f"left out   {name}: {reason}")
+    with Progress(explainers, groups, options.batch_size) as progress:
+        verdicts = {
+            name: judge(explainer, groups, options.batch_size, progress.tick)
+            for name, explainer in progress.each(explainers)
+        }
+    used = {name: metric for _, group in groups for name, metric in group.items()}
+    report(verdicts, {name: used[name] for name in metrics if name in used})
+    write(out, verdicts, used, {**counts, "left_out": left_out})
+    print(f"written    {out}")
+    return 0
+
+
+def free_folder(named: str | None, usual: Path) -> Path:
+    """Where results go: an empty or a new folder.
+
+    Raises:
+        UserError: there is something in it.
+    """
+    out = Path(named) if named else usual / f"{datetime.datetime.now():%Y-%m-%d-%H%M%S}"
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"--out: {out} is not empty; name a new folder.")
+    return out
+
+
+def read_trial(folder: Any, options: argparse.Namespace) -> "tuple[Trial, dict[str, Any]]":
+    """The images to be explained, spread over the test images, and how many they are.
+
+    Raises:
+        UserError: the model is right about none.
+    """
+    import torch
+
+    from vision_attn.metrics.base import Trial
+
+    store = read_images(folder, options)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = folder.load_model(options.trust).to(device)
+    images, targets = store.images.float().to(device) / 255, store.targets.to(device)
+    with torch.no_grad():
+        right = torch.cat([model(part).argmax(1) for part in images.split(250)]) == targets
+    if not right.any():
+        raise UserError(f"the model is right about none of {len(store)} images.")
+    masks = None
+    if store.split.read_mask is not None:
+        masks = torch.stack([store.mask(index) for index in range(len(store))]).to(device)[right]
+    trial = Trial(model, images[right], targets[right], masks)
+    return trial, {"seen": len(store), "right": int(right.sum())}
+
+
+def read_images(folder: Any, options: argparse.Namespace) -> "InMemory":
+    """The test images, or as many of them as are asked for, spread over all."""
+    import numpy as np
+
+    from vision_attn.data.store import InMemory
+    from vision_attn.training import TrainingCLI
+
+    config = scoring_config(folder, options.data, options.trust, "test")
+    if options.truth:
+        source = config["data"]["source"]
+        if "root" not in source.get("init_args", {}):
+            raise UserError("--truth belongs to a folder of images, and this data is none.")
+        source["init_args"]["truth"] = options.truth
+    data = TrainingCLI(config, [], None).datamodule
+    split = data.split("test")
+    count = min(options.limit, len(split))
+    split = split.take(np.linspace(0, len(split) - 1, count).round().astype(np.int64))
+    targets = [data.class_names.index(label) for label in split.labels]
+    return InMemory(split, targets, data.image_size)
+
+
+class Progress:
+    """A bar on a terminal, a line an explainer elsewhere."""
+
+    def __init__(self, explainers: Mapping[str, Any], groups: list, batch_size: int) -> None:
+        from rich.console import Console
+        from rich.progress import Progress as Bar
+
+        self.batches = sum(-(-len(trial.images) // batch_size) for trial, _ in groups)
+        self.shown = sys.stderr.isatty()
+        self.bar = Bar(console=Console(stderr=True), disable=not self.shown, transient=True)
+        self.task = self.bar.add_task("explaining", total=self.batches * len(explainers))
+
+    def __enter__(self) -> "Progress":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def each(self, explainers: Mapping[str, Any]) -> Any:
+        """The explainers in turn, told by name."""
+        for number, (name, explainer) in enumerate(explainers.items()):
+            self.bar.update(self.task, description=name, completed=number * self.batches)
+            if not self.shown:
+                print(f"explaining {name} ({number + 1} of {len(explainers)})", flush=True)
+            yield name, explainer
+
+    def tick(self) -> None:
+        """One batch is done."""
+        self.bar.advance(self.task)
+
+
+def report(verdicts: "dict[str, Verdict]", metrics: "dict[str, ExplanationMetric]") -> None:
+    """The table on the terminal: mean and median of each metric."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from vision_attn.evaluation import summary
+
+    table = Table(title="mean / median over images")
+    table.add_column("explainer")
+    for name, metric in metrics.items():
+        table.add_column(f"{name} {'↑' if metric.higher_is_better else '↓'}", justify="right")
+    table.add_column("adds up to", justify="right")
+    table.add_column("images/s", justify="right")
+    for name, verdict in verdicts.items():
+        scores = {metric: summary(values) for metric, values in verdict.scores.items()}
+        cells = [
+            f"{scores[metric]['mean']:.3f} / {scores[metric]['median']:.3f}"
+            if metric in scores and scores[metric]["images"]
+            else ""
+            for metric in metrics
+        ]
+        off = "" if verdict.gap is None else f"±{verdict.gap:.1e}"
+        pace = "" if verdict.images_per_second is None else f"{verdict.images_per_second:.0f}"
+        table.add_row(name, *cells, off, pace)
+    wide = Console(width=None if sys.stdout.isatty() else 60 + 20 * len(metrics))
+    wide.print(table)
+    for name, verdict in verdicts.items():
+        if verdict.failure:
+            print(f"left out   {name}: {verdict.failure}")
+
+
+def write(
+    out: Path,
+    verdicts: "dict[str, Verdict]",
+    metrics: "dict[str, ExplanationMetric]",
+    about: dict[str, Any],
+) -> None:
+    """`evaluation.json` and `evaluation.png`."""
+    import json
+
+    from vision_attn import chart
+    from vision_attn.evaluation import summary
+    from vision_attn.run import write_whole
+
+    scores = {
+        name: {metric: summary(values) for metric, values in verdict.scores.items()}
+        for name, verdict in verdicts.items()
+    }
+    content = {
+        "images": about,
+        "higher_is_better": {name: metric.higher_is_better for name, metric in metrics.items()},
+        "explainers": {
+            name: {
+                "scores": scores[name],
+                "images_per_second": verdict.images_per_second,
+                "gap": verdict.gap,
+                "failure": verdict.failure,
+            }
+            for name, verdict in verdicts.items()
+        },
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(content, indent=2) + "\n"
+    write_whole(out / "evaluation.json", lambda place: place.write_text(text, "utf-8"))
+    if metrics:
+        colours = {
+            name: chart.CONTROL if name in CONTROLS else chart.OWN if name in OWN else chart.OTHER
+            for name in verdicts
+        }
+        better = {name: metric.higher_is_better for name, metric in metrics.items()}
+        chart.chart(scores, better, colours).savefig(out / "evaluation.png")

@@ -1,0 +1,45 @@
+"""DeepLIFT against a plain image, by Captum."""
+
+import warnings
+
+from captum.attr import DeepLift as CaptumDeepLift
+from torch import Tensor
+
+from vision_attn.explainers.base import (
+    Explainer,
+    cannot,
+    logits_of,
+    mean_colour,
+    to_be_traced,
+    without_inplace,
+)
+from vision_attn.model import AttentionClassifier
+
+
+class DeepLift(Explainer):
+    """Differences from a plain image, handed back layer by layer.
+
+    Shrikumar et al. 2017, arXiv 1704.02685, the rescale rule. Captum has rules for ReLU, sigmoid,
+    tanh and max pooling modules; products, and with them attention, get plain gradients. Maps
+    then miss the sum that they promise: `evaluate` reports by how much.
+    """
+
+    signed = True
+
+    def __call__(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
+        """Maps (B, H, W), one value a pixel."""
+        method = CaptumDeepLift(without_inplace(model))
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="(?s).*Setting forward, backward hooks")
+                maps = method.attribute(
+                    to_be_traced(images), baselines=mean_colour(model, images), target=targets
+                )
+        except (RuntimeError, AssertionError, AttributeError) as error:
+            raise cannot("deep_lift", model, error) from error
+        return maps.detach().sum(1)
+
+    def total(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
+        """The logit's rise from the plain image."""
+        plain = logits_of(model, mean_colour(model, images), targets)
+        return logits_of(model, images, targets) - plain

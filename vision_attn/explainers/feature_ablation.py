@@ -1,0 +1,27 @@
+"""How much the logit falls when a region is wiped out, by Captum."""
+
+import torch
+from captum.attr import FeatureAblation as CaptumFeatureAblation
+from torch import Tensor
+
+from vision_attn.explainers.base import IMAGES_AT_ONCE, Explainer, mean_colour
+from vision_attn.explainers.regions import regions
+from vision_attn.model import AttentionClassifier
+
+
+class FeatureAblation(Explainer):
+    """The fall of the logit when each of 7 x 7 regions is plain, one at a time."""
+
+    signed = True
+
+    @torch.no_grad()
+    def __call__(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
+        """Maps (B, H, W), the same over a region."""
+        maps = CaptumFeatureAblation(model).attribute(
+            images,
+            baselines=mean_colour(model, images),
+            target=targets,
+            feature_mask=regions(*images.shape[-2:]).to(images.device),
+            perturbations_per_eval=max(IMAGES_AT_ONCE // len(images), 1),
+        )
+        return maps.mean(1)

@@ -1,0 +1,33 @@
+"""How much the logit falls when a window is covered, by Captum."""
+
+import torch
+from captum.attr import Occlusion as CaptumOcclusion
+from torch import Tensor
+
+from vision_attn.explainers.base import IMAGES_AT_ONCE, Explainer, mean_colour
+from vision_attn.model import AttentionClassifier
+
+WINDOWS = 6  # a window's side is the image's divided by this; it moves by half of itself
+
+
+class Occlusion(Explainer):
+    """The fall of the logit under a plain window that slides over the image.
+
+    Zeiler & Fergus 2014, arXiv 1311.2901.
+    """
+
+    signed = True
+
+    @torch.no_grad()
+    def __call__(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
+        """Maps (B, H, W): the mean fall over the windows that cover a pixel."""
+        sides = [max(side // WINDOWS, 1) for side in images.shape[-2:]]
+        maps = CaptumOcclusion(model).attribute(
+            images,
+            sliding_window_shapes=(3, *sides),
+            strides=(3, *(max(side // 2, 1) for side in sides)),
+            baselines=mean_colour(model, images),
+            target=targets,
+            perturbations_per_eval=max(IMAGES_AT_ONCE // len(images), 1),
+        )
+        return maps.mean(1)

@@ -1,0 +1,17 @@
+"""Square regions of an image, for methods that switch whole regions on and off."""
+
+import torch
+from torch import Tensor
+
+REGIONS = 7  # a side
+
+
+def regions(height: int, width: int) -> Tensor:
+    """The number of each pixel's region (1, 1, height, width): 7 x 7 squares, row by row.
+
+    >>> regions(14, 7)[0, 0, :, 0].tolist()
+    [0, 0, 7, 7, 14, 14, 21, 21, 28, 28, 35, 35, 42, 42]
+    """
+    rows = torch.arange(height) * REGIONS // height
+    columns = torch.arange(width) * REGIONS // width
+    return (rows.unsqueeze(1) * REGIONS + columns)[None, None]

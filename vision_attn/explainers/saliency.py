@@ -1,0 +1,22 @@
+"""The gradient of the logit at each pixel, by Captum."""
+
+from captum.attr import Saliency as CaptumSaliency
+from torch import Tensor
+
+from vision_attn.explainers.base import Explainer, to_be_traced
+from vision_attn.model import AttentionClassifier
+
+
+class Saliency(Explainer):
+    """The largest absolute gradient of a pixel's channels (Simonyan et al. 2013, arXiv 1312.6034).
+
+    It tells where a small change would matter, not what speaks for the class.
+    """
+
+    signed = False
+
+    def __call__(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
+        """Maps (B, H, W), >= 0."""
+        return (
+            CaptumSaliency(model).attribute(to_be_traced(images), target=targets).detach().amax(1)
+        )

@@ -1,0 +1,64 @@
+"""Do cells matter in the order that the map says?"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
+
+from vision_attn.metrics.base import ExplanationMetric, Trial
+from vision_attn.upsampling import upsample
+
+CELLS = 4  # a side
+
+
+class SingleDeletion(ExplanationMetric):
+    """Rank correlation of a cell's heat with the logit's fall when that cell is plain.
+
+    IDSDS (Hesse et al. 2024, arXiv 2407.11910) on 4 x 4 cells: Spearman's correlation, over an
+    image's cells, of the sum of the signed map with the fall of the target's logit. The protocol
+    asks for a model that saw such images in training; on another, the plain cells are themselves
+    something new.
+    """
+
+    @torch.no_grad()
+    def measure(self, trial: Trial, heatmaps: Tensor) -> Tensor:
+        """Scores (B,), between -1 and 1; NaN where a map is flat."""
+        if any(side % CELLS for side in heatmaps.shape[-2:]):  # places lie across cells
+            heatmaps = upsample(heatmaps, *trial.images.shape[-2:])
+        return spearman(adaptive_avg_pool2d(heatmaps, CELLS).flatten(1), falls(trial))
+
+
+def falls(trial: Trial) -> Tensor:
+    """How far the target's logit falls when each cell is plain (B, cells)."""
+    height, width = trial.images.shape[-2:]
+    rows, columns = (torch.arange(side) * CELLS // side for side in (height, width))
+    number = (rows.unsqueeze(1) * CELLS + columns).to(trial.images.device)
+    plain = trial.model.backbone.mean.to(trial.images.dtype)
+    targets = trial.targets.unsqueeze(1)
+    whole = trial.model(trial.images).gather(1, targets)
+    without = [
+        trial.model(torch.where(number == cell, plain, trial.images)).gather(1, targets)
+        for cell in range(CELLS**2)
+    ]
+    return whole - torch.cat(without, dim=1)
+
+
+def spearman(one: Tensor, other: Tensor) -> Tensor:
+    """Spearman's rank correlation of rows, ties sharing their mean rank; NaN for a flat row.
+
+    >>> spearman(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[10.0, 30.0, 20.0]]))
+    tensor([0.5000])
+    """
+    first, second = (ranks(values) for values in (one, other))
+    first, second = (r - r.mean(1, keepdim=True) for r in (first, second))
+    return (first * second).sum(1) / (first.norm(dim=1) * second.norm(dim=1))
+
+
+def ranks(values: Tensor) -> Tensor:
+    """Ranks along rows from 0, ties sharing their mean.
+
+    >>> ranks(torch.tensor([[5.0, 1.0, 5.0]]))
+    tensor([[1.5000, 0.0000, 1.5000]])
+    """
+    higher = values.unsqueeze(2) > values.unsqueeze(1)
+    equal = values.unsqueeze(2) == values.unsqueeze(1)
+    return higher.sum(2) + (equal.sum(2) - 1) / 2
