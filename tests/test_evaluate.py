@@ -60,7 +60,7 @@ def test_boxes(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--metrics", "enrgy"], "there is no explanationmetric 'enrgy'. Did you mean 'energy'?"),
+        (["--metrics", "enrgy"], "there is no explanation metric 'enrgy'. Did you mean 'energy'?"),
         (["--explainers", "evidence:3"], "evidence takes nothing after a colon, not ':3'"),
         (["--explainers", ","], "--explainers names none"),
         (["--metrics", "grid_pointing:1"], "at least 2 images along a side, not 1"),

@@ -6,6 +6,7 @@ No list is kept by hand. A class of the user's own is named by its dotted path.
 import importlib
 import inspect
 import pkgutil
+import re
 from types import ModuleType
 from typing import TypeVar
 
@@ -53,7 +54,7 @@ def resolve(promise: type[T], name: str) -> type[T]:
     known = catalog(promise)
     if name in known:
         return known[name]
-    kind = promise.__name__.lower()
+    kind = re.sub(r"(?<!^)(?=[A-Z])", " ", promise.__name__).lower()
     if "." not in name:
         hint = did_you_mean(name, known)
         raise UserError(

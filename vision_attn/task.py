@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
@@ -16,6 +15,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from vision_attn.backbone import Backbone
 from vision_attn.balanced_accuracy import BalancedAccuracy
 from vision_attn.errors import UserError
+from vision_attn.losses import LOSSES, hold_bias
 from vision_attn.model import AttentionClassifier
 from vision_attn.pooling.base import PoolingFactory
 
@@ -25,7 +25,7 @@ COARSE_ENOUGH = 48  # pixels: below, a 4x4 grid must do; above, 7x7, as ImageNet
 
 
 class ClassificationTask(pl.LightningModule):
-    """Trains an `AttentionClassifier` with cross entropy.
+    """Trains an `AttentionClassifier`.
 
     `pooling` and `optimizer` have no default on purpose: a class laid over a default of another
     class would keep its arguments.
@@ -43,6 +43,8 @@ class ClassificationTask(pl.LightningModule):
         stride: leave off the backbone's stages that reduce images more than this; None keeps all.
         unstrided: how many strides to leave out, from the stem on; None takes as many as
             `min_grid` needs.
+        loss: `cross_entropy`, or `binary_cross_entropy` for evidence that means something by
+            itself, class by class.
         label_smoothing: share of the target that is spread over all classes.
         warmup: share of the training in which the learning rate rises; it then falls as a cosine.
         freeze_epochs: first epochs in which only pooling and head learn.
@@ -60,6 +62,7 @@ class ClassificationTask(pl.LightningModule):
         stride: int | None = None,
         min_grid: int | None = None,
         unstrided: int | None = None,
+        loss: Literal["cross_entropy", "binary_cross_entropy"] = "cross_entropy",
         label_smoothing: float = 0.0,
         warmup: float = 0.1,
         freeze_epochs: int = 0,
@@ -72,7 +75,10 @@ class ClassificationTask(pl.LightningModule):
         self.optimizer = optimizer
         self.warmup = warmup
         self.freeze_epochs = freeze_epochs
+        self.loss = LOSSES[loss]
         self.label_smoothing = label_smoothing
+        if loss == "binary_cross_entropy":
+            hold_bias(self.model.head)
         scores = MetricCollection(
             {
                 "accuracy": MulticlassAccuracy(num_classes, average="micro"),
@@ -100,15 +106,15 @@ class ClassificationTask(pl.LightningModule):
         """Loss of a batch; its scores are added to the stage's."""
         images, targets = batch
         logits = self(images)
-        # Smoothed targets are for learning; what is reported is the plain cross entropy.
-        plain = cross_entropy(logits, targets)
+        # Smoothed targets are for learning; what is reported is the plain loss.
+        plain = self.loss(logits, targets, 0.0)
         scores = self.scores_of(stage)
         scores["accuracy"].update(logits, targets)
         scores["balanced_accuracy"].update(logits, targets)
         scores["loss"].update(plain.detach(), len(targets))
         if stage != "train" or not self.label_smoothing:
             return plain
-        return cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
+        return self.loss(logits, targets, self.label_smoothing)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """One step of training."""

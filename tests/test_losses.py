@@ -1,0 +1,65 @@
+"""Losses against their formulas in plain loops, and through the real door."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from tests.conftest import TINY_RUN
+from vision_attn.cli import main
+from vision_attn.losses import binary_cross_entropy, cross_entropy
+from vision_attn.run import RunFolder
+
+B, K = 5, 3
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_twins(smoothing: float) -> None:
+    logits = torch.randn(B, K, dtype=torch.float64)
+    targets = torch.arange(B) % K
+    softmax, sigmoids = 0.0, 0.0
+    for image in range(B):
+        total = sum(math.exp(z) for z in logits[image].tolist())
+        for c, z in enumerate(logits[image].tolist()):
+            wanted = (1 - smoothing) * (c == targets[image]) + smoothing / K
+            softmax -= wanted * math.log(math.exp(z) / total)
+            chance = 1 / (1 + math.exp(-z))
+            sigmoids -= wanted * math.log(chance) + (1 - wanted) * math.log(1 - chance)
+    assert cross_entropy(logits, targets, smoothing).item() == pytest.approx(softmax / B)
+    assert binary_cross_entropy(logits, targets, smoothing).item() == pytest.approx(sigmoids / B)
+
+
+def test_ten_classes_have_the_targets_of_the_field() -> None:
+    """At the least loss, the chances are the targets: .91 and .01 for a smoothing of a tenth."""
+    logits = torch.zeros(1, 10, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([logits], max_iter=200, tolerance_grad=1e-12)
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = binary_cross_entropy(logits, torch.tensor([3]), 0.1)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    chances = torch.sigmoid(logits.detach())[0]
+    wanted = torch.full((10,), 0.01, dtype=torch.float64)
+    wanted[3] = 0.91
+    assert_close(chances, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_the_bias_is_held(image_root: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    words = ["fit", "--data", str(image_root), "--run_dir", str(run), *TINY_RUN]
+    words += ["--trainer.max_epochs", "4", "--model.optimizer.lr", "0.01"]
+    assert main([*words, "--model.loss", "binary_cross_entropy"]) == 0
+    model = RunFolder(run).load_model()
+    assert_close(model.head.bias.detach(), torch.zeros(2))  # log(1/1): one class or the other
+    assert model.head.weight.abs().max() > 0
+
+
+def test_a_misspelt_loss_is_told(image_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["fit", "--data", str(image_root), *TINY_RUN, "--model.loss", "binary"]
+    assert main(words) == 2
+    assert "binary_cross_entropy" in capsys.readouterr().err

@@ -1,0 +1,58 @@
+"""What is minimised. A choice of the recipe, not of the architecture."""
+
+import math
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+Loss = Callable[[Tensor, Tensor, float], Tensor]
+"""Logits (B, K), targets (B,) and label smoothing, to the mean loss of an image."""
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    """Softmax over the classes: logits mean something only against each other.
+
+    >>> import torch
+    >>> cross_entropy(torch.zeros(1, 4), torch.tensor([2]), 0.0)          # log 4
+    tensor(1.3863)
+    """
+    return functional.cross_entropy(logits, targets, label_smoothing=smoothing)
+
+
+def binary_cross_entropy(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    """A sigmoid for each class by itself, summed over classes: each logit means something alone.
+
+    Evidence for a class is then evidence that it is there, whatever the others say. Smoothing
+    spreads that share of the target over all classes, as for cross entropy.
+
+    >>> import torch
+    >>> binary_cross_entropy(torch.zeros(1, 4), torch.tensor([2]), 0.0)   # 4 log 2
+    tensor(2.7726)
+    """
+    classes = logits.shape[1]
+    wanted = functional.one_hot(targets, classes).to(logits.dtype)
+    wanted = wanted * (1 - smoothing) + smoothing / classes
+    losses = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    return losses.sum(1).mean()
+
+
+LOSSES: dict[str, Loss] = {
+    "cross_entropy": cross_entropy,
+    "binary_cross_entropy": binary_cross_entropy,
+}
+
+
+def hold_bias(head: nn.Linear) -> None:
+    """Fix a head's bias at the logit of a class drawn at random, for binary cross entropy.
+
+    A class is then absent until something argues for it, and nothing but evidence can: the bias
+    learns nothing (Böhle et al. 2022, arXiv 2205.10268, do so for B-cos networks).
+
+    >>> head = nn.Linear(3, 10)
+    >>> hold_bias(head)
+    >>> head.bias.detach()[:2]                                             # log(1/9)
+    tensor([-2.1972, -2.1972])
+    """
+    nn.init.constant_(head.bias, -math.log(max(head.out_features - 1, 1)))
+    head.bias.requires_grad_(False)
