@@ -35,7 +35,7 @@ MAY_IMPORT = {
 }
 HEAVY_ONLY_IN = {
     "timm": {"backbone"},
-    "captum": {"explainers", "overlay"},
+    "captum": {"explainers", "metrics", "overlay"},
     "matplotlib": {"chart", "overlay"},
     "lightning": {"data", "keeper", "progress", "task", "training"},
 }

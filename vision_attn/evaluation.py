@@ -3,7 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -72,7 +72,7 @@ def judge(
     seconds: list[tuple[float, int]] = []
     try:
         for number, (trial, metrics) in enumerate(groups):
-            for part in trial.split(batch_size):
+            for part in replace(trial, explain=explainer).split(batch_size):
                 started = time.perf_counter()
                 maps = explainer(part.model, part.images, part.targets)
                 if number == 0:  # the images as they are

@@ -1,8 +1,8 @@
 """The promise of every metric of heatmaps: one number an image."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -10,6 +10,8 @@ from torch import Tensor
 
 from vision_attn.errors import UserError
 from vision_attn.model import AttentionClassifier
+
+Explain = Callable[[AttentionClassifier, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -21,19 +23,26 @@ class Trial:
         images: (B, 3, H, W) in [0, 1].
         targets: (B,), the explained classes.
         masks: (B, H, W), bool: where the object is; None if that is not known.
+        explain: what made the heatmaps, for metrics that ask it again: (model, images, targets)
+            to heatmaps.
     """
 
     model: AttentionClassifier
     images: Tensor
     targets: Tensor
     masks: Tensor | None = None
+    explain: Explain | None = None
 
     def split(self, size: int) -> Iterator["Trial"]:
         """The same images in smaller batches."""
         for start in range(0, len(self.images), size):
             part = slice(start, start + size)
-            masks = None if self.masks is None else self.masks[part]
-            yield Trial(self.model, self.images[part], self.targets[part], masks)
+            yield replace(
+                self,
+                images=self.images[part],
+                targets=self.targets[part],
+                masks=None if self.masks is None else self.masks[part],
+            )
 
 
 class ExplanationMetric(ABC):
@@ -73,6 +82,17 @@ def masks_of(trial: Trial, metric: str) -> Tensor:
     if trial.masks is None:
         raise UserError(f"{metric} needs to know where the objects are; this data does not say.")
     return trial.masks
+
+
+def explain_of(trial: Trial, metric: str) -> Explain:
+    """What made the heatmaps of a trial.
+
+    Raises:
+        UserError: it is not known.
+    """
+    if trial.explain is None:
+        raise UserError(f"{metric} asks the explainer again, and there is none.")
+    return trial.explain
 
 
 @torch.no_grad()

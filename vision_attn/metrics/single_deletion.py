@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from vision_attn.metrics.base import ExplanationMetric, Trial
+from vision_attn.metrics.ranks import spearman
 from vision_attn.upsampling import upsample
 
 CELLS = 4  # a side
@@ -40,25 +41,3 @@ def falls(trial: Trial) -> Tensor:
         for cell in range(CELLS**2)
     ]
     return whole - torch.cat(without, dim=1)
-
-
-def spearman(one: Tensor, other: Tensor) -> Tensor:
-    """Spearman's rank correlation of rows, ties sharing their mean rank; NaN for a flat row.
-
-    >>> spearman(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[10.0, 30.0, 20.0]]))
-    tensor([0.5000])
-    """
-    first, second = (ranks(values) for values in (one, other))
-    first, second = (r - r.mean(1, keepdim=True) for r in (first, second))
-    return (first * second).sum(1) / (first.norm(dim=1) * second.norm(dim=1))
-
-
-def ranks(values: Tensor) -> Tensor:
-    """Ranks along rows from 0, ties sharing their mean.
-
-    >>> ranks(torch.tensor([[5.0, 1.0, 5.0]]))
-    tensor([[1.5000, 0.0000, 1.5000]])
-    """
-    higher = values.unsqueeze(2) > values.unsqueeze(1)
-    equal = values.unsqueeze(2) == values.unsqueeze(1)
-    return higher.sum(2) + (equal.sum(2) - 1) / 2
