@@ -51,7 +51,7 @@ class TestExplain:
             sheet = np.asarray(Image.open(out / entry["sheet"]).convert("RGB"))
             assert sheet.std() > 20  # not blank
             assert list(entry["maps"]) == [
-                "attention", "evidence", "grad_cam", "integrated_gradients",
+                "attention", "evidence", "contrast", "grad_cam", "integrated_gradients",
             ]  # fmt: skip
             evidence = np.load(out / entry["maps"]["evidence"]["file"])
             assert list(evidence.shape) == entry["maps"]["evidence"]["shape"]
@@ -87,12 +87,40 @@ class TestExplain:
         manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
         assert {entry["target"] for entry in manifest["images"]} == {"green"}
 
+    def test_classes_heads_and_a_named_rival(
+        self, trained: tuple[Path, Path], tmp_path: Path
+    ) -> None:
+        run, images = trained
+        words = ["explain", str(run), str(images / "test" / "red" / "000.png")]
+        words += ["--explainers", "attention,evidence,contrast", "--classes", "2", "--heads"]
+        words += ["--cells", "--target", "red", "--against", "green"]
+        assert main([*words, "--out", str(tmp_path / "out")]) == 0
+        (entry,) = json.loads((tmp_path / "out" / "manifest.json").read_text())["images"]
+        maps = {kind: np.load(tmp_path / "out" / m["file"]) for kind, m in entry["maps"].items()}
+        assert [kind for kind in maps if kind.startswith("head")] == [
+            f"head.{k}" for k in range(1, 9)
+        ]
+        np.testing.assert_allclose(
+            np.mean([maps[f"head.{k}"] for k in range(1, 9)], axis=0), maps["attention"], rtol=1e-5
+        )
+        assert "attention.1" not in maps  # the same for every class
+        by_class = {
+            entry["maps"][kind]["target"]: maps[kind] for kind in ("evidence.1", "evidence.2")
+        }
+        assert set(by_class) == {"red", "green"}
+        np.testing.assert_allclose(maps["evidence"], by_class["red"], rtol=1e-5)
+        np.testing.assert_allclose(
+            maps["contrast"], by_class["red"] - by_class["green"], rtol=1e-4, atol=1e-5
+        )
+
     @pytest.mark.parametrize(
         ("words", "message"),
         [
             (["--target", "gren"], "Did you mean 'green'"),
             (["--explainers", "gradcam"], "Did you mean 'grad_cam'"),
             (["--batch_size", "0"], "--batch_size is at least 1"),
+            (["--against", "gren"], "--against: the model has no class 'gren'"),
+            (["--against", "green", "--explainers", "evidence"], "--against belongs to contrast"),
         ],
     )
     def test_what_does_not_exist(

@@ -1,11 +1,14 @@
 """Pictures: what is hot is drawn hot, where it is."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from vision_attn.overlay import Explained, Heatmap, draw_heatmap, sheet
+from vision_attn.overlay import Explained, Heatmap, common_scales, draw_heatmap, sheet
 
 GREY = np.full((40, 60, 3), 128, np.uint8)
 
@@ -40,6 +43,40 @@ def test_a_map_that_says_nothing_leaves_the_image() -> None:
     for values in (torch.zeros(2, 2), torch.full((2, 2), torch.nan), -torch.ones(2, 2)):
         picture = drawn(Heatmap("map", values, signed=False))
         assert abs(picture - 128).max() <= 1
+
+
+def test_a_faint_map_looks_faint_beside_a_strong_one() -> None:
+    strong, faint = torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, 0.1]])
+    rows = [
+        Explained(f"{k}.png", GREY, [("ant", 1.0)], [Heatmap("map", values, signed=False)], "ant")
+        for k, values in enumerate((strong, faint))
+    ]
+    assert common_scales(rows) == {"map": pytest.approx(1.0, abs=0.01)}
+    figure = sheet(rows)
+    figure.canvas.draw()
+    drawn_maps = [axes.images[-1] for axes in figure.axes if axes.get_title() == "map"]
+    seen = [image.get_array()[:-1].max() for image in drawn_maps]  # without the hidden row
+    assert seen[0] > 0.9
+    assert 0.05 < seen[1] < 0.15
+
+
+def test_maps_of_classes_and_heads_share_a_scale() -> None:
+    names = {"evidence: cat": 1.0, "evidence: dog": 2.0, "head 1": 3.0, "head 12": 4.0}
+    maps = [Heatmap(name, torch.full((2, 2), v), signed=True) for name, v in names.items()]
+    scales = common_scales([Explained("x.png", GREY, [], maps, "cat")])
+    assert scales == {"evidence": 2.0, "head": 4.0}
+
+
+def test_borders_of_cells() -> None:
+    heatmap = Heatmap("map", torch.rand(2, 3), signed=False)
+    plain = drawn(heatmap)
+    with_cells = drawn(replace(heatmap, cells=True))
+    changed = (plain != with_cells).any(2)
+    assert changed[18:22].mean() > 0.2
+    assert changed[:, 18:22].mean() > 0.2
+    assert changed[8:12, 8:12].mean() == 0
+    pixels = Heatmap("map", torch.rand(40, 60), signed=False)
+    assert (drawn(pixels) == drawn(replace(pixels, cells=True))).all()
 
 
 def test_a_sheet_has_a_panel_for_each_map() -> None:

@@ -29,11 +29,19 @@ class Heatmap:
         name: what stands above it.
         values: (h, w), raw.
         signed: whether negative values speak against the class.
+        cells: whether the borders of its cells are drawn.
     """
 
     name: str
     values: Tensor
     signed: bool
+    cells: bool = False
+
+    @property
+    def reach(self) -> float:
+        """The value that is drawn in full colour: of all places but the most extreme 0.5 %."""
+        shown = self.values.abs() if self.signed else self.values.clamp(min=0)
+        return float(shown.float().flatten().quantile(0.995)) if shown.isfinite().all() else 0.0
 
 
 @dataclass(frozen=True)
@@ -63,29 +71,73 @@ def reduced(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return pixels[::step, ::step]
 
 
-def draw_heatmap(axes: Axes, pixels: NDArray[np.uint8], heatmap: Heatmap) -> None:
-    """One map over its image; a map that says nothing leaves the image as it is."""
+def draw_heatmap(
+    axes: Axes, pixels: NDArray[np.uint8], heatmap: Heatmap, scale: float | None = None
+) -> None:
+    """One map over its image; a map that says nothing leaves the image as it is.
+
+    Args:
+        axes: where to.
+        pixels: the image.
+        heatmap: the map.
+        scale: the value that is drawn in full colour; None takes the map's own.
+    """
     height, width = pixels.shape[:2]
     values = upsample(heatmap.values[None].cpu(), height, width)[0].numpy()
-    name = heatmap.name.replace("_", " ")
+    full = heatmap.reach if scale is None else scale
     shown = np.abs(values) if heatmap.signed else values.clip(min=0)
-    if not np.isfinite(values).all() or shown.max() <= 0:
+    if not np.isfinite(values).all() or shown.max() <= 0 or full <= 0:
         axes.imshow(pixels)
-        axes.set_title(f"{name} (empty)", **PLAIN)
+        axes.set_title(f"{heatmap.name.replace('_', ' ')[:34]} (empty)", **PLAIN)
     else:
+        # Captum draws the largest value in full colour. A row below the picture holds the value
+        # that is to be it, so that a faint map looks faint beside a strong one.
+        values = np.concatenate([values.clip(-full, full), np.full((1, width), full)])
         visualization.visualize_image_attr(
             values[..., None],
-            pixels,
+            np.concatenate([pixels, pixels[-1:]]),
             method="blended_heat_map",
             sign="all" if heatmap.signed else "positive",
             cmap="RdBu_r" if heatmap.signed else "inferno",
             alpha_overlay=0.6,
-            outlier_perc=0.5,
+            outlier_perc=1e-3,  # 0 fails in Captum where sums are rounded up
             plt_fig_axis=(axes.figure, axes),
             use_pyplot=False,
         )
-        axes.set_title(name, **PLAIN)
+        axes.set_ylim(height - 0.5, -0.5)
+        axes.set_title(heatmap.name.replace("_", " ")[:38], **PLAIN)
+    if heatmap.cells:
+        draw_cells(axes, heatmap.values.shape[-2:], height, width)
     axes.set_axis_off()
+
+
+def draw_cells(axes: Axes, grid: Sequence[int], height: int, width: int) -> None:
+    """Borders between the places of a grid; a map of pixels has none to be drawn."""
+    if grid[0] * 4 > height or grid[1] * 4 > width:
+        return
+    style: dict[str, Any] = {"color": "white", "linewidth": 0.4, "alpha": 0.7}
+    for row in range(1, grid[0]):
+        axes.axhline(row * height / grid[0] - 0.5, **style)
+    for column in range(1, grid[1]):
+        axes.axvline(column * width / grid[1] - 0.5, **style)
+
+
+def common_scales(rows: Sequence[Explained]) -> dict[str, float]:
+    """One scale for all maps of a name, so that they can be compared down a sheet."""
+    scales: dict[str, float] = {}
+    for heatmap in (heatmap for row in rows for heatmap in row.heatmaps):
+        name = family(heatmap.name)
+        scales[name] = max(scales.get(name, 0.0), heatmap.reach)
+    return scales
+
+
+def family(name: str) -> str:
+    """Which maps share a scale: those of one method, whatever their class or head.
+
+    >>> family("evidence: cat"), family("head 3"), family("contrast:grad_cam: cat")
+    ('evidence', 'head', 'contrast:grad_cam')
+    """
+    return name.split(": ")[0].rstrip("0123456789 ")
 
 
 def draw_image(axes: Axes, explained: Explained) -> None:
@@ -121,6 +173,7 @@ def sheet(rows: Sequence[Explained]) -> Figure:
     lines = math.ceil(panels / columns)
     figure = Figure(figsize=(PANEL * columns, (PANEL + 0.25) * lines * len(rows)), dpi=110)
     FigureCanvasAgg(figure)
+    scales = common_scales(rows)
     grid = figure.subplots(lines * len(rows), columns, squeeze=False)
     for place, explained in enumerate(rows):
         cells = list(grid[place * lines : (place + 1) * lines].flat)
@@ -128,7 +181,7 @@ def sheet(rows: Sequence[Explained]) -> Figure:
         draw_predictions(cells[1], explained)
         pixels = reduced(explained.pixels)
         for cell, heatmap in zip(cells[2:], explained.heatmaps, strict=False):
-            draw_heatmap(cell, pixels, heatmap)
+            draw_heatmap(cell, pixels, heatmap, scales[family(heatmap.name)])
         for cell in cells[2 + len(explained.heatmaps) :]:
             cell.set_axis_off()
     figure.tight_layout(pad=0.6)

@@ -4,6 +4,7 @@ import argparse
 import datetime
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,12 @@ from vision_attn.errors import UserError, did_you_mean
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import Tensor
 
+    from vision_attn.explainers.base import Explainer
     from vision_attn.model import AttentionClassifier
 
-DEFAULT_EXPLAINERS = "attention,evidence,grad_cam,integrated_gradients"
+DEFAULT_EXPLAINERS = "attention,evidence,contrast,grad_cam,integrated_gradients"
 TOP = 5  # predicted classes on a sheet
+MOST_HEADS = 16  # max pooling has a head a channel
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,6 +31,10 @@ def parser() -> argparse.ArgumentParser:
     add("paths", nargs="+", metavar="PATH", help="image files and folders")
     add("--explainers", default=DEFAULT_EXPLAINERS, metavar="A,B", help="(%(default)s)")
     add("--target", default="predicted", help="the class to explain: predicted, or its name")
+    add("--against", metavar="CLASS", help="contrast maps with this class, not the strongest rival")
+    add("--classes", type=int, default=0, metavar="N", help="maps of the N likeliest classes, too")
+    add("--heads", action="store_true", help="the attention of every head, too")
+    add("--cells", action="store_true", help="draw the borders of each map's cells")
     add("--out", metavar="DIR", help="where to (RUN/pictures/<date-time>)")
     add("--batch_size", type=int, default=16, metavar="N", help="images at a time (%(default)s)")
     add("--trust", action="append", default=[], metavar="CLASS", help="own code the run may use")
@@ -82,8 +89,13 @@ class Sheets:
         self.card = folder.load_card()
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model: AttentionClassifier = folder.load_model(options.trust).to(self.device)
+        classes = self.card.class_names
+        self.target = class_index(options.target, classes, "--target")
         self.explainers = choose(Explainer, options.explainers, "--explainers")
-        self.target = check_target(options.target, self.card.class_names)
+        if options.against is not None:
+            set_against(self.explainers, class_index(options.against, classes, "--against"))
+        self.classes = min(max(options.classes, 0), len(classes))
+        self.heads, self.cells = options.heads, options.cells
         self.batch_size = options.batch_size
         now = f"{datetime.datetime.now():%Y-%m-%d-%H%M%S}"
         self.out = Path(options.out) if options.out else folder.pictures / now
@@ -139,13 +151,37 @@ class Sheets:
         targets = logits.argmax(1)
         if self.target is not None:
             targets = torch.full_like(targets, self.target)
-        maps = {name: e(self.model, images, targets) for name, e in self.explainers.items()}
+        found = list(self.maps(images, logits, targets))
         for place, (file, picture) in enumerate(pictures):
-            chosen = {name: found[place].cpu() for name, found in maps.items()}
+            chosen = [maps.of_image(place) for maps in found]
             self.write(file, picture, logits[place], int(targets[place]), chosen)
 
+    def maps(self, images: "Tensor", logits: "Tensor", targets: "Tensor") -> "Iterator[Maps]":
+        """Every map that was asked for, of a few images."""
+        names = self.card.class_names
+        for kind, explainer in self.explainers.items():
+            yield Maps(kind, explainer.signed, explainer(self.model, images, targets), targets)
+        best = logits.topk(max(self.classes, 1)).indices
+        for rank in range(self.classes):
+            for kind, explainer in self.explainers.items():
+                if explainer.class_specific:
+                    values = explainer(self.model, images, best[:, rank])
+                    titles = [f"{kind}: {names[k]}" for k in best[:, rank].tolist()]
+                    yield Maps(
+                        f"{kind}.{rank + 1}", explainer.signed, values, best[:, rank], titles
+                    )
+        if self.heads:
+            weights = self.model.attend(images).weights.detach()
+            for head in range(min(weights.shape[1], MOST_HEADS)):
+                yield Maps(f"head.{head + 1}", False, weights[:, head], targets)
+
     def write(
-        self, file: Path, picture: Any, logits: "Tensor", target: int, maps: dict[str, "Tensor"]
+        self,
+        file: Path,
+        picture: Any,
+        logits: "Tensor",
+        target: int,
+        maps: "Sequence[OneMap]",
     ) -> None:
         """One image's sheet, raw maps and entry in the manifest."""
         import numpy as np
@@ -158,14 +194,14 @@ class Sheets:
         predictions = [
             (classes[int(k)], float(p)) for p, k in zip(best.values, best.indices, strict=True)
         ]
-        heatmaps = [Heatmap(n, m, self.explainers[n].signed) for n, m in maps.items()]
+        heatmaps = [Heatmap(m.title, m.values, m.signed, self.cells) for m in maps]
         explained = Explained(
             file.name, np.asarray(picture), predictions, heatmaps, classes[target]
         )
         sheet([explained]).savefig(self.out / f"{name}.png")
         (self.out / "maps").mkdir(exist_ok=True)
-        for kind, values in maps.items():
-            np.save(self.out / map_file(name, kind), values.numpy())
+        for one in maps:
+            np.save(self.out / map_file(name, one.kind), one.values.numpy())
         self.manifest.append(
             {
                 "file": str(file),
@@ -176,13 +212,14 @@ class Sheets:
                 "logit": float(logits[target]),
                 "bias": float(self.model.head.bias[target].detach()),
                 "maps": {
-                    kind: {
-                        "file": map_file(name, kind),
-                        "shape": list(values.shape),
-                        "sum": float(values.sum(dtype=values.double().dtype)),
-                        "signed": self.explainers[kind].signed,
+                    one.kind: {
+                        "file": map_file(name, one.kind),
+                        "shape": list(one.values.shape),
+                        "sum": float(one.values.double().sum()),
+                        "signed": one.signed,
+                        "target": classes[one.target],
                     }
-                    for kind, values in maps.items()
+                    for one in maps
                 },
             }
         )
@@ -213,11 +250,58 @@ def candidate_names(file: Path) -> Iterator[str]:
         number += 1
 
 
-def check_target(target: str, class_names: list[str]) -> int | None:
+@dataclass(frozen=True)
+class OneMap:
+    """One map of one image."""
+
+    kind: str
+    title: str
+    signed: bool
+    values: "Tensor"
+    target: int
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Maps of one kind, of a few images.
+
+    Attributes:
+        kind: what its files are called.
+        signed: whether negative values speak against the class.
+        values: (B, h, w).
+        targets: (B,), the classes they speak for.
+        titles: what stands above each; None takes the kind.
+    """
+
+    kind: str
+    signed: bool
+    values: "Tensor"
+    targets: "Tensor"
+    titles: list[str] | None = None
+
+    def of_image(self, place: int) -> OneMap:
+        """The map of one of the images."""
+        title = self.kind.replace(".", " ") if self.titles is None else self.titles[place]
+        target = int(self.targets[place])
+        return OneMap(self.kind, title, self.signed, self.values[place].cpu(), target)
+
+
+def set_against(explainers: "dict[str, Explainer]", against: int | None) -> None:
+    """Let the contrasts among the explainers compare with a named class."""
+    from vision_attn.explainers.contrast import Contrast
+
+    contrasts = [found for found in explainers.values() if isinstance(found, Contrast)]
+    if not contrasts:
+        raise UserError("--against belongs to contrast: --explainers contrast,evidence,...")
+    for contrast in contrasts:
+        contrast.against = against
+
+
+def class_index(name: str, class_names: list[str], option: str) -> int | None:
     """The index of a class, or None for the predicted one."""
-    if target == "predicted":
+    if name == "predicted":
         return None
-    if target not in class_names:
-        hint = did_you_mean(target, class_names)
-        raise UserError(f"--target: the model has no class '{target}'.{hint}")
-    return class_names.index(target)
+    if name not in class_names:
+        hint = did_you_mean(name, class_names)
+        raise UserError(f"{option}: the model has no class '{name}'.{hint}")
+    return class_names.index(name)

@@ -15,6 +15,7 @@ class Attention(Explainer):
     """
 
     signed = False
+    class_specific = False
 
     @torch.no_grad()
     def __call__(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:

@@ -16,11 +16,15 @@ IMAGES_AT_ONCE = 64  # bounds the memory of methods that try many images for one
 class Explainer(ABC):
     """A way to say which places of an image speak for a class.
 
-    A subclass works without arguments and sets `signed`: whether negative values mean that a
-    place speaks against the class.
+    A subclass works without arguments.
+
+    Attributes:
+        signed: whether negative values mean that a place speaks against the class.
+        class_specific: whether the map depends on the class that is explained.
     """
 
     signed: ClassVar[bool]
+    class_specific: ClassVar[bool] = True
 
     @abstractmethod
     def __call__(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:

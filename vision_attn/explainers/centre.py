@@ -13,6 +13,7 @@ class Centre(Explainer):
     """A Gaussian in the middle of every image."""
 
     signed = False
+    class_specific = False
 
     def __call__(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
         """Maps (B, H, W), 1 in the middle."""

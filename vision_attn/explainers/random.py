@@ -13,6 +13,7 @@ class Random(Explainer):
     """Uniform noise on 8 x 8 cells, the same in every evaluation."""
 
     signed = False
+    class_specific = False
 
     def __init__(self) -> None:
         self.generator = torch.Generator().manual_seed(0)
