@@ -1,0 +1,44 @@
+"""Scripts that measure: they run, go on where they were, and print what they know."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.conftest import write_images
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+def call(script: str, *words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, str(SCRIPTS / script), *words],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_the_study_goes_on_where_it_was(tmp_path: Path) -> None:
+    root, out = tmp_path / "images", tmp_path / "study.csv"
+    boxes = ["file,label,xmin,ymin,xmax,ymax"]
+    for split, count in (("train", 12), ("val", 6)):
+        for colour, name in enumerate(("red", "green")):
+            write_images(root / split / name, count, colour, size=(32, 32))
+            boxes += [f"{split}/{name}/{k:03d}.png,{name},0,0,15,15" for k in range(count)]
+    (root / "boxes.csv").write_text("\n".join(boxes) + "\n")
+    words = ["--tiny_imagenet", str(root), "--out", str(out), "--epochs", "1", "--steps", "1"]
+    call("study_pooling.py", *words, "--seeds", "1", "--poolings", "average")
+    told = call("study_pooling.py", *words, "--seeds", "1", "--poolings", "average", "maximum")
+    assert "pooling=maximum" in told
+    assert "pooling=average" not in told  # that row was there
+    with out.open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert [row["pooling"] for row in rows] == ["average", "maximum"]
+    assert float(rows[0]["accuracy"]) == float(rows[0]["uniform"])
+    assert float(rows[0]["attention"]) == 0.25  # a flat map points at a quarter of the image
+    table = call("study_pooling.py", "--out", str(out), "--table")
+    assert "| `maximum` | 1 | 0 |" in table
