@@ -1,13 +1,17 @@
 """`evaluate` through the real door."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from tests.conftest import write_images
 from vision_attn.cli import main
+from vision_attn.explainers.centre import Centre
 
 CHEAP = ["--explainers", "random,evidence,contrast,contrast:grad_cam", "--batch_size", "3"]
 
@@ -42,19 +46,52 @@ def test_a_table_a_file_and_a_chart(
 def test_boxes(
     trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run, images = trained
-    files = sorted((images / "test").rglob("*.png"))
-    lines = [f"{file.resolve()},x,0,0,11,9" for file in files]
+    """Each image has a box of its own, and the first is one that the model is wrong about."""
+    run, _ = trained
+    images = tmp_path / "images"
+    for colour, name in enumerate(("red", "green")):
+        write_images(images / "test" / name, 4, colour, size=(32, 32))
+    write_images(images / "test" / "green", 1, 0, size=(32, 32))  # a red one among the green
+    lines = ["file,label,xmin,ymin,xmax,ymax"]
+    sides = {"green/000.png": 31}
+    for name in ("green", "red"):
+        for k in range(4):
+            side = sides.get(f"{name}/00{k}.png", 3 + 4 * k)
+            lines.append(f"images/test/{name}/00{k}.png,x,0,0,{side},{side}")
     boxes = tmp_path / "where.csv"
-    boxes.write_text("\n".join(["file,label,xmin,ymin,xmax,ymax", *lines]))
-    words = ["evaluate", str(run), *CHEAP, "--metrics", "energy,pointing_game", "--limit", "5"]
+    boxes.write_text("\n".join(lines))
+    words = ["evaluate", str(run), "--data", str(images), "--metrics", "energy"]
+    words += ["--explainers", "centre", "--truth", str(boxes)]
     out = tmp_path / "out"
-    assert main([*words, "--truth", str(boxes), "--out", str(out)]) == 0
-    scores = json.loads((out / "evaluation.json").read_text())["explainers"]["random"]["scores"]
-    assert scores["energy"]["images"] == 5
-    assert 0.15 < scores["energy"]["mean"] < 0.35  # a quarter of the image
-    assert main([*words, "--truth", "nowhere.csv"]) == 2
+    assert main([*words, "--out", str(out)]) == 0
+    told = capsys.readouterr().out
+    assert "objects    known in 8 of 8 images" in told
+    assert "explained  7 of 8 images" in told
+    scores = json.loads((out / "evaluation.json").read_text())["explainers"]["centre"]["scores"]
+    heat = Centre()(None, torch.rand(1, 3, 32, 32), torch.zeros(1))[0]
+    shares = sorted(
+        float(heat[: side + 1, : side + 1].sum() / heat.sum()) for side in (3, 7, 7, 11, 11, 15, 15)
+    )
+    assert scores["energy"]["mean"] == pytest.approx(sum(shares) / 7, rel=1e-4)
+    assert scores["energy"]["median"] == pytest.approx(shares[3], rel=1e-4)
+    assert main([*words[:-1], "nowhere.csv"]) == 2
     assert "--truth: there is no file or folder nowhere.csv" in capsys.readouterr().err
+    boxes.write_text("\n".join(line.replace("images/", "photos/") for line in lines))
+    assert main(words) == 2
+    assert "no image has an object" in capsys.readouterr().err
+
+
+def test_an_unreadable_image_is_left_out(
+    trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, images = trained
+    shutil.copytree(images, tmp_path / "images")
+    (tmp_path / "images" / "test" / "red" / "000.png").write_bytes(b"no image")
+    words = ["evaluate", str(run), "--data", str(tmp_path / "images"), *CHEAP]
+    assert main([*words, "--metrics", "deletion", "--out", str(tmp_path / "out")]) == 0
+    told = capsys.readouterr()
+    assert "left out, unreadable" in told.err
+    assert "explained  7 of 7 images" in told.out
 
 
 @pytest.mark.parametrize(
@@ -62,6 +99,10 @@ def test_boxes(
     [
         (["--metrics", "enrgy"], "there is no explanation metric 'enrgy'. Did you mean 'energy'?"),
         (["--explainers", "evidence:3"], "evidence takes nothing after a colon, not ':3'"),
+        (["--explainers", "contrast:1"], "contrast is that of an explainer whose maps differ"),
+        (["--explainers", "contrast:centre"], "contrast is that of an explainer whose maps differ"),
+        (["--explainers", "evidence,evidence"], "two of evidence, evidence have the same name"),
+        (["--metrics", "grid_pointing:²"], "there is no explanation metric '²'"),
         (["--explainers", ","], "--explainers names none"),
         (["--metrics", "grid_pointing:1"], "at least 2 images along a side, not 1"),
         (["--limit", "0"], "--limit is at least 1, not 0"),

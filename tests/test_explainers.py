@@ -15,6 +15,9 @@ from vision_attn.explainers.deep_lift import DeepLift
 from vision_attn.explainers.evidence import Evidence
 from vision_attn.explainers.grad_cam import GradCam
 from vision_attn.explainers.integrated_gradients import IntegratedGradients
+from vision_attn.explainers.random import Random
+from vision_attn.explainers.saliency import Saliency
+from vision_attn.explainers.smooth_grad import NOISE, SAMPLES, SmoothGrad
 from vision_attn.metrics.base import Trial
 from vision_attn.metrics.pointing_game import PointingGame
 from vision_attn.model import AttentionClassifier
@@ -137,7 +140,7 @@ def test_rises_from_the_plain_image(seer: AttentionClassifier) -> None:
 class TestContrast:
     def test_against_a_named_class_adds_up(self, tiny_model: Build) -> None:
         model, images = tiny_model().double(), torch.rand(4, 3, 32, 48, dtype=torch.float64)
-        targets, bias = torch.tensor([0, 2, 1, 2]), model.head.bias
+        targets, bias = torch.tensor([0, 2, 0, 2]), model.head.bias
         contrast = Contrast(against=1)
         logits = model(images)
         margin = logits[torch.arange(4), targets] - logits[:, 1]
@@ -153,13 +156,45 @@ class TestContrast:
         assert_close(maps[0], by_hand)
         assert Contrast().total(model, images, torch.tensor([1, 2])) is None
 
+    def test_against_itself_it_is_the_strongest_rival(self, tiny_model: Build) -> None:
+        model, images = tiny_model(), torch.rand(2, 3, 32, 32)
+        targets = torch.tensor([1, 2])
+        mixed = Contrast(against=1)
+        assert_close(mixed(model, images, targets)[0], Contrast()(model, images, targets)[0])
+        assert mixed.total(model, images, targets).isnan().tolist() == [True, False]
+
     def test_of_grad_cam_keeps_its_signs(self, tiny_model: Build) -> None:
         model, images = tiny_model(), torch.rand(2, 3, 32, 32)
         everything = GradCam().for_every_class(model, images)
         assert (everything < 0).any()
-        assert_close(everything[:, 1].relu(), GradCam()(model, images, torch.ones(2).long()))
+        for k in range(3):  # Captum's, class by class
+            maps = GradCam()(model, images, torch.full((2,), k))
+            assert_close(everything[:, k].relu(), maps, rtol=1e-4, atol=1e-6)
         maps = Contrast(GradCam())(model, images, torch.zeros(2, dtype=torch.long))
         assert_close(maps, everything[:, 0] - everything[:, 1:].amax(1))
+
+
+def test_smooth_grad_averages_gradients_before_it_takes_their_size(
+    seer: AttentionClassifier,
+) -> None:
+    images, targets = torch.rand(2, 3, SIDE * CELL, SIDE * CELL), torch.tensor([0, 1])
+    torch.manual_seed(0)
+    noisy = images.repeat_interleave(SAMPLES, 0)
+    noisy = (noisy + torch.randn_like(noisy) * NOISE).requires_grad_()
+    chosen = seer(noisy)[torch.arange(len(noisy)), targets.repeat_interleave(SAMPLES)]
+    (gradients,) = torch.autograd.grad(chosen.sum(), noisy)
+    by_hand = gradients.unflatten(0, (2, SAMPLES)).mean(1).abs().amax(1)
+    found = SmoothGrad()(seer, images, targets)
+    assert torch.corrcoef(torch.stack([found.flatten(), by_hand.flatten()]))[0, 1] > 0.97
+    plain = Saliency()(seer, images, targets)
+    assert not torch.allclose(found, plain, rtol=0.01)
+
+
+def test_random_heat_belongs_to_the_image(seer: AttentionClassifier) -> None:
+    images = torch.rand(3, 3, SIDE * CELL, SIDE * CELL)
+    both = Random()(seer, images, torch.zeros(3))
+    assert_close(Random()(seer, images[1:2], torch.zeros(1)), both[1:2])
+    assert not torch.allclose(both[0], both[1])
 
 
 def test_a_missing_library_is_told(

@@ -119,6 +119,8 @@ class TestExplain:
             (["--target", "gren"], "Did you mean 'green'"),
             (["--explainers", "gradcam"], "Did you mean 'grad_cam'"),
             (["--batch_size", "0"], "--batch_size is at least 1"),
+            (["--against", "predicted"], "--against is the name of a class"),
+            (["--classes", "-3"], "--classes is at least 0, not -3"),
             (["--against", "gren"], "--against: the model has no class 'gren'"),
             (["--against", "green", "--explainers", "evidence"], "--against belongs to contrast"),
         ],

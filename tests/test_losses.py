@@ -59,6 +59,22 @@ def test_the_bias_is_held(image_root: Path, tmp_path: Path) -> None:
     assert model.head.weight.abs().max() > 0
 
 
+def test_the_bias_is_held_where_weights_come_from_elsewhere(
+    trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    source, images = trained
+    run = tmp_path / "run"
+    words = ["fit", "--data", str(images), "--run_dir", str(run), *TINY_RUN]
+    words += ["--trainer.max_epochs", "1", "--init_from", str(source)]
+    assert main([*words, "--model.loss", "binary_cross_entropy"]) == 0
+    assert RunFolder(source).load_model().head.bias.abs().max() > 0
+    model = RunFolder(run).load_model()
+    assert_close(model.head.bias.detach(), torch.zeros(2))
+    logits = torch.tensor([[2.0, 1.0]])
+    assert_close(model.chances(logits), logits.sigmoid())  # each class by itself
+    assert_close(RunFolder(source).load_model().chances(logits), logits.softmax(1))
+
+
 def test_a_misspelt_loss_is_told(image_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["fit", "--data", str(image_root), *TINY_RUN, "--model.loss", "binary"]
     assert main(words) == 2

@@ -1,16 +1,13 @@
 """Metrics against figures worked out by hand, on models whose logits are sums of pixels."""
 
-from pathlib import Path
-
 import pytest
 import torch
-from PIL import Image
+from captum.metrics import infidelity
 from torch import Tensor, nn
 from torch.testing import assert_close
 from torchvision.transforms.functional import gaussian_blur
 
 from vision_attn.catalog import catalog
-from vision_attn.data.image_folder import ImageFolder
 from vision_attn.errors import UserError
 from vision_attn.evaluation import gap, judge, prepare, summary
 from vision_attn.explainers.base import Explainer
@@ -19,7 +16,7 @@ from vision_attn.metrics.base import ExplanationMetric, Trial
 from vision_attn.metrics.deletion import Deletion
 from vision_attn.metrics.energy import Energy
 from vision_attn.metrics.grid_pointing import GridPointing
-from vision_attn.metrics.infidelity import Infidelity
+from vision_attn.metrics.infidelity import SAMPLES, Infidelity, squares
 from vision_attn.metrics.insertion import Insertion
 from vision_attn.metrics.perturbation import hottest_first
 from vision_attn.metrics.pointing_game import PointingGame
@@ -30,6 +27,7 @@ from vision_attn.model import AttentionClassifier
 from vision_attn.pooling.average import Average
 
 METRICS = catalog(ExplanationMetric)
+PLAIN = 0.25  # the mean colour, which stands for nothing
 
 
 class Pixels(nn.Module):
@@ -41,7 +39,7 @@ class Pixels(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(1, 3, 1, 1))
+        self.register_buffer("mean", torch.full((1, 3, 1, 1), PLAIN))
         self.last_grid = nn.Identity()
 
     def grids(self, images: Tensor, finer: int) -> list[Tensor]:
@@ -49,18 +47,19 @@ class Pixels(nn.Module):
 
 
 def summing(side: int, classes: int = 2, weight: float = 1.0) -> AttentionClassifier:
-    """Logit 0 is `weight` times the sum of the first channel; the others are 0."""
+    """Logit 0 is `weight` times the sum of the first channel's rise; the others are 0."""
     model = AttentionClassifier(Pixels(), Average, classes)  # type: ignore[arg-type]
     nn.init.zeros_(model.head.bias)
     nn.init.zeros_(model.head.weight)
     model.head.weight.data[0, 0] = weight * side**2
+    model.head.bias.data[0] = -PLAIN * weight * side**2  # a plain image has logit 0
     return model.eval().requires_grad_(False)
 
 
 def first_channel(values: Tensor) -> Tensor:
-    """Images (B, 3, h, w) with values in the first channel."""
-    images = torch.zeros(len(values), 3, *values.shape[-2:])
-    images[:, 0] = values
+    """Images (B, 3, h, w) whose first channel is by `values` brighter than plain."""
+    images = torch.full((len(values), 3, *values.shape[-2:]), PLAIN)
+    images[:, 0] += values
     return images
 
 
@@ -91,13 +90,24 @@ class TestPerturbation:
         blurred = gaussian_blur(first_channel(image), [3, 3], [1.0, 1.0])[0, 0]
         order = torch.arange(16.0)  # the pixels row by row
         heat = (16 - order).view(1, 4, 4)
-        mixed = blurred.flatten().clone()
+        mixed = blurred.flatten() - PLAIN
         curve = [torch.sigmoid(mixed.sum())]
         for pixel in range(16):
             mixed[pixel] = image.flatten()[pixel]
             curve.append(torch.sigmoid(mixed.sum()))
         by_hand = (sum(curve) - (curve[0] + curve[-1]) / 2) / 16
         assert_close(Insertion().measure(trial_of(image), heat), by_hand.view(1))
+
+    def test_the_blur_is_theirs_at_their_size(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        seen = []
+
+        def blur(images: Tensor, kernel: list[int], sigma: list[float]) -> Tensor:
+            seen.append((kernel, sigma))
+            return images
+
+        monkeypatch.setattr("vision_attn.metrics.insertion.gaussian_blur", blur)
+        Insertion().measure(trial_of(torch.rand(1, 224, 224)), torch.rand(1, 7, 7))
+        assert seen == [([11, 11], [5.0, 5.0])]
 
     def test_ties_are_drawn_not_read_row_by_row(self) -> None:
         ranks = hottest_first(torch.zeros(2, 6, 6), 6, 6)
@@ -124,6 +134,18 @@ class TestSingleDeletion:
         )
 
 
+def test_a_flat_map_is_flat_whatever_its_value() -> None:
+    """Upsampling leaves noise in the last bit, which must not be taken for a peak."""
+    values = torch.linspace(0.1, 0.9, 50).view(-1, 1, 1)
+    masks = torch.zeros(50, 32, 32, dtype=torch.bool)
+    masks[:, :16, :16] = True
+    trial = trial_of(torch.rand(50, 32, 32), masks)
+    for side in (4, 5, 7):
+        flat = values.expand(-1, side, side)
+        assert_close(PointingGame().measure(trial, flat), torch.full((50,), 0.25))
+        assert SingleDeletion().measure(trial, flat).isnan().all()
+
+
 class TestMasks:
     def test_energy_and_pointing(self) -> None:
         masks = torch.zeros(3, 4, 4, dtype=torch.bool)
@@ -143,14 +165,10 @@ class TestMasks:
                 metric.measure(trial_of(torch.rand(1, 4, 4)), torch.rand(1, 4, 4))
 
 
-class Colours(Pixels):
-    """Three classes, each the sum of a channel."""
-
-
 @pytest.fixture
 def colours() -> Trial:
-    """Images of one colour each, four classes: three channels, and darkness."""
-    model = AttentionClassifier(Colours(), Average, 4)  # type: ignore[arg-type]
+    """Images of one colour each, the later the brighter; four classes: a channel, or darkness."""
+    model = AttentionClassifier(Pixels(), Average, 4)  # type: ignore[arg-type]
     model.head.weight.data = torch.cat([torch.eye(3), torch.zeros(1, 3)])
     model.head.bias.data = torch.tensor([0.0, 0.0, 0.0, 0.05])
     images = torch.zeros(12, 3, 4, 4)
@@ -158,13 +176,19 @@ def colours() -> Trial:
     for k in range(12):
         if targets[k] < 3:
             images[k, targets[k]] = 0.5 + k / 100
-    return Trial(model.eval().requires_grad_(False), images, targets)
+    return Trial(model.eval(), images, targets)
+
+
+def whole(trial: Trial) -> Trial:
+    """All grids at once."""
+    (everything,) = trial.split(len(trial))
+    return everything
 
 
 class TestGridPointing:
     def test_evidence_finds_its_image(self, colours: Trial) -> None:
         metric = GridPointing(side=2)
-        grids = metric.prepare(colours)
+        grids = whole(metric.prepare(colours))
         assert grids.images.shape == (4 * 12, 3, 8, 8)
         scores = metric.measure(grids, Evidence()(grids.model, grids.images, grids.targets))
         assert_close(scores[grids.targets < 3], torch.ones(36))
@@ -172,12 +196,12 @@ class TestGridPointing:
 
     def test_a_flat_map_scores_its_share(self, colours: Trial) -> None:
         metric = GridPointing(side=2)
-        grids = metric.prepare(colours)
+        grids = whole(metric.prepare(colours))
         for grid in ((8, 8), (2, 2), (5, 5)):  # the last lies across images
             assert_close(metric.measure(grids, torch.ones(48, *grid)), torch.full((48,), 0.25))
 
     def test_a_grid_has_different_classes_each_in_its_place(self, colours: Trial) -> None:
-        grids = GridPointing(side=2).prepare(colours)
+        grids = whole(GridPointing(side=2).prepare(colours))
         for start in range(0, 48, 4):
             assert len(set(grids.targets[start : start + 4].tolist())) == 4
             for k in range(start, start + 4):
@@ -185,12 +209,26 @@ class TestGridPointing:
                 seen = own.mean(1).argmax() if own.max() > 0 else torch.tensor(3)
                 assert seen == grids.targets[k]
 
+    def test_a_few_grids_at_a_time_are_the_same_grids(self, colours: Trial) -> None:
+        trial = GridPointing(side=2).prepare(colours)
+        assert len(trial) == 48
+        together = whole(trial)
+        parts = list(trial.split(10))
+        assert [len(part) for part in parts] == [8] * 6
+        assert_close(torch.cat([part.images for part in parts]), together.images)
+        assert_close(torch.cat([part.targets for part in parts]), together.targets)
+        assert torch.equal(torch.cat([part.masks for part in parts]), together.masks)
+
     def test_only_images_that_the_model_is_right_about(self, colours: Trial) -> None:
         targets = colours.targets.clone()
-        targets[0] = 1  # a wrong label
-        grids = GridPointing(side=2).prepare(Trial(colours.model, colours.images, targets))
-        wrong = colours.images[0].mean((1, 2)).amax()
-        assert not torch.isclose(grids.images.flatten(2).amax((1, 2)), wrong).any()
+        targets[10] = 1  # the brightest image, with a wrong label
+        trial = Trial(colours.model, colours.images, targets)
+        assert 10 not in GridPointing(side=2).prepare(trial).chosen
+        assert 10 in GridPointing(side=2).prepare(colours).chosen
+
+    def test_the_surest_come_first(self, colours: Trial) -> None:
+        first = GridPointing(side=2, grids=1).prepare(colours).chosen[0].tolist()
+        assert {8, 9, 10} <= set(first)  # the brightest of each colour
 
     def test_too_few_classes(self, colours: Trial) -> None:
         with pytest.raises(UserError, match="needs 9 classes that the model gets right.* are 4"):
@@ -231,11 +269,35 @@ class TestAskingAgain:
 
     def test_infidelity_of_a_map_that_tells_the_truth(self) -> None:
         trial = self.trial(None, side=16)
-        truth = trial.images[:, 0]  # the logit is their sum
+        truth = trial.images[:, 0] - PLAIN  # the logit is their sum
         wrong = Infidelity().measure(trial, torch.rand(3, 16, 16)).min()
         assert wrong > 0.1
         assert Infidelity().measure(trial, truth).max() < 1e-3 * wrong
         assert Infidelity().measure(trial, 5 * truth).max() < 1e-3 * wrong  # scale does not matter
+        assert Infidelity().measure(trial, -truth).min() > wrong  # but the sign does
+
+    def test_infidelity_is_captums_for_maps_of_the_right_sign(self) -> None:
+        trial = self.trial(None, side=16)
+        worth = trial.images[:, 0] - PLAIN + torch.rand(3, 16, 16)
+        gone = torch.cat(list(squares(SAMPLES, trial.images))).unflatten(0, (SAMPLES, 3))
+
+        def perturb(shares: Tensor) -> tuple[Tensor, Tensor]:  # Captum repeats each image
+            each = gone.transpose(0, 1).flatten(0, 1).float()
+            return each, shares - each
+
+        def logits(shares: Tensor, images: Tensor) -> Tensor:
+            return trial.model(shares * images + (1 - shares) * PLAIN)[:, 0]
+
+        theirs = infidelity(
+            logits,
+            perturb,
+            torch.ones(3, 1, 16, 16),
+            worth.unsqueeze(1),
+            additional_forward_args=(trial.images,),
+            n_perturb_samples=SAMPLES,
+            normalize=True,
+        )
+        assert_close(Infidelity().measure(trial, worth), theirs, rtol=1e-3, atol=1e-3)
 
     def test_without_an_explainer(self) -> None:
         for metric in (Randomisation(), Sensitivity()):
@@ -256,7 +318,7 @@ class TestJudge:
         assert set(verdict.scores) == set(metrics) - {"grid_pointing"}
         assert len(verdict.scores["energy"]) == 12
         assert len(verdict.scores["two"]) == 48
-        assert len(ticks) == 3 + 10
+        assert len(ticks) == sum(trial.parts(5) for trial, _ in groups) == 3 + 12
         assert verdict.gap is not None
         assert verdict.images_per_second is not None
 
@@ -283,29 +345,3 @@ class TestJudge:
 
     def test_nothing_to_count(self) -> None:
         assert summary(torch.tensor([float("nan")]))["images"] == 0
-
-
-def test_boxes_and_masks_reach_the_metrics(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        (tmp_path / "train" / name).mkdir(parents=True)
-        Image.new("RGB", (20, 10)).save(tmp_path / "train" / name / "1.png")
-    (tmp_path / "boxes.csv").write_text(
-        "file,label,xmin,ymin,xmax,ymax\ntrain/a/1.png,a,0,0,9,4\ntrain/b/1.png,b,5,5,5,5\n"
-    )
-    split = ImageFolder(str(tmp_path)).splits()["train"]
-    assert split.read_mask is not None
-    mask = split.read_mask(0, 8)
-    assert mask[:4, :4].all()
-    assert mask.sum() == 16
-    assert not split.read_mask(1, 8).any()  # a degenerate box
-    (tmp_path / "masks" / "a").mkdir(parents=True)
-    white = Image.new("L", (20, 10))
-    white.paste(255, (10, 0, 20, 10))
-    white.save(tmp_path / "masks" / "a" / "1.png")
-    split = ImageFolder(str(tmp_path), truth=str(tmp_path / "masks")).splits()["train"]
-    assert split.read_mask is not None
-    assert split.read_mask(0, 8).sum(0).tolist() == [0] * 4 + [8] * 4
-    assert not split.read_mask(1, 8).any()  # no mask of that name
-    (tmp_path / "boxes.csv").write_text("file,xmin\n")
-    with pytest.raises(UserError, match="lacks the column xmax"):
-        ImageFolder(str(tmp_path)).splits()

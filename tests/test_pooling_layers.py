@@ -68,8 +68,23 @@ class TestCsra:
         with pytest.raises(UserError, match="1, 2, 4, 6 or 8 heads, not 3"):
             ClassSpecificResidualAttention(Channels(C, classes=K), heads=3)
 
+    def test_attention_cannot_be_negative(self) -> None:
+        with pytest.raises(UserError, match="attention is at least 0, not -1"):
+            ClassSpecificResidualAttention(Channels(C, classes=K), attention=-1)
+
 
 class TestClip:
+    def test_half_precision_on_another_grid(self) -> None:
+        pooling = ClipAttention(C, heads=3, grid=3)
+        features = torch.randn(B, C, H, W)
+        exact = pooling(features).context
+        near = pooling.bfloat16()(features.bfloat16()).context
+        assert (near - exact).abs().max() < 0.05 * exact.abs().max()
+
+    def test_positions_need_a_place(self) -> None:
+        with pytest.raises(UserError, match="at least 1 place, not 0"):
+            ClipAttention(C, grid=0)
+
     def test_twin(self) -> None:
         pooling = spread(ClipAttention(C, heads=3, grid=H))
         width = C // 3

@@ -275,10 +275,11 @@ def acts_by_place(layer: Callable[[Tensor], Tensor], channels: int) -> bool:
     """
     grid = torch.rand(1, channels, 3, 5)
     changed = grid.clone()
-    changed[..., 1, 2] += 1
+    changed[..., 1, 2] += torch.randn(channels)  # a norm forgets what all channels share
     before, after = layer(grid), layer(changed)
     if before.ndim != 4 or before.shape[-2:] != grid.shape[-2:]:
         return False
-    elsewhere = (after - before).abs().amax((0, 1))
-    elsewhere[1, 2] = 0
-    return elsewhere.max().item() < 1e-5
+    difference = (after - before).abs().amax((0, 1))
+    here = difference[1, 2].item()
+    difference[1, 2] = 0
+    return difference.max().item() <= 1e-4 * here

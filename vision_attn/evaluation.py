@@ -73,10 +73,10 @@ def judge(
     try:
         for number, (trial, metrics) in enumerate(groups):
             for part in replace(trial, explain=explainer).split(batch_size):
-                started = time.perf_counter()
+                started = clock(part.images)
                 maps = explainer(part.model, part.images, part.targets)
                 if number == 0:  # the images as they are
-                    seconds.append((time.perf_counter() - started, len(maps)))
+                    seconds.append((clock(part.images) - started, len(maps)))
                     gaps += gap(explainer, part, maps)
                 for name, metric in metrics.items():
                     found[name].append(metric.measure(part, maps))
@@ -88,6 +88,13 @@ def judge(
     verdict.images_per_second = speed(seconds)
     verdict.gap = torch.cat(gaps).nanmedian().item() if gaps else None
     return verdict
+
+
+def clock(images: Tensor) -> float:
+    """Seconds, once all that was begun on the images' device is done."""
+    if images.is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def gap(explainer: Explainer, trial: Trial, maps: Tensor) -> list[Tensor]:

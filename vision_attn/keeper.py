@@ -59,4 +59,5 @@ def card_of(model: AttentionClassifier, pooling: dict[str, Any], data: ImageData
         image_size=data.image_size,
         mean=backbone.mean.flatten().tolist(),
         std=backbone.std.flatten().tolist(),
+        independent=model.independent,
     )

@@ -17,10 +17,19 @@ class AttentionClassifier(nn.Module):
         backbone: turns images into features.
         pooling: builds the attention pooling for the backbone's channels.
         num_classes: number K of classes.
+        independent: whether each class has a probability of its own (a sigmoid, as binary cross
+            entropy trains it), instead of a share among all (a softmax).
     """
 
-    def __init__(self, backbone: Backbone, pooling: PoolingFactory, num_classes: int) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        pooling: PoolingFactory,
+        num_classes: int,
+        independent: bool = False,
+    ) -> None:
         super().__init__()
+        self.independent = independent
         self.backbone = backbone
         self.pooling = pooling(Channels(backbone.channels, num_classes, backbone.finer))
         self.head = self.pooling.make_head(num_classes)
@@ -28,6 +37,10 @@ class AttentionClassifier(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, K) of images (B, 3, H, W) in [0, 1]."""
         return self.head(self.attend(images).context)
+
+    def chances(self, logits: Tensor) -> Tensor:
+        """Probabilities (B, K) of the classes."""
+        return logits.sigmoid() if self.independent else logits.softmax(-1)
 
     def attend(self, images: Tensor) -> Pooled:
         """Where the model looks: attention weights (B, n, h, w), and the values they weigh.

@@ -39,6 +39,7 @@ class ModelCard:
         image_size: pixels a side that images are brought to.
         mean: of each colour channel, what the model normalises images with.
         std: likewise.
+        independent: whether each class has a probability of its own.
     """
 
     backbone: str
@@ -50,6 +51,7 @@ class ModelCard:
     image_size: int
     mean: list[float]
     std: list[float]
+    independent: bool = False
 
     def settings(self) -> dict[str, Any]:
         """The settings of `fit` that build this model again."""
@@ -134,7 +136,8 @@ class RunFolder:
             )
         try:
             content = json.loads(self.card.read_text(encoding="utf-8"))
-            return ModelCard(**{key: content[key] for key in ModelCard.__dataclass_fields__})
+            known = {key: content[key] for key in ModelCard.__dataclass_fields__ if key in content}
+            return ModelCard(**known)
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{self.card} is damaged ({error}); train again or copy it anew."
@@ -208,7 +211,7 @@ def build_model(card: ModelCard, trusted: Collection[str] = ()) -> AttentionClas
     """The model that a card describes, with fresh weights."""
     backbone = Backbone(card.backbone, False, card.unstrided, card.backbone_options, card.stride)
     pooling = pooling_factory(card.pooling, trusted)
-    return AttentionClassifier(backbone, pooling, len(card.class_names))
+    return AttentionClassifier(backbone, pooling, len(card.class_names), card.independent)
 
 
 def pooling_factory(spec: dict[str, Any], trusted: Collection[str] = ()) -> PoolingFactory:

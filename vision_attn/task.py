@@ -71,13 +71,14 @@ class ClassificationTask(pl.LightningModule):
         network = Backbone(backbone, pretrained, unstrided or 0, backbone_options, stride)
         if min_grid or unstrided is None:
             network.refine(image_size, min_grid or (4 if image_size < COARSE_ENOUGH else 7))
-        self.model = AttentionClassifier(network, pooling, num_classes)
+        binary = loss == "binary_cross_entropy"
+        self.model = AttentionClassifier(network, pooling, num_classes, independent=binary)
         self.optimizer = optimizer
         self.warmup = warmup
         self.freeze_epochs = freeze_epochs
         self.loss = LOSSES[loss]
         self.label_smoothing = label_smoothing
-        if loss == "binary_cross_entropy":
+        if binary:
             hold_bias(self.model.head)
         scores = MetricCollection(
             {

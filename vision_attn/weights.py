@@ -18,7 +18,8 @@ def initialise(model: nn.Module, source: Path, class_names: list[str]) -> str:
         UserError: nothing in the source fits the model.
     """
     tensors, same_classes = source_tensors(source, class_names)
-    own = model.state_dict()
+    held = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    own = {name: tensor for name, tensor in model.state_dict().items() if name not in held}
     fitting = best_match(tensors, own)
     if not same_classes:
         fitting = {name: t for name, t in fitting.items() if not name.startswith("head.")}

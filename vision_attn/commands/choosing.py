@@ -16,16 +16,19 @@ def choose(promise: type[T], names: str, option: str) -> dict[str, T]:
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     if not wanted:
         raise UserError(f"{option} names none.")
-    return {short_name(name): chosen(promise, name) for name in wanted}
+    found = {short_name(name): chosen(promise, name) for name in wanted}
+    if len(found) < len(wanted):
+        raise UserError(f"{option}: two of {', '.join(wanted)} have the same name.")
+    return found
 
 
 def short_name(name: str) -> str:
-    """What to call it in tables and files: the last part of a dotted path.
+    """What to call it in tables and files: the last parts of dotted paths.
 
-    >>> short_name("my.module.Brightest"), short_name("contrast:grad_cam")
-    ('Brightest', 'contrast:grad_cam')
+    >>> short_name("my.module.Brightest"), short_name("contrast:my.module.Brightest")
+    ('Brightest', 'contrast:Brightest')
     """
-    return name.split(".")[-1]
+    return ":".join(part.split(".")[-1] for part in name.split(":"))
 
 
 def chosen(promise: type[T], name: str) -> T:
@@ -36,7 +39,7 @@ def chosen(promise: type[T], name: str) -> T:
     found = resolve(promise, head)
     if not rest:
         return found()
-    argument = int(rest) if rest.isdigit() else chosen(promise, rest)
+    argument = int(rest) if rest.isdecimal() else chosen(promise, rest)
     try:
         return found(argument)  # type: ignore[call-arg]
     except TypeError:

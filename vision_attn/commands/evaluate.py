@@ -4,6 +4,7 @@ import argparse
 import datetime
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,8 @@ from vision_attn.commands.scoring import scoring_config
 from vision_attn.errors import UserError
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
-    from vision_attn.data.store import InMemory
+    from torch import Tensor
+
     from vision_attn.evaluation import Verdict
     from vision_attn.metrics.base import ExplanationMetric, Trial
 
@@ -30,7 +32,7 @@ Only images that the model is right about are explained, each for its own class.
 
 def parser() -> argparse.ArgumentParser:
     """The verb's options."""
-    found = Options("evaluate", "Score the maps of a run with every metric.", epilog=EPILOG)
+    found = Options("evaluate", "Score the maps of a run.", epilog=EPILOG)
     add = found.add_argument
     add("run", metavar="RUN", help="a run folder that fit made")
     add("--data", metavar="DIR_OR_NAME", help="other images than the run's own test images")
@@ -66,14 +68,13 @@ def run(words: list[str]) -> int:
     )
     for name, reason in left_out.items():
         print(f"left out   {name}: {reason}")
-    with Progress(explainers, groups, options.batch_size) as progress:
-        verdicts = {
-            name: judge(explainer, groups, options.batch_size, progress.tick)
-            for name, explainer in progress.each(explainers)
-        }
     used = {name: metric for _, group in groups for name, metric in group.items()}
+    verdicts: dict[str, Verdict] = {}
+    with Progress(explainers, groups, options.batch_size) as progress:
+        for name, explainer in progress.each(explainers):
+            verdicts[name] = judge(explainer, groups, options.batch_size, progress.tick)
+            write(out, verdicts, used, {**counts, "left_out": left_out})  # kept if stopped
     report(verdicts, {name: used[name] for name in metrics if name in used})
-    write(out, verdicts, used, {**counts, "left_out": left_out})
     print(f"written    {out}")
     return 0
 
@@ -100,29 +101,33 @@ def read_trial(folder: Any, options: argparse.Namespace) -> "tuple[Trial, dict[s
 
     from vision_attn.metrics.base import Trial
 
-    store = read_images(folder, options)
+    images, targets, masks = read_images(folder, options)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = folder.load_model(options.trust).to(device)
-    images, targets = store.images.float().to(device) / 255, store.targets.to(device)
+    images, targets = images.float().to(device) / 255, targets.to(device)
     with torch.no_grad():
         right = torch.cat([model(part).argmax(1) for part in images.split(250)]) == targets
     if not right.any():
-        raise UserError(f"the model is right about none of {len(store)} images.")
-    masks = None
-    if store.split.read_mask is not None:
-        masks = torch.stack([store.mask(index) for index in range(len(store))]).to(device)[right]
-    trial = Trial(model, images[right], targets[right], masks)
-    return trial, {"seen": len(store), "right": int(right.sum())}
+        raise UserError(f"the model is right about none of {len(images)} images.")
+    trial = Trial(model, images[right], targets[right])
+    if masks is not None:
+        trial = replace(trial, masks=masks.to(device)[right])
+    return trial, {"seen": len(images), "right": int(right.sum())}
 
 
-def read_images(folder: Any, options: argparse.Namespace) -> "InMemory":
-    """The test images, or as many of them as are asked for, spread over all."""
+def read_images(folder: Any, options: argparse.Namespace) -> "tuple[Tensor, Tensor, Tensor | None]":
+    """Bytes, targets and masks of the test images, or of as many as are asked for, spread over all.
+
+    Raises:
+        UserError: there are none, or nothing tells where the objects of any of them are.
+    """
     import numpy as np
+    import torch
 
-    from vision_attn.data.store import InMemory
     from vision_attn.training import TrainingCLI
 
     config = scoring_config(folder, options.data, options.trust, "test")
+    config.pop("trainer")  # nothing is trained; the device is this machine's own
     if options.truth:
         source = config["data"]["source"]
         if "root" not in source.get("init_args", {}):
@@ -131,9 +136,24 @@ def read_images(folder: Any, options: argparse.Namespace) -> "InMemory":
     data = TrainingCLI(config, [], None).datamodule
     split = data.split("test")
     count = min(options.limit, len(split))
-    split = split.take(np.linspace(0, len(split) - 1, count).round().astype(np.int64))
-    targets = [data.class_names.index(label) for label in split.labels]
-    return InMemory(split, targets, data.image_size)
+    images, targets, masks = [], [], []
+    for index in np.linspace(0, len(split) - 1, count).round().astype(int).tolist():
+        try:
+            images.append(split.read(index, data.image_size))
+        except OSError as error:
+            print(f"left out, unreadable: {error}", file=sys.stderr)
+            continue
+        targets.append(data.class_names.index(split.labels[index]))
+        if split.read_mask is not None:
+            masks.append(split.read_mask(index, data.image_size))
+    if not images:
+        raise UserError("none of the images could be read.")
+    known = sum(bool(mask.any()) for mask in masks)
+    if masks and not known:
+        raise UserError("no image has an object by --truth or boxes.csv; do the names fit?")
+    if masks:
+        print(f"objects    known in {known} of {len(images)} images")
+    return torch.stack(images), torch.tensor(targets), torch.stack(masks) if masks else None
 
 
 class Progress:
@@ -143,7 +163,7 @@ class Progress:
         from rich.console import Console
         from rich.progress import Progress as Bar
 
-        self.batches = sum(-(-len(trial.images) // batch_size) for trial, _ in groups)
+        self.batches = sum(trial.parts(batch_size) for trial, _ in groups)
         self.shown = sys.stderr.isatty()
         self.bar = Bar(console=Console(stderr=True), disable=not self.shown, transient=True)
         self.task = self.bar.add_task("explaining", total=self.batches * len(explainers))

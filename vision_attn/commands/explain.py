@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     add("--target", default="predicted", help="the class to explain: predicted, or its name")
     add("--against", metavar="CLASS", help="contrast maps with this class, not the strongest rival")
     add("--classes", type=int, default=0, metavar="N", help="maps of the N likeliest classes, too")
-    add("--heads", action="store_true", help="the attention of every head, too")
+    add("--heads", action="store_true", help=f"the attention of each head, up to {MOST_HEADS}")
     add("--cells", action="store_true", help="draw the borders of each map's cells")
     add("--out", metavar="DIR", help="where to (RUN/pictures/<date-time>)")
     add("--batch_size", type=int, default=16, metavar="N", help="images at a time (%(default)s)")
@@ -44,8 +44,9 @@ def parser() -> argparse.ArgumentParser:
 def run(words: list[str]) -> int:
     """Explain every image that can be read; exit code 2 if one could not."""
     options = parser().parse_args(words)
-    if options.batch_size < 1:
-        raise UserError(f"--batch_size is at least 1, not {options.batch_size}.")
+    for key, least in (("batch_size", 1), ("classes", 0)):
+        if getattr(options, key) < least:
+            raise UserError(f"--{key} is at least {least}, not {getattr(options, key)}.")
     from vision_attn.run import RunFolder
 
     folder = RunFolder(Path(options.run))
@@ -93,8 +94,10 @@ class Sheets:
         self.target = class_index(options.target, classes, "--target")
         self.explainers = choose(Explainer, options.explainers, "--explainers")
         if options.against is not None:
+            if options.against == "predicted":
+                raise UserError("--against is the name of a class.")
             set_against(self.explainers, class_index(options.against, classes, "--against"))
-        self.classes = min(max(options.classes, 0), len(classes))
+        self.classes = min(options.classes, len(classes))
         self.heads, self.cells = options.heads, options.cells
         self.batch_size = options.batch_size
         now = f"{datetime.datetime.now():%Y-%m-%d-%H%M%S}"
@@ -190,7 +193,7 @@ class Sheets:
 
         name = self.free_name(file)
         classes = self.card.class_names
-        best = logits.softmax(0).topk(min(TOP, len(classes)))
+        best = self.model.chances(logits).topk(min(TOP, len(classes)))
         predictions = [
             (classes[int(k)], float(p)) for p, k in zip(best.values, best.indices, strict=True)
         ]

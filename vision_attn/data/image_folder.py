@@ -9,7 +9,7 @@ from PIL import Image
 
 from vision_attn.data.base import ImageSource, Split
 from vision_attn.data.reader import EXTENSIONS, is_readable, read_image
-from vision_attn.data.truth import ReadTruth, read_truth
+from vision_attn.data.truth import ReadTruth, lists_boxes, read_truth
 from vision_attn.errors import UserError
 
 USUAL_NAMES = {
@@ -81,11 +81,11 @@ class ImageFolder(ImageSource):
         if truth is not None:
             return Path(truth).expanduser()
         listed = self.root / "boxes.csv"
-        return listed if listed.is_file() else None
+        return listed if lists_boxes(listed) else None
 
     def read_truth(self, folder: Path) -> ReadTruth | None:
         """What tells where the objects of a split are."""
-        return None if self.truth is None else read_truth(self.truth, folder)
+        return None if self.truth is None else read_truth(self.truth, self.root, folder)
 
 
 def find_split_folders(root: Path, alone: str) -> dict[str, Path]:

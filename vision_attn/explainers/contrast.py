@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from vision_attn.errors import UserError
 from vision_attn.explainers.base import Explainer
 from vision_attn.explainers.evidence import Evidence
 from vision_attn.model import AttentionClassifier
@@ -23,13 +24,19 @@ class Contrast(Explainer):
 
     Args:
         of: the explainer whose maps are compared; None takes evidence.
-        against: index of the class to compare with; None takes the strongest at each place.
+        against: index of the class to compare with; None takes the strongest at each place, and
+            so do images whose target is that very class.
+
+    Raises:
+        UserError: the other explainer's maps are the same for every class.
     """
 
     signed = True
 
     def __init__(self, of: Explainer | None = None, against: int | None = None) -> None:
-        self.of = of or Evidence()
+        self.of = Evidence() if of is None else of
+        if not (isinstance(self.of, Explainer) and self.of.class_specific):
+            raise UserError("contrast is that of an explainer whose maps differ between classes.")
         self.against = against
 
     def __call__(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
@@ -37,16 +44,20 @@ class Contrast(Explainer):
         everything = self.of.for_every_class(model, images)
         rows = torch.arange(len(targets), device=targets.device)
         own = everything[rows, targets]
-        if self.against is not None:
-            return own - everything[:, self.against]
         rivals = everything.clone()
         rivals[rows, targets] = -torch.inf
-        return own - rivals.amax(1)
+        against_all = own - rivals.amax(1)
+        if self.against is None:
+            return against_all
+        itself = (targets == self.against).view(-1, 1, 1)
+        return torch.where(itself, against_all, own - everything[:, self.against])
 
     def total(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor | None:
-        """The difference of what the two maps add up to, against a named class."""
+        """The difference of what the two maps add up to, against a named class; else NaN."""
         if self.against is None:
             return None
         own = self.of.total(model, images, targets)
         other = self.of.total(model, images, torch.full_like(targets, self.against))
-        return None if own is None or other is None else own - other
+        if own is None or other is None:
+            return None
+        return (own - other).masked_fill(targets == self.against, float("nan"))

@@ -18,15 +18,20 @@ class GradCam(Explainer):
 
     def __call__(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
         """Maps (B, h, w), >= 0."""
-        return self.with_signs(model, images, targets).relu()
+        method = LayerGradCam(model, model.backbone.last_grid)
+        maps = method.attribute(images, target=targets, relu_attributions=True)
+        return maps.detach().squeeze(1)
 
     def for_every_class(self, model: AttentionClassifier, images: Tensor) -> Tensor:
-        """Maps (B, K, h, w) before their negative part is cut off."""
-        classes = range(model.head.out_features)
-        targets = torch.zeros(len(images), dtype=torch.long, device=images.device)
-        return torch.stack([self.with_signs(model, images, targets + k) for k in classes], dim=1)
+        """Maps (B, K, h, w) before their negative part is cut off.
 
-    def with_signs(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Maps (B, h, w) before their negative part is cut off."""
-        method = LayerGradCam(model, model.backbone.last_grid)
-        return method.attribute(images, target=targets).detach().squeeze(1)
+        The backbone runs once for all classes, which Captum's layer method cannot do.
+        """
+        with torch.no_grad():
+            *finer, last = model.backbone.grids(images, model.pooling.finer)
+        with torch.enable_grad():
+            features = last.clone().requires_grad_()
+            logits = model.head(model.pooling(features, *finer).context).sum(0)
+            gradients = [torch.autograd.grad(z, features, retain_graph=True)[0] for z in logits]
+        weights = torch.stack(gradients, dim=1).mean((-2, -1))
+        return torch.einsum("bkc,bchw->bkhw", weights, last)

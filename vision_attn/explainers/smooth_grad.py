@@ -12,7 +12,11 @@ NOISE = 0.15  # of the range from black to white; the paper finds 0.1 to 0.2 bes
 
 
 class SmoothGrad(Explainer):
-    """Saliency averaged over noisy copies (Smilkov et al. 2017, arXiv 1706.03825)."""
+    """The gradient averaged over noisy copies, as saliency shows it.
+
+    Smilkov et al. 2017, arXiv 1706.03825: the absolute value is taken of the average, and the
+    largest of a pixel's channels is shown.
+    """
 
     signed = False
 
@@ -27,5 +31,6 @@ class SmoothGrad(Explainer):
                 nt_samples_batch_size=max(IMAGES_AT_ONCE // len(images), 1),
                 stdevs=NOISE,
                 target=targets,
+                abs=False,
             )
-        return maps.detach().amax(1)
+        return maps.detach().abs().amax(1)

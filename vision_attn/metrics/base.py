@@ -33,6 +33,14 @@ class Trial:
     masks: Tensor | None = None
     explain: Explain | None = None
 
+    def __len__(self) -> int:
+        """How many maps there are to be scored."""
+        return len(self.targets)
+
+    def parts(self, size: int) -> int:
+        """How many batches `split` makes."""
+        return -(-len(self) // size)
+
     def split(self, size: int) -> Iterator["Trial"]:
         """The same images in smaller batches."""
         for start in range(0, len(self.images), size):
@@ -98,4 +106,16 @@ def explain_of(trial: Trial, metric: str) -> Explain:
 @torch.no_grad()
 def chances(trial: Trial, images: Tensor) -> Tensor:
     """Probabilities (B,) of the targets on changed images."""
-    return trial.model(images).softmax(1).gather(1, trial.targets.unsqueeze(1)).squeeze(1)
+    found = trial.model.chances(trial.model(images))
+    return found.gather(1, trial.targets.unsqueeze(1)).squeeze(1)
+
+
+def is_flat(heatmaps: Tensor) -> Tensor:
+    """Which maps (B, h, w) say nothing: all their values are the same but for rounding.
+
+    >>> is_flat(torch.tensor([[[0.3, 0.30000002]], [[0.3, 0.31]]]))
+    tensor([ True, False])
+    """
+    values = heatmaps.flatten(1)
+    spread = values.amax(1) - values.amin(1)
+    return spread <= 1e-6 * values.abs().amax(1)

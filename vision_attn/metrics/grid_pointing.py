@@ -1,5 +1,9 @@
 """The grid pointing game: of several images side by side, does the heat find its own?"""
 
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
@@ -9,6 +13,49 @@ from vision_attn.metrics.base import ExplanationMetric, Trial
 from vision_attn.upsampling import upsample
 
 GRIDS = 500
+
+
+@dataclass(frozen=True)
+class Grids(Trial):
+    """Images side by side, put together a few grids at a time: all of them would fill a memory.
+
+    Attributes:
+        images: the single images.
+        targets: of every grid, the class of each of its cells, row by row.
+        chosen: (grids, k*k), which image is in which cell.
+    """
+
+    chosen: Tensor = field(default_factory=lambda: torch.empty(0, 4))
+
+    def at_once(self, size: int) -> int:
+        """How many grids a batch of that many maps holds."""
+        return max(size // self.chosen.shape[1], 1)
+
+    def parts(self, size: int) -> int:
+        """How many batches `split` makes."""
+        return -(-len(self.chosen) // self.at_once(size))
+
+    def split(self, size: int) -> Iterator[Trial]:
+        """A few grids at a time, each once for each of its cells."""
+        cells, step = self.chosen.shape[1], self.at_once(size)
+        for start in range(0, len(self.chosen), step):
+            chosen = self.chosen[start : start + step]
+            grids = torch.stack([tile(self.images[places]) for places in chosen])
+            masks = cell_masks(math.isqrt(cells), grids.shape[-1]).to(grids.device)
+            yield Trial(
+                self.model,
+                grids.repeat_interleave(cells, dim=0),
+                self.targets[start * cells :][: chosen.numel()],
+                masks.repeat(len(grids), 1, 1),
+                self.explain,
+            )
+
+
+def tile(images: Tensor) -> Tensor:
+    """k*k images (k*k, 3, H, W) side by side, row by row: (3, k*H, k*W)."""
+    side = math.isqrt(len(images))
+    rows = images.unflatten(0, (side, side))
+    return rows.permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)
 
 
 class GridPointing(ExplanationMetric):
@@ -36,15 +83,8 @@ class GridPointing(ExplanationMetric):
 
     def prepare(self, trial: Trial) -> Trial:
         """Grids of the trial's images, each once for each of its classes."""
-        chosen = self.choose(trial)
-        grids = torch.stack([self.tile(trial.images[cells]) for cells in chosen])
-        cells = self.side**2
-        return Trial(
-            trial.model,
-            grids.repeat_interleave(cells, dim=0),
-            trial.targets[chosen.flatten()],
-            cell_masks(self.side, grids.shape[-1]).repeat(len(grids), 1, 1).to(grids.device),
-        )
+        chosen = self.choose(trial).to(trial.images.device)
+        return Grids(trial.model, trial.images, trial.targets[chosen.flatten()], chosen=chosen)
 
     def choose(self, trial: Trial) -> Tensor:
         """Which images make up each grid (grids, k*k), all of different classes."""
@@ -69,11 +109,6 @@ class GridPointing(ExplanationMetric):
             for c in classes:
                 used[c] += 1
         return torch.tensor(grids)
-
-    def tile(self, images: Tensor) -> Tensor:
-        """k*k images (k*k, 3, H, W) side by side, row by row: (3, k*H, k*W)."""
-        rows = images.unflatten(0, (self.side, self.side))
-        return rows.permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)
 
     def measure(self, trial: Trial, heatmaps: Tensor) -> Tensor:
         """Scores (B,), between 0 and 1; 0 for a map without positive heat."""

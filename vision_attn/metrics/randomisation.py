@@ -4,13 +4,14 @@ import copy
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
 
-from vision_attn.metrics.base import ExplanationMetric, Trial, explain_of
+from vision_attn.metrics.base import ExplanationMetric, Trial, explain_of, is_flat
 from vision_attn.metrics.ranks import spearman
 from vision_attn.model import AttentionClassifier
 from vision_attn.upsampling import upsample
 
-SIDE = 16  # maps are compared at this size at most: ranks of all pixels against all are many
+SIDE = 16  # maps are compared at this size: ranks of all pixels against all would be many
 
 
 class Randomisation(ExplanationMetric):
@@ -30,12 +31,16 @@ class Randomisation(ExplanationMetric):
         """Scores (B,), between 0 and 1; NaN where one of the maps is flat."""
         explain = explain_of(trial, "randomisation")
         other = explain(self.randomised(trial.model), trial.images, trial.targets)
-        height, width = (min(side, SIDE) for side in trial.images.shape[-2:])
-        before, after = (upsample(maps, height, width).flatten(1) for maps in (heatmaps, other))
-        return spearman(before, after).abs()
+        height, width = trial.images.shape[-2:]
+        before, after = (
+            adaptive_avg_pool2d(upsample(maps, height, width), SIDE).flatten(1)
+            for maps in (heatmaps, other)
+        )
+        flat = is_flat(heatmaps) | is_flat(other)
+        return spearman(before, after).abs().masked_fill(flat, float("nan"))
 
     def randomised(self, model: AttentionClassifier) -> AttentionClassifier:
-        """The model with weights as before training, made once and the same in every call."""
+        """The model with other weights, made once and the same in every call."""
         if self.known is None or self.known[0] is not model:
             fresh = copy.deepcopy(model)
             with torch.random.fork_rng():
@@ -47,11 +52,14 @@ class Randomisation(ExplanationMetric):
 
 @torch.no_grad()
 def start_anew(module: nn.Module) -> None:
-    """Give a module's own parameters their first values, or shuffle those it cannot reset."""
+    """Reset a module's own parameters, or shuffle those it cannot reset; fixed ones stay."""
+    own = list(module.parameters(recurse=False))
+    if any(not parameter.requires_grad for parameter in own):
+        return
     reset = getattr(module, "reset_parameters", None)
     if callable(reset):
         reset()
         return
-    for parameter in module.parameters(recurse=False):
+    for parameter in own:
         order = torch.randperm(parameter.numel(), device=parameter.device)
         parameter.copy_(parameter.flatten()[order].view_as(parameter))

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from vision_attn.metrics.base import ExplanationMetric, Trial
+from vision_attn.metrics.base import ExplanationMetric, Trial, is_flat
 from vision_attn.metrics.ranks import spearman
 from vision_attn.upsampling import upsample
 
@@ -23,9 +23,11 @@ class SingleDeletion(ExplanationMetric):
     @torch.no_grad()
     def measure(self, trial: Trial, heatmaps: Tensor) -> Tensor:
         """Scores (B,), between -1 and 1; NaN where a map is flat."""
+        flat = is_flat(heatmaps)
         if any(side % CELLS for side in heatmaps.shape[-2:]):  # places lie across cells
             heatmaps = upsample(heatmaps, *trial.images.shape[-2:])
-        return spearman(adaptive_avg_pool2d(heatmaps, CELLS).flatten(1), falls(trial))
+        heat = adaptive_avg_pool2d(heatmaps, CELLS).flatten(1)
+        return spearman(heat, falls(trial)).masked_fill(flat, float("nan"))
 
 
 def falls(trial: Trial) -> Tensor:

@@ -227,7 +227,7 @@ def largest_over_places(scores: Tensor) -> Tensor:
     >>> largest_over_places(torch.tensor([[[[1.0, 3.0, 3.0]]]]))
     tensor([[[[0.0000, 0.5000, 0.5000]]]])
     """
-    largest = (scores == scores.amax((-2, -1), keepdim=True)).to(scores.dtype)
+    largest = at_least_float32((scores == scores.amax((-2, -1), keepdim=True)).to(scores.dtype))
     return largest / largest.sum((-2, -1), keepdim=True)
 
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, linear
 
+from vision_attn.errors import UserError
 from vision_attn.pooling.base import (
     Pooled,
     Pooling,
@@ -33,7 +34,7 @@ class ClipAttention(Pooling):
         grid: side of the grid that positions are learned for; resampled to other grids.
 
     Raises:
-        UserError: `heads` does not divide `channels`.
+        UserError: `heads` does not divide `channels`, or `grid` is under 1.
 
     >>> pool = ClipAttention(channels=1, heads=1, grid=2)
     >>> for layer in (pool.query, pool.key, pool.value):
@@ -47,6 +48,8 @@ class ClipAttention(Pooling):
     def __init__(self, channels: int, heads: int = 4, grid: int = 7) -> None:
         super().__init__()
         check_heads(channels, heads)
+        if grid < 1:
+            raise UserError(f"clip learns positions for a grid of at least 1 place, not {grid}.")
         self.heads = heads
         self.context_channels = channels
         self.query = nn.Linear(channels, channels)
@@ -79,7 +82,6 @@ class ClipAttention(Pooling):
         """The learned positions (C, h, w) on a grid, resampled as timm and CLIP's users do."""
         if self.places.shape[-2:] == grid:
             return self.places
-        resampled = interpolate(
-            self.places.unsqueeze(0), tuple(grid), mode="bicubic", antialias=True
-        )
-        return resampled.squeeze(0)
+        exact = at_least_float32(self.places).unsqueeze(0)  # half precision has no bicubic
+        resampled = interpolate(exact, tuple(grid), mode="bicubic", antialias=True)
+        return resampled.squeeze(0).to(self.places.dtype)

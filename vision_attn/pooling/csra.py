@@ -47,7 +47,7 @@ class ClassSpecificResidualAttention(Pooling):
         attention: lambda, how much attention counts beside the mean.
 
     Raises:
-        UserError: the paper has no set of that many heads.
+        UserError: the paper has no set of that many heads, or `attention` is negative.
 
     >>> pool = ClassSpecificResidualAttention(Channels(1, classes=1), heads=1, attention=1.0)
     >>> _ = nn.init.constant_(pool.classes, 5.0)                # of length 1 once divided by |w|
@@ -62,6 +62,8 @@ class ClassSpecificResidualAttention(Pooling):
         super().__init__()
         if heads not in TEMPERATURES:
             raise UserError(f"csra has 1, 2, 4, 6 or 8 heads, not {heads}.")
+        if attention < 0:
+            raise UserError(f"csra's attention is at least 0, not {attention}.")
         self.temperatures = TEMPERATURES[heads]
         self.attention = attention
         self.classes = nn.Parameter(torch.empty(heads * channels.classes, channels))

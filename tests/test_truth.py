@@ -1,0 +1,110 @@
+"""Boxes and masks tell where the objects are, as the model sees the image."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import ExifTags, Image
+from torch import Tensor
+
+from vision_attn.data.image_folder import ImageFolder
+from vision_attn.errors import UserError
+
+HEADER = "file,label,xmin,ymin,xmax,ymax"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Two classes of one image each, 20 x 10 pixels."""
+    for name in ("a", "b"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        Image.new("RGB", (20, 10)).save(tmp_path / "train" / name / "1.png")
+    return tmp_path
+
+
+def masks(root: Path, truth: Path | None = None) -> list[Tensor]:
+    """What is read of each image at 8 x 8 pixels."""
+    split = ImageFolder(str(root), truth=str(truth) if truth else None).splits()["train"]
+    assert split.read_mask is not None
+    return [split.read_mask(index, 8) for index in range(len(split))]
+
+
+def boxes(place: Path, *lines: str) -> Path:
+    place.write_text("\n".join([HEADER, *lines]) + "\n")
+    return place
+
+
+class TestBoxes:
+    def test_a_list_in_the_folder_is_found(self, root: Path) -> None:
+        boxes(root / "boxes.csv", "train/a/1.png,a,0,0,9,4", "train/b/1.png,b,5,5,5,5")
+        first, second = masks(root)
+        assert first[:4, :4].all()
+        assert first.sum() == 16
+        assert not second.any()  # a degenerate box
+
+    def test_the_last_pixel_belongs_to_the_box(self, root: Path) -> None:
+        boxes(root / "boxes.csv", "train/a/1.png,a,0,0,19,9", "train/b/1.png,b,0,0,17,9")
+        first, second = masks(root)
+        assert first.all()
+        assert not second[:, 7].any()
+
+    def test_several_boxes_and_those_that_reach_outside(self, root: Path) -> None:
+        lines = ["train/a/1.png,a,-3,0,9,4", "train/a/1.png,a,10,5,inf,30.0"]
+        boxes(root / "boxes.csv", *lines)
+        first, second = masks(root)
+        assert first[:4, :4].all()
+        assert first[4:, 4:].all()
+        assert first.sum() == 32
+        assert not second.any()  # an image that is not listed
+
+    def test_a_turned_photograph(self, root: Path) -> None:
+        """Boxes are in pixels as stored; the model sees the image upright."""
+        stored = Image.new("RGB", (20, 10))
+        stored.paste((255, 255, 255), (0, 0, 10, 10))  # the left half, which is the top upright
+        exif = stored.getexif()
+        exif[ExifTags.Base.Orientation] = 6
+        stored.save(root / "train" / "a" / "1.jpg", exif=exif)
+        (root / "train" / "a" / "1.png").unlink()
+        boxes(root / "boxes.csv", "train/a/1.jpg,a,0,0,9,9")
+        split = ImageFolder(str(root)).splits()["train"]
+        white = split.read(0, 8).float().mean(0) > 127
+        assert white[:4].all()
+        assert torch.equal(masks(root)[0], white)
+
+    def test_a_list_of_something_else_is_let_be(self, root: Path) -> None:
+        (root / "boxes.csv").write_text("image,x,y,w,h\n1.png,0,0,5,5\n")
+        assert ImageFolder(str(root)).splits()["train"].read_mask is None
+        with pytest.raises(UserError, match="is no list of boxes; its columns are file, xmin"):
+            masks(root, root / "boxes.csv")
+
+    def test_written_by_a_spreadsheet(self, root: Path) -> None:
+        text = f"{HEADER}\ntrain/a/1.png,a,0,0,9,4\n"
+        (root / "boxes.csv").write_text(text, encoding="utf-8-sig")
+        assert masks(root)[0].sum() == 16
+
+    @pytest.mark.parametrize("line", ["train/a/1.png,a,0,x,9,4", "train/a/1.png,a,0"])
+    def test_what_is_no_box(self, root: Path, line: str) -> None:
+        boxes(root / "boxes.csv", line)
+        with pytest.raises(UserError, match=r"boxes.csv, line 2: a box is four numbers"):
+            masks(root)
+
+
+class TestMasks:
+    @pytest.mark.parametrize("below", ["a", "train/a"])
+    def test_named_below_the_data_or_the_split(self, root: Path, below: str) -> None:
+        white = Image.new("L", (20, 10))
+        white.paste(255, (10, 0, 20, 10))
+        place = root / "masks" / below
+        place.mkdir(parents=True)
+        white.save(place / "1.bmp")
+        Image.new("L", (20, 10), 255).save(place / "1.1.png")  # another image's
+        (place / "1.json").write_text("{}")
+        first, second = masks(root, root / "masks")
+        assert first.sum(0).tolist() == [0] * 4 + [8] * 4
+        assert not second.any()
+
+    def test_a_damaged_mask(self, root: Path) -> None:
+        (root / "masks" / "a").mkdir(parents=True)
+        (root / "masks" / "a" / "1.png").write_text("no image")
+        with pytest.raises(UserError, match=r"the mask of .*1.png cannot be read"):
+            masks(root, root / "masks")
