@@ -1,4 +1,4 @@
-"""What attention costs: training steps with every pooling against average pooling, paired.
+"""What attention costs: training steps and inference with every pooling against average pooling.
 
 python scripts/bench_pooling.py --image_size 64 --batch_size 128 --pairs 15
 
@@ -24,17 +24,21 @@ from vision_attn.pooling.base import Pooling
 CLASSES = 20
 
 
-def training_step(pooling: type[Pooling], options: argparse.Namespace) -> Callable[[], float]:
-    """A function that does one step and returns its seconds."""
+Timed = Callable[[], float]
+
+
+def steps(pooling: type[Pooling], options: argparse.Namespace) -> tuple[Timed, Timed]:
+    """Functions that do one training step, and one forward pass, and return their seconds."""
     torch.manual_seed(0)
     backbone = Backbone(options.backbone)
     backbone.refine(options.image_size, options.min_grid)
-    model = AttentionClassifier(backbone, pooling, CLASSES).train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    model = AttentionClassifier(backbone, pooling, CLASSES)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.01)
     images = torch.rand(options.batch_size, 3, options.image_size, options.image_size)
     targets = torch.randint(0, CLASSES, (options.batch_size,))
 
-    def step() -> float:
+    def train() -> float:
+        model.train()
         started = time.perf_counter()
         with torch.autocast("cpu", dtype=torch.bfloat16):
             loss = cross_entropy(model(images), targets)
@@ -43,11 +47,19 @@ def training_step(pooling: type[Pooling], options: argparse.Namespace) -> Callab
         optimizer.step()
         return time.perf_counter() - started
 
-    step()  # the first one chooses kernels and allocates
-    return step
+    @torch.no_grad()
+    def infer() -> float:
+        model.eval()
+        started = time.perf_counter()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            model(images)
+        return time.perf_counter() - started
+
+    train(), infer()  # the first ones choose kernels and allocate
+    return train, infer
 
 
-def ratios(one: Callable[[], float], other: Callable[[], float], pairs: int) -> list[float]:
+def ratios(one: Timed, other: Timed, pairs: int) -> list[float]:
     """Seconds of `other` over those of `one`, pair by pair, sorted."""
     found = []
     for _ in range(pairs):
@@ -70,13 +82,16 @@ def run() -> None:
     parser.add_argument("--poolings", nargs="*", default=None)
     options = parser.parse_args()
     poolings = catalog(Pooling)
-    average = training_step(poolings["average"], options)
-    print("| pooling | step over average pooling's, median | quartiles |")
+    average = steps(poolings["average"], options)
+    print("over average pooling, median (quartiles)\n")
+    print("| pooling | training step | inference |")
     print("|---|---|---|", flush=True)
     for name in options.poolings or [name for name in poolings if name != "average"]:
-        found = ratios(average, training_step(poolings[name], options), options.pairs)
-        low, middle, high = statistics.quantiles(found, n=4)
-        print(f"| `{name}` | {middle:.3f} | {low:.3f} to {high:.3f} |", flush=True)
+        cells = []
+        for base, other in zip(average, steps(poolings[name], options), strict=True):
+            low, middle, high = statistics.quantiles(ratios(base, other, options.pairs), n=4)
+            cells.append(f"{middle:.3f} ({low:.3f} to {high:.3f})")
+        print(f"| `{name}` | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -120,6 +120,16 @@ def test_maps_add_up_to_what_is_promised(name: str, tolerance: float, tiny_model
     assert (found - total).abs().max() <= tolerance * model(images).abs().max()
 
 
+@pytest.mark.parametrize("name", sorted(set(EXPLAINERS) - {"kernel_shap"}))
+def test_several_targets_at_once_are_those_one_by_one(name: str, tiny_model: Build) -> None:
+    model, images = tiny_model(), torch.rand(2, 3, 32, 32)
+    targets = torch.tensor([[0, 2], [1, 0]])
+    together = EXPLAINERS[name]().for_targets(model, images, targets)
+    for column in range(2):
+        alone = EXPLAINERS[name]()(model, images, targets[:, column])
+        assert_close(together[:, column], alone, rtol=1e-4, atol=1e-5)
+
+
 def test_evidence_promises_the_logit(tiny_model: Build) -> None:
     model, images = tiny_model().double(), torch.rand(3, 3, 32, 48, dtype=torch.float64)
     targets = torch.tensor([0, 2, 1])

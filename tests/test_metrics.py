@@ -1,5 +1,7 @@
 """Metrics against figures worked out by hand, on models whose logits are sums of pixels."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from captum.metrics import infidelity
@@ -12,7 +14,7 @@ from vision_attn.errors import UserError
 from vision_attn.evaluation import gap, judge, prepare, summary
 from vision_attn.explainers.base import Explainer
 from vision_attn.explainers.evidence import Evidence
-from vision_attn.metrics.base import ExplanationMetric, Trial
+from vision_attn.metrics.base import ExplanationMetric, Trial, explained
 from vision_attn.metrics.deletion import Deletion
 from vision_attn.metrics.energy import Energy
 from vision_attn.metrics.grid_pointing import GridPointing
@@ -188,9 +190,9 @@ def whole(trial: Trial) -> Trial:
 class TestGridPointing:
     def test_evidence_finds_its_image(self, colours: Trial) -> None:
         metric = GridPointing(side=2)
-        grids = whole(metric.prepare(colours))
-        assert grids.images.shape == (4 * 12, 3, 8, 8)
-        scores = metric.measure(grids, Evidence()(grids.model, grids.images, grids.targets))
+        grids = replace(whole(metric.prepare(colours)), explain=Evidence())
+        assert grids.images.shape == (12, 3, 8, 8)
+        scores = metric.measure(grids, explained(grids))
         assert_close(scores[grids.targets < 3], torch.ones(36))
         assert_close(scores[grids.targets == 3], torch.zeros(12))  # darkness has no evidence
 
@@ -205,7 +207,7 @@ class TestGridPointing:
         for start in range(0, 48, 4):
             assert len(set(grids.targets[start : start + 4].tolist())) == 4
             for k in range(start, start + 4):
-                own = grids.images[k][:, grids.masks[k]]
+                own = grids.images[k // 4][:, grids.masks[k]]
                 seen = own.mean(1).argmax() if own.max() > 0 else torch.tensor(3)
                 assert seen == grids.targets[k]
 

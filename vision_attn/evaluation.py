@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vision_attn.errors import UserError
 from vision_attn.explainers.base import Explainer
-from vision_attn.metrics.base import ExplanationMetric, Trial
+from vision_attn.metrics.base import ExplanationMetric, Trial, explained
 
 Tick = Callable[[], None]
 
@@ -74,7 +74,7 @@ def judge(
         for number, (trial, metrics) in enumerate(groups):
             for part in replace(trial, explain=explainer).split(batch_size):
                 started = clock(part.images)
-                maps = explainer(part.model, part.images, part.targets)
+                maps = explained(part)
                 if number == 0:  # the images as they are
                     seconds.append((clock(part.images) - started, len(maps)))
                     gaps += gap(explainer, part, maps)

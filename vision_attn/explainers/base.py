@@ -39,6 +39,10 @@ class Explainer(ABC):
             UserError: the method cannot be used on this model.
         """
 
+    def for_targets(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
+        """Heatmaps (B, M, h, w) of images for several classes each (B, M)."""
+        return torch.stack([self(model, images, each) for each in targets.unbind(1)], dim=1)
+
     def for_every_class(self, model: AttentionClassifier, images: Tensor) -> Tensor:
         """Signed heatmaps (B, K, h, w) for each class in turn, where the method has signs."""
         classes = range(model.head.out_features)
@@ -48,6 +52,16 @@ class Explainer(ABC):
     def total(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor | None:
         """What each map should add up to (B,), for methods that promise it; else None."""
         return None
+
+
+def pick(everything: Tensor, targets: Tensor) -> Tensor:
+    """Of maps for every class (B, K, h, w), those for some of them (B, M): (B, M, h, w).
+
+    >>> pick(torch.arange(3.0).view(1, 3, 1, 1), torch.tensor([[2, 0]])).flatten()
+    tensor([2., 0.])
+    """
+    rows = torch.arange(len(targets), device=targets.device).unsqueeze(1)
+    return everything[rows, targets]
 
 
 def logits_of(model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:

@@ -41,7 +41,15 @@ class Contrast(Explainer):
 
     def __call__(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
         """Maps (B, h, w), positive where the target is ahead."""
+        return self.contrasted(self.of.for_every_class(model, images), targets)
+
+    def for_targets(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
+        """Maps (B, M, h, w) for several classes each; the other explainer is asked once."""
         everything = self.of.for_every_class(model, images)
+        return torch.stack([self.contrasted(everything, t) for t in targets.unbind(1)], dim=1)
+
+    def contrasted(self, everything: Tensor, targets: Tensor) -> Tensor:
+        """The contrast (B, h, w) of maps for every class (B, K, h, w)."""
         rows = torch.arange(len(targets), device=targets.device)
         own = everything[rows, targets]
         rivals = everything.clone()

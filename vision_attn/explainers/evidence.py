@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from vision_attn.explainers.base import Explainer, logits_of
+from vision_attn.explainers.base import Explainer, logits_of, pick
 from vision_attn.model import AttentionClassifier
 
 
@@ -17,8 +17,11 @@ class Evidence(Explainer):
 
     def __call__(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
         """Evidence for the targets (B, h, w)."""
-        everything = self.for_every_class(model, images)
-        return everything[torch.arange(len(targets), device=targets.device), targets]
+        return self.for_targets(model, images, targets.unsqueeze(1)).squeeze(1)
+
+    def for_targets(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
+        """Evidence for several classes each (B, M, h, w), from one forward pass."""
+        return pick(self.for_every_class(model, images), targets)
 
     @torch.no_grad()
     def for_every_class(self, model: AttentionClassifier, images: Tensor) -> Tensor:

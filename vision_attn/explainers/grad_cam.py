@@ -4,7 +4,7 @@ import torch
 from captum.attr import LayerGradCam
 from torch import Tensor
 
-from vision_attn.explainers.base import Explainer
+from vision_attn.explainers.base import Explainer, pick
 from vision_attn.model import AttentionClassifier
 
 
@@ -21,6 +21,10 @@ class GradCam(Explainer):
         method = LayerGradCam(model, model.backbone.last_grid)
         maps = method.attribute(images, target=targets, relu_attributions=True)
         return maps.detach().squeeze(1)
+
+    def for_targets(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
+        """Maps (B, M, h, w) for several classes each; the backbone runs once for all."""
+        return pick(self.for_every_class(model, images), targets).relu()
 
     def for_every_class(self, model: AttentionClassifier, images: Tensor) -> Tensor:
         """Maps (B, K, h, w) before their negative part is cut off.

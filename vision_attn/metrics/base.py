@@ -1,9 +1,9 @@
 """The promise of every metric of heatmaps: one number an image."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -11,7 +11,15 @@ from torch import Tensor
 from vision_attn.errors import UserError
 from vision_attn.model import AttentionClassifier
 
-Explain = Callable[[AttentionClassifier, Tensor, Tensor], Tensor]
+
+class Explain(Protocol):
+    """What an explainer can be asked, as far as metrics know it."""
+
+    def __call__(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
+        """Heatmaps (B, h, w) for targets (B,)."""
+
+    def for_targets(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
+        """Heatmaps (B, M, h, w) for targets (B, M)."""
 
 
 @dataclass(frozen=True)
@@ -21,10 +29,9 @@ class Trial:
     Attributes:
         model: what was explained, in eval mode.
         images: (B, 3, H, W) in [0, 1].
-        targets: (B,), the explained classes.
+        targets: (B,), the explained classes; (B*M,) where each image is explained for M.
         masks: (B, H, W), bool: where the object is; None if that is not known.
-        explain: what made the heatmaps, for metrics that ask it again: (model, images, targets)
-            to heatmaps.
+        explain: the explainer of the heatmaps, which some metrics ask again.
     """
 
     model: AttentionClassifier
@@ -79,6 +86,21 @@ class ExplanationMetric(ABC):
             UserError: there are too few images to make them of.
         """
         return trial
+
+
+def explained(trial: Trial) -> Tensor:
+    """The heatmaps of a trial, one for each of its targets.
+
+    Raises:
+        UserError: the explainer cannot be used on the trial's model.
+    """
+    explainer = trial.explain
+    assert explainer is not None  # who asks has set it
+    times = len(trial.targets) // len(trial.images)
+    if times == 1:
+        return explainer(trial.model, trial.images, trial.targets)
+    by_image = trial.targets.unflatten(0, (-1, times))
+    return explainer.for_targets(trial.model, trial.images, by_image).flatten(0, 1)
 
 
 def masks_of(trial: Trial, metric: str) -> Tensor:

@@ -36,7 +36,7 @@ class Grids(Trial):
         return -(-len(self.chosen) // self.at_once(size))
 
     def split(self, size: int) -> Iterator[Trial]:
-        """A few grids at a time, each once for each of its cells."""
+        """A few grids at a time, each to be explained for each of its cells."""
         cells, step = self.chosen.shape[1], self.at_once(size)
         for start in range(0, len(self.chosen), step):
             chosen = self.chosen[start : start + step]
@@ -44,7 +44,7 @@ class Grids(Trial):
             masks = cell_masks(math.isqrt(cells), grids.shape[-1]).to(grids.device)
             yield Trial(
                 self.model,
-                grids.repeat_interleave(cells, dim=0),
+                grids,
                 self.targets[start * cells :][: chosen.numel()],
                 masks.repeat(len(grids), 1, 1),
                 self.explain,
@@ -82,7 +82,7 @@ class GridPointing(ExplanationMetric):
         self.grids = grids
 
     def prepare(self, trial: Trial) -> Trial:
-        """Grids of the trial's images, each once for each of its classes."""
+        """Grids of the trial's images, each to be explained for each of its classes."""
         chosen = self.choose(trial).to(trial.images.device)
         return Grids(trial.model, trial.images, trial.targets[chosen.flatten()], chosen=chosen)
 
