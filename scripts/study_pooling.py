@@ -68,19 +68,11 @@ def read_data(name: str, root: Path) -> ImageData:
     return data
 
 
-def read_boxes(root: Path, store: InMemory) -> Tensor | None:
-    """Boxes as masks (N, size, size), empty where a box is degenerate; None without a list."""
-    listed = root / "boxes.csv"
-    if not listed.is_file():
+def read_masks(store: InMemory) -> Tensor | None:
+    """Where the objects are (N, size, size), where the folder has a list of boxes."""
+    if store.split.read_mask is None:
         return None
-    with listed.open() as lines:
-        boxes = {row["file"]: row for row in csv.DictReader(lines)}
-    masks = torch.zeros(len(store), store.size, store.size, dtype=torch.bool)
-    for k, index in enumerate(store.kept):
-        row = boxes[str(Path(store.split.names[index]).relative_to(root))]
-        left, top, right, bottom = (int(row[key]) for key in ("xmin", "ymin", "xmax", "ymax"))
-        masks[k, top : bottom + 1, left : right + 1] = right > left and bottom > top
-    return masks
+    return torch.stack([store.mask(index) for index in range(len(store))])
 
 
 def train(pooling: type[Pooling], data: ImageData, seed: int, options: argparse.Namespace) -> Row:
@@ -183,7 +175,7 @@ def run(options: argparse.Namespace) -> None:
             "pooling_parameters": sum(p.numel() for p in model.pooling.parameters()),
             "parameters": sum(p.numel() for p in model.parameters()),
             "seconds": round(trained["seconds"]),
-            **score(model, store, read_boxes(roots[name], store)),
+            **score(model, store, read_masks(store)),
         }
         append(options.out, row)
         print(*(f"{key}={value}" for key, value in row.items()), flush=True)

@@ -84,6 +84,7 @@ def test_a_concept_does_not_know_its_neighbours() -> None:
         "base",
         "regions",
         "perturbation",
+        "combining",
         "ranks",
         "truth",
         "augment",

@@ -12,8 +12,9 @@ from tests.test_pooling import B, C, H, K, W, compare, spread
 from tests.test_pooling_family import Map, dot, places, softmax
 from vision_attn.errors import UserError
 from vision_attn.pooling.average import Average
-from vision_attn.pooling.base import Channels, on_finer_grid
+from vision_attn.pooling.base import Channels
 from vision_attn.pooling.clip import ClipAttention
+from vision_attn.pooling.combining import on_finer_grid
 from vision_attn.pooling.csra import ClassSpecificResidualAttention
 from vision_attn.pooling.global_local import GlobalLocal
 from vision_attn.pooling.jetley import Jetley

@@ -2,7 +2,8 @@
 
 from torch import Tensor
 
-from vision_attn.pooling.base import Channels, Pooled, Pooling, PoolingFactory, side_by_side
+from vision_attn.pooling.base import Channels, Pooled, Pooling, PoolingFactory
+from vision_attn.pooling.combining import side_by_side
 from vision_attn.pooling.global_attention import GlobalAttention
 from vision_attn.pooling.local_gaussian import LocalGaussian
 

@@ -10,9 +10,9 @@ from vision_attn.pooling.base import (
     Pooled,
     Pooling,
     learned_queries,
-    side_by_side,
     softmax_over_places,
 )
+from vision_attn.pooling.combining import side_by_side
 
 
 class DotProduct(nn.Module):
