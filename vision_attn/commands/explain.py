@@ -156,8 +156,9 @@ class Sheets:
             targets = torch.full_like(targets, self.target)
         found = list(self.maps(images, logits, targets))
         for place, (file, picture) in enumerate(pictures):
-            chosen = [maps.of_image(place) for maps in found]
-            self.write(file, picture, logits[place], int(targets[place]), chosen)
+            target = int(targets[place])
+            chosen = [maps.of_image(place) for maps in found if maps.adds(place, target)]
+            self.write(file, picture, logits[place], target, chosen)
 
     def maps(self, images: "Tensor", logits: "Tensor", targets: "Tensor") -> "Iterator[Maps]":
         """Every map that was asked for, of a few images."""
@@ -273,7 +274,7 @@ class Maps:
         signed: whether negative values speak against the class.
         values: (B, h, w).
         targets: (B,), the classes they speak for.
-        titles: what stands above each; None takes the kind.
+        titles: what stands above maps of a class other than the target; None takes the kind.
     """
 
     kind: str
@@ -281,6 +282,10 @@ class Maps:
     values: "Tensor"
     targets: "Tensor"
     titles: list[str] | None = None
+
+    def adds(self, place: int, target: int) -> bool:
+        """Whether these show something that the target's maps do not."""
+        return self.titles is None or int(self.targets[place]) != target
 
     def of_image(self, place: int) -> OneMap:
         """The map of one of the images."""
