@@ -165,7 +165,7 @@ class TestJetley:
     widths = Channels(C, finer=(5, 8))
 
     def test_dot_product_twin(self) -> None:
-        pooling = spread(Jetley(self.widths, layers=2))
+        pooling = spread(Jetley(self.widths, layers=2, compatibility="dot_product"))
         features, finer = torch.randn(B, C, H, W).double(), torch.randn(B, 8, H, W).double()
         pooled = pooling(features, finer)  # widths 8 and 12: heads of 4, two and three
         assert pooled.weights.shape == (B, 5, H, W)
@@ -179,7 +179,7 @@ class TestJetley:
                 assert_close(pooled.weights[image, head], torch.tensor(softmax(scores)).double())
 
     def test_parametrised_twin_with_the_whole_in_it(self) -> None:
-        pooling = spread(Jetley(Channels(C), layers=1, compatibility="parametrised"))
+        pooling = spread(Jetley(Channels(C), layers=1))
 
         def by_hand(features: Tensor, head: int) -> Map:
             mean = features.mean((1, 2))

@@ -66,13 +66,14 @@ class Jetley(Pooling):
     Args:
         channels: width of the feature map, and those of the layers before it.
         layers: how many of the backbone's last stages are attended; 2 and 3 in the paper.
-        compatibility: `dot_product` (dp) or `parametrised` (pc).
+        compatibility: `parametrised` (pc), with which the paper's best networks were trained, or
+            `dot_product` (dp). The latter is not scaled: many channels saturate its softmax.
 
     Raises:
         UserError: the backbone has fewer layers.
 
     >>> import torch
-    >>> pool = Jetley(Channels(2), layers=1)
+    >>> pool = Jetley(Channels(2), layers=1, compatibility="dot_product")
     >>> # the mean is (1/2, 1): scores 1 and 3/2
     >>> pool(torch.tensor([[[[0.0, 1.0]], [[1.0, 1.0]]]])).weights
     tensor([[[[0.3775, 0.6225]]]])
@@ -82,7 +83,7 @@ class Jetley(Pooling):
         self,
         channels: Channels,
         layers: int = 2,
-        compatibility: Literal["dot_product", "parametrised"] = "dot_product",
+        compatibility: Literal["dot_product", "parametrised"] = "parametrised",
     ) -> None:
         super().__init__()
         available = [*channels.finer, int(channels)]
