@@ -81,6 +81,17 @@ def test_boxes(
     assert "no image has an object" in capsys.readouterr().err
 
 
+def test_validation_images_where_there_are_no_others(
+    trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, images = trained
+    shutil.copytree(images / "train", tmp_path / "images" / "train")
+    shutil.copytree(images / "test", tmp_path / "images" / "val")
+    words = ["evaluate", str(run), "--data", str(tmp_path / "images"), *CHEAP]
+    assert main([*words, "--metrics", "deletion", "--out", str(tmp_path / "out")]) == 0
+    assert "explained  8 of 8 images" in capsys.readouterr().out
+
+
 def test_an_unreadable_image_is_left_out(
     trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -116,7 +116,9 @@ def read_trial(folder: Any, options: argparse.Namespace) -> "tuple[Trial, dict[s
 
 
 def read_images(folder: Any, options: argparse.Namespace) -> "tuple[Tensor, Tensor, Tensor | None]":
-    """Bytes, targets and masks of the test images, or of as many as are asked for, spread over all.
+    """Bytes, targets and masks of as many test images as are asked for, spread over all of them.
+
+    Where there are none, validation images stand in.
 
     Raises:
         UserError: there are none, or nothing tells where the objects of any of them are.
@@ -134,7 +136,7 @@ def read_images(folder: Any, options: argparse.Namespace) -> "tuple[Tensor, Tens
             raise UserError("--truth belongs to a folder of images, and this data is none.")
         source["init_args"]["truth"] = options.truth
     data = TrainingCLI(config, [], None).datamodule
-    split = data.split("test")
+    split = data.split("test" if "test" in data.splits else "val")
     count = min(options.limit, len(split))
     images, targets, masks = [], [], []
     for index in np.linspace(0, len(split) - 1, count).round().astype(int).tolist():
