@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 OWN, OTHER, CONTROL = "#c44e52", "#4c72b0", "#b0b7c3"
 WIDTH, ROW = 3.4, 0.28  # inches
 COLUMNS = 3
+LEGEND = "bar: mean   dot: median   line: quartiles   red: the model's own maps   grey: controls"
 
 Summaries = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Of each explainer and metric: mean, median, quartiles and number of images."""
@@ -34,6 +35,7 @@ def chart(summaries: Summaries, better: Mapping[str, bool], colours: Mapping[str
         panel(axes, metric, better[metric], summaries, colours)
     for axes in grid.flat[len(metrics) :]:
         axes.set_axis_off()
+    figure.supxlabel(LEGEND, fontsize=8)
     figure.tight_layout()
     return figure
 
