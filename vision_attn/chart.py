@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 OWN, OTHER, CONTROL = "#c44e52", "#4c72b0", "#b0b7c3"
 WIDTH, ROW = 3.4, 0.28  # inches
 COLUMNS = 3
-LEGEND = "bar: mean   dot: median   line: quartiles   red: the model's own maps   grey: controls"
+LEGEND = "bar: mean   dot: median   line: quartiles\nred: the model's own maps   grey: controls"
 
 Summaries = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Of each explainer and metric: mean, median, quartiles and number of images."""
