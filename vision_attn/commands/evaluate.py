@@ -1,7 +1,6 @@
 """`vision-attn evaluate`: how far each kind of map of a run can be believed."""
 
 import argparse
-import datetime
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vision_attn.commands.choosing import choose
-from vision_attn.commands.options import Options
+from vision_attn.commands.options import Options, free_folder
 from vision_attn.commands.scoring import scoring_config
 from vision_attn.errors import UserError
 
@@ -73,22 +72,11 @@ def run(words: list[str]) -> int:
     with Progress(explainers, groups, options.batch_size) as progress:
         for name, explainer in progress.each(explainers):
             verdicts[name] = judge(explainer, groups, options.batch_size, progress.tick)
-            write(out, verdicts, used, {**counts, "left_out": left_out})  # kept if stopped
+            write_scores(out, verdicts, used, {**counts, "left_out": left_out})  # kept if stopped
+    draw(out, verdicts, used)
     report(verdicts, {name: used[name] for name in metrics if name in used})
     print(f"written    {out}")
     return 0
-
-
-def free_folder(named: str | None, usual: Path) -> Path:
-    """Where results go: an empty or a new folder.
-
-    Raises:
-        UserError: there is something in it.
-    """
-    out = Path(named) if named else usual / f"{datetime.datetime.now():%Y-%m-%d-%H%M%S}"
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"--out: {out} is not empty; name a new folder.")
-    return out
 
 
 def read_trial(folder: Any, options: argparse.Namespace) -> "tuple[Trial, dict[str, Any]]":
@@ -195,16 +183,15 @@ def report(verdicts: "dict[str, Verdict]", metrics: "dict[str, ExplanationMetric
     from rich.console import Console
     from rich.table import Table
 
-    from vision_attn.evaluation import summary
-
     table = Table(title="mean / median over images")
     table.add_column("explainer")
     for name, metric in metrics.items():
         table.add_column(f"{name} {'↑' if metric.higher_is_better else '↓'}", justify="right")
     table.add_column("adds up to", justify="right")
     table.add_column("images/s", justify="right")
+    everything = summaries(verdicts)
     for name, verdict in verdicts.items():
-        scores = {metric: summary(values) for metric, values in verdict.scores.items()}
+        scores = everything[name]
         cells = [
             f"{scores[metric]['mean']:.3f} / {scores[metric]['median']:.3f}"
             if metric in scores and scores[metric]["images"]
@@ -221,23 +208,18 @@ def report(verdicts: "dict[str, Verdict]", metrics: "dict[str, ExplanationMetric
             print(f"left out   {name}: {verdict.failure}")
 
 
-def write(
+def write_scores(
     out: Path,
     verdicts: "dict[str, Verdict]",
     metrics: "dict[str, ExplanationMetric]",
     about: dict[str, Any],
 ) -> None:
-    """`evaluation.json` and `evaluation.png`."""
+    """`evaluation.json`: what is known so far."""
     import json
 
-    from vision_attn import chart
-    from vision_attn.evaluation import summary
     from vision_attn.run import write_whole
 
-    scores = {
-        name: {metric: summary(values) for metric, values in verdict.scores.items()}
-        for name, verdict in verdicts.items()
-    }
+    scores = summaries(verdicts)
     content = {
         "images": about,
         "higher_is_better": {name: metric.higher_is_better for name, metric in metrics.items()},
@@ -254,10 +236,29 @@ def write(
     out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(content, indent=2) + "\n"
     write_whole(out / "evaluation.json", lambda place: place.write_text(text, "utf-8"))
-    if metrics:
-        colours = {
-            name: chart.CONTROL if name in CONTROLS else chart.OWN if name in OWN else chart.OTHER
-            for name in verdicts
-        }
-        better = {name: metric.higher_is_better for name, metric in metrics.items()}
-        chart.chart(scores, better, colours).savefig(out / "evaluation.png")
+
+
+def draw(
+    out: Path, verdicts: "dict[str, Verdict]", metrics: "dict[str, ExplanationMetric]"
+) -> None:
+    """`evaluation.png`, where there is something to be drawn."""
+    from vision_attn import chart
+
+    if not metrics:
+        return
+    colours = {
+        name: chart.CONTROL if name in CONTROLS else chart.OWN if name in OWN else chart.OTHER
+        for name in verdicts
+    }
+    better = {name: metric.higher_is_better for name, metric in metrics.items()}
+    chart.chart(summaries(verdicts), better, colours).savefig(out / "evaluation.png")
+
+
+def summaries(verdicts: "dict[str, Verdict]") -> dict[str, dict[str, dict[str, Any]]]:
+    """Of each explainer and metric: count, mean, median and quartiles."""
+    from vision_attn.evaluation import summary
+
+    return {
+        name: {metric: summary(values) for metric, values in verdict.scores.items()}
+        for name, verdict in verdicts.items()
+    }

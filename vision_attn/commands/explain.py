@@ -1,7 +1,6 @@
 """`vision-attn explain`: overlays on the input pixels, for image files and folders."""
 
 import argparse
-import datetime
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vision_attn.commands.choosing import choose
-from vision_attn.commands.options import Options
+from vision_attn.commands.options import Options, free_folder
 from vision_attn.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
@@ -100,10 +99,7 @@ class Sheets:
         self.classes = min(options.classes, len(classes))
         self.heads, self.cells = options.heads, options.cells
         self.batch_size = options.batch_size
-        now = f"{datetime.datetime.now():%Y-%m-%d-%H%M%S}"
-        self.out = Path(options.out) if options.out else folder.pictures / now
-        if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
-            raise UserError(f"--out: {self.out} is not empty; name a new folder.")
+        self.out = free_folder(options.out, folder.pictures)
         self.manifest: list[dict[str, Any]] = []
         self.names: set[str] = set()
 
@@ -165,15 +161,17 @@ class Sheets:
         names = self.card.class_names
         for kind, explainer in self.explainers.items():
             yield Maps(kind, explainer.signed, explainer(self.model, images, targets), targets)
-        best = logits.topk(max(self.classes, 1)).indices
+        best = logits.topk(self.classes).indices
+        ranked = {
+            kind: explainer.for_targets(self.model, images, best)
+            for kind, explainer in self.explainers.items()
+            if explainer.class_specific and self.classes
+        }
         for rank in range(self.classes):
-            for kind, explainer in self.explainers.items():
-                if explainer.class_specific:
-                    values = explainer(self.model, images, best[:, rank])
-                    titles = [f"{kind}: {names[k]}" for k in best[:, rank].tolist()]
-                    yield Maps(
-                        f"{kind}.{rank + 1}", explainer.signed, values, best[:, rank], titles
-                    )
+            for kind, values in ranked.items():
+                signed, target = self.explainers[kind].signed, best[:, rank]
+                titles = [f"{kind}: {names[k]}" for k in target.tolist()]
+                yield Maps(f"{kind}.{rank + 1}", signed, values[:, rank], target, titles)
         if self.heads:
             weights = self.model.attend(images).weights.detach()
             for head in range(min(weights.shape[1], MOST_HEADS)):

@@ -1,7 +1,9 @@
-"""Option parsing that every verb shares: errors in one line, with the nearest option."""
+"""Options that verbs share: errors in one line, with the nearest option; where results go."""
 
 import argparse
+import datetime
 import re
+from pathlib import Path
 
 from vision_attn.errors import UserError, did_you_mean
 
@@ -25,3 +27,15 @@ class Options(argparse.ArgumentParser):
             hint = did_you_mean(unknown[1], self._option_string_actions)
             raise UserError(f"{self.prog}: there is no option {unknown[1]}.{hint}")
         raise UserError(f"{self.prog}: {message}.")
+
+
+def free_folder(named: str | None, usual: Path) -> Path:
+    """Where results go: an empty or a new folder.
+
+    Raises:
+        UserError: there is something in it.
+    """
+    out = Path(named) if named else usual / f"{datetime.datetime.now():%Y-%m-%d-%H%M%S}"
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"--out: {out} is not empty; name a new folder.")
+    return out

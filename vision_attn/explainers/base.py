@@ -80,6 +80,12 @@ def mean_colour(model: AttentionClassifier, images: Tensor) -> Tensor:
     return model.backbone.mean.to(images.dtype).expand_as(images)
 
 
+def rise(model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
+    """How far the targets' logits (B,) are above those of the plain images."""
+    plain = logits_of(model, mean_colour(model, images), targets)
+    return logits_of(model, images, targets) - plain
+
+
 def without_inplace(model: AttentionClassifier) -> AttentionClassifier:
     """A copy whose activations keep their inputs, as methods with backward hooks need."""
     plain = copy.deepcopy(model)

@@ -8,8 +8,8 @@ from torch import Tensor
 from vision_attn.explainers.base import (
     Explainer,
     cannot,
-    logits_of,
     mean_colour,
+    rise,
     to_be_traced,
     without_inplace,
 )
@@ -41,5 +41,4 @@ class DeepLift(Explainer):
 
     def total(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
         """The logit's rise from the plain image."""
-        plain = logits_of(model, mean_colour(model, images), targets)
-        return logits_of(model, images, targets) - plain
+        return rise(model, images, targets)

@@ -3,7 +3,7 @@
 from captum.attr import IntegratedGradients as CaptumIntegratedGradients
 from torch import Tensor
 
-from vision_attn.explainers.base import IMAGES_AT_ONCE, Explainer, logits_of, mean_colour
+from vision_attn.explainers.base import IMAGES_AT_ONCE, Explainer, mean_colour, rise
 from vision_attn.model import AttentionClassifier
 
 STEPS = 32
@@ -33,5 +33,4 @@ class IntegratedGradients(Explainer):
 
     def total(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
         """The logit's rise from the plain image."""
-        plain = logits_of(model, mean_colour(model, images), targets)
-        return logits_of(model, images, targets) - plain
+        return rise(model, images, targets)

@@ -1,7 +1,8 @@
 """Square regions of an image, for methods that switch whole regions on and off."""
 
-import torch
 from torch import Tensor
+
+from vision_attn.cells import cell_numbers
 
 REGIONS = 7  # a side
 
@@ -12,6 +13,4 @@ def regions(height: int, width: int) -> Tensor:
     >>> regions(14, 7)[0, 0, :, 0].tolist()
     [0, 0, 7, 7, 14, 14, 21, 21, 28, 28, 35, 35, 42, 42]
     """
-    rows = torch.arange(height) * REGIONS // height
-    columns = torch.arange(width) * REGIONS // width
-    return (rows.unsqueeze(1) * REGIONS + columns)[None, None]
+    return cell_numbers(REGIONS, height, width)[None, None]

@@ -126,10 +126,25 @@ def explain_of(trial: Trial, metric: str) -> Explain:
 
 
 @torch.no_grad()
+def logits(trial: Trial, images: Tensor) -> Tensor:
+    """Logits (B,) of the targets on changed images."""
+    return of_targets(trial.model(images), trial)
+
+
+@torch.no_grad()
 def chances(trial: Trial, images: Tensor) -> Tensor:
     """Probabilities (B,) of the targets on changed images."""
-    found = trial.model.chances(trial.model(images))
-    return found.gather(1, trial.targets.unsqueeze(1)).squeeze(1)
+    return of_targets(trial.model.chances(trial.model(images)), trial)
+
+
+def of_targets(values: Tensor, trial: Trial) -> Tensor:
+    """Of values (B, K), each image's own (B,)."""
+    return values.gather(1, trial.targets.unsqueeze(1)).squeeze(1)
+
+
+def plain_colour(trial: Trial) -> Tensor:
+    """What stands for nothing (1, 3, 1, 1): the mean colour, 0 after normalisation."""
+    return trial.model.backbone.mean.to(trial.images.dtype)
 
 
 def is_flat(heatmaps: Tensor) -> Tensor:

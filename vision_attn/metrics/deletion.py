@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from vision_attn.metrics.base import ExplanationMetric, Trial
+from vision_attn.metrics.base import ExplanationMetric, Trial, plain_colour
 from vision_attn.metrics.perturbation import area_under_curve, hottest_first
 
 
@@ -17,6 +17,6 @@ class Deletion(ExplanationMetric):
 
     def measure(self, trial: Trial, heatmaps: Tensor) -> Tensor:
         """Scores (B,), between 0 and 1."""
-        plain = trial.model.backbone.mean.to(trial.images.dtype).expand_as(trial.images)
+        plain = plain_colour(trial).expand_as(trial.images)
         ranks = hottest_first(heatmaps, *trial.images.shape[-2:])
         return area_under_curve(trial, trial.images, plain, ranks)

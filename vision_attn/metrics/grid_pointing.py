@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
+from vision_attn.cells import cell_numbers
 from vision_attn.errors import UserError
 from vision_attn.metrics.base import ExplanationMetric, Trial
 from vision_attn.upsampling import upsample
@@ -141,6 +142,5 @@ def cell_masks(side: int, size: int) -> Tensor:
             [0, 0, 0, 0],
             [0, 0, 0, 0]], dtype=torch.int32)
     """
-    place = torch.arange(size) * side // size
-    number = place.unsqueeze(1) * side + place
+    number = cell_numbers(side, size, size)
     return number.unsqueeze(0) == torch.arange(side**2).view(-1, 1, 1)

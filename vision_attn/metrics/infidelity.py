@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from vision_attn.metrics.base import ExplanationMetric, Trial
+from vision_attn.metrics.base import ExplanationMetric, Trial, logits, plain_colour
 from vision_attn.upsampling import upsample
 
 SAMPLES = 20
@@ -28,14 +28,13 @@ class Infidelity(ExplanationMetric):
     def measure(self, trial: Trial, heatmaps: Tensor) -> Tensor:
         """Scores (B,), at least 0."""
         worth = upsample(heatmaps, *trial.images.shape[-2:])
-        plain = trial.model.backbone.mean.to(trial.images.dtype)
-        targets = trial.targets.unsqueeze(1)
-        whole = trial.model(trial.images).gather(1, targets).squeeze(1)
+        plain = plain_colour(trial)
+        whole = logits(trial, trial.images)
         foretold, falls = [], []
         for gone in squares(SAMPLES, trial.images):
             foretold.append((worth * gone.squeeze(1)).sum((1, 2)))
             mixed = torch.where(gone, plain, trial.images)
-            falls.append(whole - trial.model(mixed).gather(1, targets).squeeze(1))
+            falls.append(whole - logits(trial, mixed))
         return least_error(torch.stack(foretold), torch.stack(falls))
 
 

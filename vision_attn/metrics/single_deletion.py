@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from vision_attn.metrics.base import ExplanationMetric, Trial, is_flat
+from vision_attn.cells import cell_numbers
+from vision_attn.metrics.base import ExplanationMetric, Trial, is_flat, logits, plain_colour
 from vision_attn.metrics.ranks import spearman
 from vision_attn.upsampling import upsample
 
@@ -32,14 +33,9 @@ class SingleDeletion(ExplanationMetric):
 
 def falls(trial: Trial) -> Tensor:
     """How far the target's logit falls when each cell is plain (B, cells)."""
-    height, width = trial.images.shape[-2:]
-    rows, columns = (torch.arange(side) * CELLS // side for side in (height, width))
-    number = (rows.unsqueeze(1) * CELLS + columns).to(trial.images.device)
-    plain = trial.model.backbone.mean.to(trial.images.dtype)
-    targets = trial.targets.unsqueeze(1)
-    whole = trial.model(trial.images).gather(1, targets)
+    number = cell_numbers(CELLS, *trial.images.shape[-2:]).to(trial.images.device)
+    plain = plain_colour(trial)
     without = [
-        trial.model(torch.where(number == cell, plain, trial.images)).gather(1, targets)
-        for cell in range(CELLS**2)
+        logits(trial, torch.where(number == cell, plain, trial.images)) for cell in range(CELLS**2)
     ]
-    return whole - torch.cat(without, dim=1)
+    return logits(trial, trial.images).unsqueeze(1) - torch.stack(without, dim=1)
