@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.optim import SGD
 from torch.testing import assert_close
 
 from tests.conftest import TINY_RUN
 from vision_attn.cli import main
-from vision_attn.losses import binary_cross_entropy, cross_entropy
+from vision_attn.losses import binary_cross_entropy, cross_entropy, evidence_for_absent
+from vision_attn.pooling.neighbourhood import Neighbourhood
 from vision_attn.run import RunFolder
+from vision_attn.task import ClassificationTask
 
 B, K = 5, 3
 
@@ -29,6 +32,36 @@ def test_twins(smoothing: float) -> None:
             sigmoids -= wanted * math.log(chance) + (1 - wanted) * math.log(1 - chance)
     assert cross_entropy(logits, targets, smoothing).item() == pytest.approx(softmax / B)
     assert binary_cross_entropy(logits, targets, smoothing).item() == pytest.approx(sigmoids / B)
+
+
+def test_evidence_for_absent_classes_in_loops() -> None:
+    evidence = torch.randn(B, K, 2, 7, dtype=torch.float64)
+    targets = torch.arange(B) % K
+    argued = 0.0
+    for image in range(B):
+        for c in range(K):
+            places = evidence[image, c].flatten().tolist()
+            argued += sum(max(e, 0.0) for e in places if c != targets[image])
+    assert evidence_for_absent(evidence, targets).item() == pytest.approx(argued / B)
+
+
+def test_places_learn_not_to_argue_for_absent_classes() -> None:
+    argued = {}
+    for weight in (0.0, 5.0):
+        torch.manual_seed(0)
+        options = {"widths": (8, 8, 8)}
+        task = ClassificationTask(
+            Neighbourhood, SGD, 3, 32, "airbench", backbone_options=options, min_grid=1,
+            loss="binary_cross_entropy", absent_evidence=weight,
+        )  # fmt: skip
+        images, targets = torch.rand(12, 3, 32, 32), torch.arange(12) % 3
+        optimizer = SGD(task.parameters(), lr=0.05)
+        for _ in range(15):
+            optimizer.zero_grad()
+            task.training_step((images, targets), 0).backward()
+            optimizer.step()
+        argued[weight] = evidence_for_absent(task.model.evidence(images), targets).item()
+    assert argued[5.0] < argued[0.0] / 2
 
 
 def test_ten_classes_have_the_targets_of_the_field() -> None:

@@ -1,4 +1,4 @@
-"""Images in [0, 1] -> normalise -> feature grid. The only file that knows timm."""
+"""Images in [0, 1] -> normalise -> feature grid. The only file that uses timm's models."""
 
 import json
 from collections.abc import Callable
@@ -9,6 +9,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from vision_attn import airbench  # noqa: F401  (registers itself with timm)
 from vision_attn.errors import UserError, did_you_mean, first_line
 from vision_attn.strides import blank, in_eval, leave_out_first_stride
 
@@ -97,6 +98,11 @@ class Backbone(nn.Module):
         """Images as the weights expect them."""
         images = images.to(self.mean.dtype)  # a model in half precision takes float images, too
         return (images - self.mean) / self.std
+
+    def fit_inputs(self, images: Tensor) -> None:
+        """Let a network that asks for it (airbench) see training images (B, 3, H, W) at first."""
+        if hasattr(self.net, "fit_inputs"):
+            timm_of(self.net).fit_inputs(self.normalised(images))
 
     def end(self, features: Tensor) -> Tensor:
         """From timm's features to a grid (B, C, h, w), by way of timm's head where it acts so."""

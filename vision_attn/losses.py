@@ -37,6 +37,23 @@ def binary_cross_entropy(logits: Tensor, targets: Tensor, smoothing: float) -> T
     return losses.sum(1).mean()
 
 
+def evidence_for_absent(evidence: Tensor, targets: Tensor) -> Tensor:
+    """What places argue for classes that an image does not show, in logits, mean over images.
+
+    Of evidence (B, K, h, w), its positive part in all classes but the target's, summed over
+    classes and places. An image's label says this much about each of its places: none shows
+    another class. It can only be asked because evidence is a sum that the logit is made of.
+
+    >>> import torch
+    >>> evidence = torch.tensor([[[[5.0, -1.0]], [[2.0, -2.0]], [[-3.0, 0.5]]]])
+    >>> evidence_for_absent(evidence, torch.tensor([0]))                    # 2 + 0.5
+    tensor(2.5000)
+    """
+    present = functional.one_hot(targets, evidence.shape[1]).bool()
+    argued = evidence.clamp(min=0).sum((2, 3))
+    return argued.masked_fill(present, 0).sum(1).mean()
+
+
 LOSSES: dict[str, Loss] = {
     "cross_entropy": cross_entropy,
     "binary_cross_entropy": binary_cross_entropy,

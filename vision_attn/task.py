@@ -14,10 +14,11 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from vision_attn.backbone import Backbone
 from vision_attn.balanced_accuracy import BalancedAccuracy
+from vision_attn.deletion import delete_cells
 from vision_attn.errors import UserError
-from vision_attn.losses import LOSSES, hold_bias
+from vision_attn.losses import LOSSES, evidence_for_absent, hold_bias
 from vision_attn.model import AttentionClassifier
-from vision_attn.pooling.base import PoolingFactory
+from vision_attn.pooling.base import Pooled, PoolingFactory
 
 OptimizerFactory = Callable[[Iterable], torch.optim.Optimizer]
 
@@ -46,6 +47,8 @@ class ClassificationTask(pl.LightningModule):
         loss: `cross_entropy`, or `binary_cross_entropy` for evidence that means something by
             itself, class by class.
         label_smoothing: share of the target that is spread over all classes.
+        absent_evidence: weight of a loss on evidence for classes that an image does not show.
+        deleted_cells: up to so many of the 4x4 cells of a training image become plain, at random.
         warmup: share of the training in which the learning rate rises; it then falls as a cosine.
         freeze_epochs: first epochs in which only pooling and head learn.
     """
@@ -64,6 +67,8 @@ class ClassificationTask(pl.LightningModule):
         unstrided: int | None = None,
         loss: Literal["cross_entropy", "binary_cross_entropy"] = "cross_entropy",
         label_smoothing: float = 0.0,
+        absent_evidence: float = 0.0,
+        deleted_cells: int = 0,
         warmup: float = 0.1,
         freeze_epochs: int = 0,
     ) -> None:
@@ -78,6 +83,8 @@ class ClassificationTask(pl.LightningModule):
         self.freeze_epochs = freeze_epochs
         self.loss = LOSSES[loss]
         self.label_smoothing = label_smoothing
+        self.absent_evidence = absent_evidence
+        self.deleted_cells = deleted_cells
         if binary:
             hold_bias(self.model.head)
         scores = MetricCollection(
@@ -106,20 +113,30 @@ class ClassificationTask(pl.LightningModule):
     def step(self, stage: str, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Loss of a batch; its scores are added to the stage's."""
         images, targets = batch
-        logits = self(images)
-        # Smoothed targets are for learning; what is reported is the plain loss.
+        pooled = self.model.attend(images)
+        logits = self.model.head(pooled.context)
+        # What is reported is the plain loss; smoothed targets and the like are for learning.
         plain = self.loss(logits, targets, 0.0)
         scores = self.scores_of(stage)
         scores["accuracy"].update(logits, targets)
         scores["balanced_accuracy"].update(logits, targets)
         scores["loss"].update(plain.detach(), len(targets))
-        if stage != "train" or not self.label_smoothing:
-            return plain
-        return self.loss(logits, targets, self.label_smoothing)
+        return plain if stage != "train" else self.learned(pooled, logits, targets)
+
+    def learned(self, pooled: Pooled, logits: Tensor, targets: Tensor) -> Tensor:
+        """What is minimised."""
+        loss = self.loss(logits, targets, self.label_smoothing)
+        if self.absent_evidence:
+            evidence = pooled.evidence(self.model.head.weight)
+            loss = loss + self.absent_evidence * evidence_for_absent(evidence, targets)
+        return loss
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """One step of training."""
-        return self.step("train", batch)
+        images, targets = batch
+        if self.deleted_cells:
+            images = delete_cells(images, self.model.backbone.mean, self.deleted_cells)
+        return self.step("train", (images, targets))
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """One batch of validation."""
@@ -166,10 +183,14 @@ class ClassificationTask(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimiser without weight decay on biases and norms; warm-up, then a cosine."""
-        parameters = list(self.model.parameters())
+        filters = [p for p in self.model.backbone.parameters() if p.ndim > 1]
+        vectors = [p for p in self.model.parameters() if p.ndim <= 1]
+        rest = set(self.model.parameters()) - {*filters, *vectors}
         groups = [
-            {"params": [p for p in parameters if p.ndim > 1]},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+            {"params": filters},
+            # Queries and classes are no filters: timm's Muon is to leave their directions alone.
+            {"params": [p for p in self.model.parameters() if p in rest], "use_fallback": True},
+            {"params": vectors, "weight_decay": 0.0, "use_fallback": True},
         ]
         optimizer = self.optimizer(groups)
         if math.isinf(self.trainer.estimated_stepping_batches):

@@ -184,6 +184,8 @@ def train(
     model, data = cli.model.model, cli.datamodule
     told = initialise(model, Path(init_from), data.class_names) if init_from else ""
     data.setup("fit")  # so that unreadable images are told before anything is written
+    if not (checkpoint or init_from):
+        model.backbone.fit_inputs(data.sample())
     if cli.trainer.is_global_zero:
         tell(cli, resolved, told)
         record(folder, resolved)

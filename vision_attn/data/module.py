@@ -124,6 +124,13 @@ class ImageData(pl.LightningDataModule):
         for name in needed.get(stage, ()):
             self.store(name)
 
+    def sample(self, count: int = 5000) -> Tensor:
+        """Up to so many training images (B, 3, H, W) in [0, 1], drawn with the data's seed."""
+        store = self.store("train")
+        drawn = torch.randperm(len(store), generator=torch.Generator().manual_seed(self.seed))
+        found = [store[index] for index in drawn[:count].tolist()]
+        return torch.stack([item[0] for item in found if item is not None]).float() / 255
+
     def loader(self, name: str, shuffle: bool) -> DataLoader:
         """Batches of one split."""
         store = self.store(name)

@@ -1,0 +1,110 @@
+"""The small fast network, and cells deleted while it learns."""
+
+import numpy as np
+import pytest
+import timm
+import torch
+
+from vision_attn.airbench import Airbench, Whitening
+from vision_attn.backbone import Backbone
+from vision_attn.deletion import delete_cells
+from vision_attn.pooling.base import Channels
+from vision_attn.pooling.jetley import Jetley
+
+
+def test_whitening_follows_the_paper():
+    images = torch.randn(5, 3, 7, 11, dtype=torch.float64) * 3 + 1
+    layer = Whitening().double()
+    layer.fit(images)
+
+    patches = [
+        image[:, row : row + 2, column : column + 2].flatten().numpy()
+        for image in images
+        for row in range(6)
+        for column in range(10)
+    ]
+    covariance = sum(np.outer(p, p) for p in patches) / len(patches)
+    variances, directions = np.linalg.eigh(covariance)
+    found = layer.directions[:12].flatten(1).numpy()
+    for place in range(12):  # the largest variance first; a direction's sign is free
+        wanted = directions[:, 11 - place] / np.sqrt(variances[11 - place] + 5e-4)
+        sign = np.sign(found[place] @ wanted)
+        np.testing.assert_allclose(found[place] * sign, wanted, atol=1e-10)
+    assert torch.equal(layer.directions[12:], -layer.directions[:12])
+
+
+def test_whitened_patches_are_uncorrelated_with_variance_one():
+    images = torch.randn(64, 3, 17, 13).cumsum(-1)  # neighbours are alike
+    layer = Whitening(eps=0.0)
+    layer.fit(images)
+    rows = layer(images)[:, :12].movedim(1, -1).flatten(0, 2)
+    torch.testing.assert_close(rows.T @ rows / len(rows), torch.eye(12), atol=1e-3, rtol=0)
+
+
+def test_it_has_the_size_of_the_paper():
+    net = Airbench()
+    learned = sum(p.numel() for p in net.parameters() if p.requires_grad)
+    assert round((learned + 2560) / 1e6, 2) == 1.97  # with the paper's 256 x 10 head
+    assert net(torch.zeros(1, 3, 32, 32)).shape == (1, 256, 3, 3)
+
+
+def test_an_untrained_group_hands_its_input_on():
+    net = Airbench(widths=(24, 24, 24))
+    group = net.groups[0]
+    grid = torch.rand(2, 24, 9, 9)
+    assert torch.equal(group[0](grid), grid)
+
+
+def test_it_is_a_timm_model():
+    assert timm.is_model("airbench")
+    backbone = Backbone("airbench", options={"kernels": (3, 3, 1), "strides": (2, 2, 1)})
+    assert backbone.channels == 256
+    assert backbone.grid(32) == (7, 7)
+
+
+def test_a_place_sees_no_more_than_its_filters_reach():
+    """2x2 patches, two 3x3 groups halved twice, and 1x1 filters: 23 pixels."""
+    backbone = Backbone("airbench", options={"kernels": (3, 3, 1), "strides": (2, 2, 1)})
+    for norm in backbone.modules():
+        if isinstance(norm, torch.nn.Conv2d):
+            torch.nn.init.uniform_(norm.weight, 0.1, 1)  # nothing cancels
+    image = torch.rand(1, 3, 96, 96, requires_grad=True)
+    with torch.no_grad():
+        backbone.train()
+        backbone(torch.rand(4, 3, 96, 96))
+    backbone.eval()
+    backbone(image)[0, :, 11, 11].sum().backward()
+    rows = image.grad.abs().sum((0, 1, 3)).nonzero().flatten()
+    assert rows.max() - rows.min() + 1 <= 23
+
+
+def test_layers_before_the_last_can_be_attended_to():
+    backbone = Backbone("airbench", options={"widths": (8, 12, 16)})
+    pooling = Jetley(Channels(backbone.channels, 3, backbone.finer))
+    images = torch.rand(2, 3, 32, 32)
+    backbone.eval()
+    grids = backbone.grids(images, pooling.finer)
+    assert [grid.shape[1] for grid in grids] == [8, 12, 16][-len(grids) :]
+    assert torch.equal(grids[-1], backbone(images))
+
+
+def test_it_can_be_cut():
+    backbone = Backbone("airbench", stride=4)
+    assert (backbone.channels, backbone.grid(32)) == (256, (7, 7))
+
+
+@pytest.mark.parametrize("at_most", [1, 5, 16])
+def test_whole_cells_become_plain(at_most):
+    torch.manual_seed(0)
+    images = torch.rand(200, 3, 12, 20)
+    plain = torch.tensor([2.0, 3.0, 4.0]).view(1, 3, 1, 1)  # no pixel of the images
+    changed = delete_cells(images, plain, at_most)
+    gone = (changed == plain).all(1)
+    cells = gone.unflatten(1, (4, 3)).unflatten(3, (4, 5)).movedim(3, 2).flatten(3)
+    assert torch.equal(cells.all(-1), cells.any(-1))  # a cell is plain as a whole, or not at all
+    counts = cells.all(-1).sum((1, 2))
+    assert counts.min() == 0
+    assert counts.max() == at_most
+    assert torch.equal(
+        changed.masked_fill(gone.unsqueeze(1), 0), images.masked_fill(gone.unsqueeze(1), 0)
+    )
