@@ -21,8 +21,6 @@ tags:
 - pytorch
 - model_hub_mixin
 - pytorch_model_hub_mixin
-# Choose a licence (https://huggingface.co/docs/hub/repositories-licenses), then uncomment:
-# license:
 ---
 
 # {title}
@@ -76,7 +74,8 @@ downloaded folder.
 
 ## Licence
 
-To be chosen by who publishes this model.
+To be chosen by whoever publishes this model: a line `license: NAME` at the top of this file, with
+a name from https://huggingface.co/docs/hub/repositories-licenses, in the place of this paragraph.
 """
 
 DATA = ("data.source", "data.image_size", "data.val_fraction", "data.flip")
@@ -125,7 +124,7 @@ def chosen(config: dict[str, Any], keys: tuple[str, ...]) -> dict[str, str]:
 def told(value: Any) -> str:
     """A setting in a few words: a class by its name, a path by its last part.
 
-    >>> told({"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1, "foreach": None}})
+    >>> told({"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1, "nesterov": False}})
     'SGD, lr 0.1'
     >>> told("/home/anna/beetles"), told(0.1)
     ('beetles', '0.1')
@@ -133,7 +132,9 @@ def told(value: Any) -> str:
     if isinstance(value, dict) and "class_path" in value:
         arguments = (value.get("init_args") or {}).items()
         name = str(value["class_path"]).split(".")[-1]
-        return ", ".join([name, *(f"{k} {told(v)}" for k, v in arguments if v is not None)])
+        return ", ".join(
+            [name, *(f"{k} {told(v)}" for k, v in arguments if v not in (None, False))]
+        )
     if isinstance(value, str) and ("/" in value or "\\" in value):
         return Path(value.replace("\\", "/")).name
     return str(value)
@@ -180,4 +181,4 @@ def table(title: str, rows: dict[str, str]) -> str:
     if not rows:
         return "Not recorded."
     lines = [f"| {title} | value |", "|---|---|"]
-    return "\n".join(lines + [f"| {key} | {value} |" for key, value in rows.items()])
+    return "\n".join(lines + [f"| {key} | {value} |" for key, value in sorted(rows.items())])

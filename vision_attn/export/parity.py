@@ -14,7 +14,7 @@ LARGEST_BATCH = 16
 NUDGE = 1e-6  # of the way from black to white: 1/4000 of one step of a byte
 NUDGES = 16
 MAY_JUMP = ("attention", "evidence")
-MOST_UNDECIDED = 0.01  # share of an output's values
+MOST_UNDECIDED = 0.05  # share of an output's values
 
 
 @dataclass
