@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
 
     from vision_attn.export.base import Format, Sizes
     from vision_attn.export.parity import Agreement
+
+    Readable = tuple[Callable[[int], Tensor], int, str]
 
 MOST_IMAGES = 100
 EPILOG = """formats:
@@ -99,13 +102,13 @@ def read_images(folder: Any, card: Any, options: argparse.Namespace) -> "Tensor"
     """
     import torch
 
+    from vision_attn.commands.scoring import spread
+
     if options.images:
         read, count, whose = named_images(options.images, card.image_size)
     else:
         read, count, whose = own_images(folder, options.trust)
     images = []
-    from vision_attn.commands.scoring import spread
-
     for index in spread(count, MOST_IMAGES):
         try:
             images.append(read(index))
@@ -117,7 +120,7 @@ def read_images(folder: Any, card: Any, options: argparse.Namespace) -> "Tensor"
     return torch.stack(images).float() / 255
 
 
-def named_images(paths: list[str], size: int) -> Any:
+def named_images(paths: list[str], size: int) -> "Readable":
     """How to read the images at some paths, how many they are, and what to call them."""
     from vision_attn.commands.explain import find_images
     from vision_attn.data.reader import read_image
@@ -128,7 +131,7 @@ def named_images(paths: list[str], size: int) -> Any:
     return lambda index: read_image(files[index], size), len(files), "of the images named"
 
 
-def own_images(folder: Any, trusted: list[str]) -> Any:
+def own_images(folder: Any, trusted: list[str]) -> "Readable":
     """How to read the run's own test images, how many they are, and what to call them."""
     from vision_attn.commands.scoring import judged_split, scoring_config
 
