@@ -60,6 +60,22 @@ def test_a_file_in_the_folder_is_enough(image_root: Path, tmp_path: Path) -> Non
     assert card["pooling"]["class_path"] == "vision_attn.pooling.brightest.Brightest"
 
 
+def test_an_exported_file_needs_onnxruntime_alone(
+    trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    (code,) = re.findall(r"```py\n(.*?)```", README, flags=re.S)
+    words = ["export", str(trained[0]), "--fixed_size", "--out", str(tmp_path / "model.onnx")]
+    assert main(words) == 0
+    shutil.copy(trained[1] / "test" / "red" / "000.png", tmp_path / "holiday.jpg")
+    alone = "import sys; sys.modules.update(torch=None, vision_attn=None)\n"
+    done = subprocess.run(
+        [sys.executable, "-c", alone + code],
+        cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.startswith("red 0.")
+
+
 def test_every_command_line_names_what_there_is() -> None:
     verbs = re.findall(r"(?:^|`)vision-attn (\w+)", README, flags=re.M)
     assert len(verbs) > 4

@@ -152,8 +152,16 @@ class RunFolder:
         Raises:
             UserError: there is no model, it is damaged, or it names a class that is not trusted.
         """
-        card = self.load_card()
-        model = build_model(card, trusted)
+        model = build_model(self.load_card(), trusted)
+        self.fill(model)
+        return model.eval()
+
+    def fill(self, model: AttentionClassifier) -> None:
+        """Put this run's weights into a model.
+
+        Raises:
+            UserError: there are none, or they do not fit.
+        """
         try:
             model.load_state_dict(read_weights(self.weights))
         except RuntimeError as error:
@@ -161,7 +169,6 @@ class RunFolder:
             raise UserError(
                 f"{self.weights} does not fit {self.card.name}: {reason[0].strip()}"
             ) from error
-        return model.eval()
 
 
 def write_whole(place: Path, write: Callable[[Path], Any]) -> None:
@@ -209,9 +216,16 @@ def unusable(place: Path, error: Exception) -> UserError:
 
 def build_model(card: ModelCard, trusted: Collection[str] = ()) -> AttentionClassifier:
     """The model that a card describes, with fresh weights."""
+    return AttentionClassifier(*architecture(card, trusted))
+
+
+def architecture(
+    card: ModelCard, trusted: Collection[str] = ()
+) -> tuple[Backbone, PoolingFactory, int, bool]:
+    """What an `AttentionClassifier` is built from."""
     backbone = Backbone(card.backbone, False, card.unstrided, card.backbone_options, card.stride)
     pooling = pooling_factory(card.pooling, trusted)
-    return AttentionClassifier(backbone, pooling, len(card.class_names), card.independent)
+    return backbone, pooling, len(card.class_names), card.independent
 
 
 def pooling_factory(spec: dict[str, Any], trusted: Collection[str] = ()) -> PoolingFactory:

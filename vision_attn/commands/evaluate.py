@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vision_attn.commands.choosing import choose
 from vision_attn.commands.options import Options, free_folder
-from vision_attn.commands.scoring import scoring_config
+from vision_attn.commands.scoring import judged_split, scoring_config, spread
 from vision_attn.errors import UserError
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
@@ -111,23 +111,18 @@ def read_images(folder: Any, options: argparse.Namespace) -> "tuple[Tensor, Tens
     Raises:
         UserError: there are none, or nothing tells where the objects of any of them are.
     """
-    import numpy as np
     import torch
 
-    from vision_attn.training import TrainingCLI
-
     config = scoring_config(folder, options.data, options.trust, "test")
-    config.pop("trainer")  # nothing is trained; the device is this machine's own
     if options.truth:
         source = config["data"]["source"]
         if "root" not in source.get("init_args", {}):
             raise UserError("--truth belongs to a folder of images, and this data is none.")
         source["init_args"]["truth"] = options.truth
-    data = TrainingCLI(config, [], None).datamodule
-    split = data.split("test" if "test" in data.splits else "val")
-    count = min(options.limit, len(split))
+    data, name = judged_split(config)
+    split = data.split(name)
     images, targets, masks = [], [], []
-    for index in np.linspace(0, len(split) - 1, count).round().astype(int).tolist():
+    for index in spread(len(split), options.limit):
         try:
             images.append(split.read(index, data.image_size))
         except OSError as error:

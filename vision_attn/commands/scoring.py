@@ -1,10 +1,13 @@
 """What `validate` and `test` share: a run's model, scored on one split."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vision_attn.commands.options import Options
 from vision_attn.errors import UserError
+
+if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
+    from vision_attn.data.module import ImageData
 
 EPILOG = """settings, as of fit: --data.batch_size N, --trainer.accelerator cpu, ...
 
@@ -67,3 +70,26 @@ def scoring_config(folder: Any, data: str | None, trusted: list[str], stage: str
     return merge(
         config, {"data": {"class_names": card.class_names}, "model": {"pretrained": False}}
     )
+
+
+def judged_split(config: dict[str, Any]) -> "tuple[ImageData, str]":
+    """The data of a configuration, and the split that a model is judged on.
+
+    Where there are no test images, validation images stand in.
+    """
+    from vision_attn.training import TrainingCLI
+
+    config.pop("trainer", None)  # nothing is trained; the device is this machine's own
+    data = TrainingCLI(config, [], None).datamodule
+    return data, "test" if "test" in data.splits else "val"
+
+
+def spread(count: int, most: int) -> list[int]:
+    """At most so many indices, spread evenly over all.
+
+    >>> spread(3, 5), spread(10, 4)
+    ([0, 1, 2], [0, 3, 6, 9])
+    """
+    import numpy as np
+
+    return np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()

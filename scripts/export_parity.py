@@ -1,0 +1,121 @@
+"""How closely exported models agree with the model: backbones of several families, real images.
+
+python scripts/export_parity.py --images tiny-imagenet-20/val
+
+Each backbone starts from fresh weights and learns for some steps on the same images (with made-up
+classes), so that no weight and no statistic of a batch norm is as initialised; then it is written
+and compared as by `vision-attn export`. A Markdown table, a line as soon as it is known.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from vision_attn.backbone import Backbone
+from vision_attn.catalog import catalog, class_path
+from vision_attn.commands.export import MOST_IMAGES
+from vision_attn.commands.scoring import spread
+from vision_attn.data.image_folder import image_files
+from vision_attn.data.reader import read_image
+from vision_attn.export.base import OUTPUTS, Format, Trained
+from vision_attn.export.delivery import Differs, deliver
+from vision_attn.model import AttentionClassifier
+from vision_attn.pooling.base import Pooling
+from vision_attn.run import ModelCard, RunFolder
+
+BACKBONES = (
+    "resnet18",
+    "convnext_atto",
+    "efficientnet_b0",
+    "regnety_002",
+    "mobilenetv3_small_100",
+    "densenet121",
+    "repvgg_a0",
+)
+CLASSES = 20
+
+
+def read_images(folder: Path, size: int) -> Tensor:
+    """Up to 100 images of a folder, spread over its files, in [0, 1]."""
+    files = image_files(folder)
+    chosen = [files[index] for index in spread(len(files), MOST_IMAGES)]
+    return torch.stack([read_image(file, size) for file in chosen]).float() / 255
+
+
+def trained(backbone: Backbone, pooling: str, images: Tensor, steps: int) -> Trained:
+    """A model after some steps of training."""
+    kind = catalog(Pooling)[pooling]
+    model = AttentionClassifier(backbone, kind, CLASSES)
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(learned, lr=1e-3)
+    for step in range(steps):
+        start = 10 * step % len(images)
+        batch = images[start : start + 10]
+        targets = torch.arange(start, start + len(batch)) % CLASSES
+        loss = cross_entropy(model.train()(batch), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    card = ModelCard(
+        backbone=backbone.name,
+        backbone_options={},
+        stride=None,
+        unstrided=backbone.unstrided,
+        pooling={"class_path": class_path(kind), "init_args": {}},
+        class_names=[f"class {k}" for k in range(CLASSES)],
+        image_size=images.shape[-1],
+        mean=backbone.mean.flatten().tolist(),
+        std=backbone.std.flatten().tolist(),
+    )
+    return Trained(RunFolder(Path()), card, model.eval())
+
+
+def line(name: str, pooling: str, images: Tensor, options: argparse.Namespace) -> str:
+    """One line of the table."""
+    torch.manual_seed(0)
+    backbone = Backbone(name)
+    backbone.refine(images.shape[-1], options.min_grid)
+    subject = trained(backbone, pooling, images, options.steps)
+    form = catalog(Format)[options.format]()
+    height, width = backbone.grid(images.shape[-1])
+    with tempfile.TemporaryDirectory() as beside:
+        place = Path(beside) / form.file_name
+        try:
+            sizes, agreement = deliver(form, subject, images, place, options.tolerance)
+        except Differs as error:
+            return f"| `{name}` | `{pooling}` | {height}x{width} | {error} |"
+    left_out = sum(count for count, _ in agreement.undecided.values())
+    cells = [f"{agreement.largest[output]:.1e}" for output in OUTPUTS]
+    takes = "any" if sizes is not None and sizes.any else "its own"
+    head = f"| `{name}` | `{pooling}` | {height}x{width} | {takes} | "
+    return f"{head}{' | '.join(cells)} | {left_out} |"
+
+
+def run() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--images", type=Path, required=True, help="a folder, with classes or not")
+    parser.add_argument("--backbones", nargs="*", default=BACKBONES)
+    parser.add_argument("--poolings", nargs="*", default=["global_local"])
+    parser.add_argument("--format", default="onnx", choices=["onnx", "torch_export"])
+    parser.add_argument("--image_size", type=int, default=64)
+    parser.add_argument("--min_grid", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=10, help="of training, 10 images each")
+    parser.add_argument("--tolerance", type=float, default=1e-4)
+    options = parser.parse_args()
+    images = read_images(options.images, options.image_size)
+    form = catalog(Format)[options.format]()
+    print(f"{form.title}; {len(images)} images at {options.image_size}x{options.image_size}\n")
+    print(f"| backbone | pooling | grid | sizes | {' | '.join(OUTPUTS)} | values left out |")
+    print(f"|---|---|---|---|{'---|' * len(OUTPUTS)}---|", flush=True)
+    for name in options.backbones:
+        for pooling in options.poolings:
+            print(line(name, pooling, images, options), flush=True)
+
+
+if __name__ == "__main__":
+    run()

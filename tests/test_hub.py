@@ -1,0 +1,146 @@
+"""Published models: what is fetched is what was published, and no stranger's code runs."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from vision_attn.cli import main
+from vision_attn.errors import UserError
+from vision_attn.hub import PublishedClassifier
+from vision_attn.run import RunFolder
+
+
+@pytest.fixture
+def folder(trained: tuple[Path, Path], tmp_path: Path) -> Path:
+    """The run as a folder for the Hub."""
+    place = tmp_path / "published"
+    PublishedClassifier.from_run(trained[0]).save_pretrained(place)
+    return place
+
+
+class FakeHub:
+    """One repository in a folder, in the place of huggingface_hub's client."""
+
+    place: Path
+
+    def __init__(self, token: str | None = None) -> None:
+        self.repo_id = ""
+
+    def create_repo(self, repo_id: str, **_: Any) -> "FakeHub":
+        self.repo_id = repo_id
+        return self
+
+    def file_exists(self, repo_id: str, name: str, revision: str | None = None) -> bool:
+        return (self.place / name).exists()
+
+    def upload_folder(self, folder_path: Path, ignore_patterns: Any = None, **_: Any) -> str:
+        ignored = shutil.ignore_patterns(*(ignore_patterns or []))
+        shutil.copytree(folder_path, self.place, dirs_exist_ok=True, ignore=ignored)
+        return "https://huggingface.co/anna/beetles/commit/1"
+
+    @classmethod
+    def download(cls, repo_id: str, filename: str, **_: Any) -> str:
+        return str(cls.place / filename)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[FakeHub]:
+    monkeypatch.setattr(FakeHub, "place", tmp_path / "hub", raising=False)
+    for module in ("vision_attn.hub", "huggingface_hub.hub_mixin"):
+        monkeypatch.setattr(f"{module}.HfApi", FakeHub)
+        download = lambda repo_id, filename, **options: FakeHub.download(repo_id, filename)  # noqa: E731
+        monkeypatch.setattr(f"{module}.hf_hub_download", download)
+    return FakeHub
+
+
+def test_loaded_again_it_says_the_same(folder: Path, trained: tuple[Path, Path]) -> None:
+    model = PublishedClassifier.from_pretrained(folder)
+    images = torch.rand(2, 3, 32, 32)
+    own = RunFolder(trained[0]).load_model()
+    assert torch.equal(model(images), own(images))
+    assert torch.equal(model.evidence(images), own.evidence(images))
+    assert not model.training
+    assert model.described.class_names == ["green", "red"]
+
+
+def test_every_verb_takes_it_as_a_run(folder: Path, trained: tuple[Path, Path]) -> None:
+    photo = trained[1] / "test" / "red" / "000.png"
+    words = ["explain", str(folder), str(photo), "--explainers", "evidence", "--out"]
+    assert main([*words, str(folder / "pictures")]) == 0
+    assert main(["test", str(folder), "--data", str(trained[1] / "test")]) == 0
+
+
+def test_the_page(folder: Path, trained: tuple[Path, Path]) -> None:
+    text = (folder / "README.md").read_text()
+    _, front, body = text.split("---\n", 2)
+    front = yaml.safe_load(front)
+    assert front["pipeline_tag"] == "image-classification"
+    assert front["library_name"] == "vision-attn"
+    assert "license" not in front  # the user's to choose
+    assert "| test/accuracy | 1.0000 |" in body
+    assert "AdamW, lr 0.01" in body
+    assert "green, red" in body
+    assert "ImageFolder, root images" in body
+    assert str(trained[1].parent) not in text  # nobody's business
+
+
+def test_the_example_on_the_page_runs(
+    folder: Path, trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    code = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    shutil.copy(trained[1] / "test" / "red" / "000.png", tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    exec(code.replace("USER/NAME", str(folder)), {})
+    assert capsys.readouterr().out.startswith("red ")
+
+
+def test_pushed_and_fetched(trained: tuple[Path, Path], hub: type[FakeHub]) -> None:
+    model = PublishedClassifier.from_run(trained[0])
+    model.push_to_hub("anna/beetles")
+    names = {path.name for path in hub.place.iterdir()}
+    assert names == {"README.md", "config.json", "model.json", "model.safetensors"}
+    assert 'from_pretrained("anna/beetles")' in (hub.place / "README.md").read_text()
+    fetched = PublishedClassifier.from_pretrained("anna/beetles")
+    images = torch.rand(1, 3, 32, 32)
+    assert torch.equal(fetched(images), model(images))
+
+
+def test_a_page_that_was_edited_stays(trained: tuple[Path, Path], hub: type[FakeHub]) -> None:
+    model = PublishedClassifier.from_run(trained[0])
+    model.push_to_hub("anna/beetles")
+    (hub.place / "README.md").write_text("mine")
+    (hub.place / "model.json").write_text("{}")
+    model.push_to_hub("anna/beetles")
+    assert (hub.place / "README.md").read_text() == "mine"
+    assert json.loads((hub.place / "model.json").read_text())["class_names"] == ["green", "red"]
+
+
+def test_scores_survive_a_second_publishing(folder: Path, tmp_path: Path) -> None:
+    PublishedClassifier.from_pretrained(folder).save_pretrained(tmp_path / "again")
+    assert (tmp_path / "again" / "README.md").read_text() == (folder / "README.md").read_text()
+
+
+def test_a_strangers_folder_runs_nothing(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a class named in JSON, nor trust that the stranger grants himself, nor a pickle."""
+    (tmp_path / "stranger.py").write_text("raise SystemExit('code of a stranger ran')")
+    monkeypatch.syspath_prepend(tmp_path)
+    card = json.loads((folder / "model.json").read_text())
+    hostile = card | {"pooling": {"class_path": "stranger.X", "init_args": {}}}
+    (folder / "model.json").write_text(json.dumps(hostile))
+    config = {"trusted": ["stranger.X"], "pooling": "stranger.X", "model_id": "elsewhere"}
+    for content in (config, {"config": config, "kwargs": config}):
+        (folder / "config.json").write_text(json.dumps(content))
+        with pytest.raises(UserError, match="--trust stranger.X"):
+            PublishedClassifier.from_pretrained(folder)
+    (folder / "model.json").write_text(json.dumps(card))
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(UserError, match="no weights file"):
+        PublishedClassifier.from_pretrained(folder)
