@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "metrics": {"cells", "errors", "metrics", "model", "upsampling"},
     "overlay": {"upsampling"},
     "chart": set(),
+    "scoreboard": set(),
     "evaluation": {"errors", "explainers", "metrics"},
     "balanced_accuracy": set(),
     "losses": set(),
@@ -38,6 +39,7 @@ HEAVY_ONLY_IN = {
     "timm": {"backbone"},
     "captum": {"explainers", "metrics", "overlay"},
     "matplotlib": {"chart", "overlay"},
+    "scipy": {"metrics"},
     "lightning": {"data", "keeper", "progress", "task", "training"},
 }
 
@@ -85,6 +87,8 @@ def test_a_concept_does_not_know_its_neighbours() -> None:
         "base",
         "regions",
         "perturbation",
+        "imputation",
+        "thresholds",
         "combining",
         "ranks",
         "truth",
