@@ -139,7 +139,8 @@ class TestBoth:
     ) -> None:
         trial, heatmaps = objects
         before = metric.conclude(metric.measure(trial, heatmaps))
-        empty = trial_of(torch.rand(6, 13, 11), torch.cat([trial.masks, torch.zeros(1, 13, 11) > 0]))
+        masks = torch.cat([trial.masks, torch.zeros(1, 13, 11).bool()])
+        empty = trial_of(torch.rand(6, 13, 11), masks)
         after = metric.conclude(metric.measure(empty, torch.cat([heatmaps, heatmaps[:1]])))
         assert_close(after[:5], before)  # and the others do not notice
         assert after[5].isnan()
