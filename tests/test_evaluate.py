@@ -40,8 +40,8 @@ def test_a_table_a_file_and_a_chart(
     insertion = evidence["scores"]["insertion"]
     assert insertion["images"] == 8
     (line,) = [line for line in told.splitlines() if line.startswith("evidence ")][:1]
-    low, high = insertion["quartiles"]
-    figures = [f"{insertion['mean']:.3f}", f"{insertion['median']:.3f}", f"{low:.2f}", f"{high:.2f}"]
+    figures = [f"{insertion[key]:.3f}" for key in ("mean", "median")]
+    figures += [f"{quartile:.2f}" for quartile in insertion["quartiles"]]
     assert line.split()[1:5] == figures
     assert told.count("n = 8") == 3
     picture = np.asarray(Image.open(out / "evaluation.png").convert("RGB"))

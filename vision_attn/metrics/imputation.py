@@ -14,8 +14,8 @@ def impute(images: Tensor, removed: Tensor) -> Tensor:
     eight neighbours, direct ones count 1/6 and diagonal ones 1/12, and less than 1 in all at the
     border, where the mean is over those there are. Neighbours may be removed as well, so this is
     a linear system. It is symmetric and positive definite while one pixel is left, and conjugate
-    gradients solve it for all images at once, where they are: on a CPU in half the time or less
-    of a sparse factorisation, image by image.
+    gradients solve it for all images at once, on the device where they are. On a CPU that takes a
+    fifth of the time of a sparse factorisation for scattered pixels, and as long for a large hole.
 
     >>> gap = torch.tensor([[[[False, True, True, False]]]])
     >>> impute(torch.tensor([[[[3.0, 0.0, 0.0, 9.0]]]]), gap).round(decimals=3)
