@@ -27,6 +27,7 @@ def test_a_table_a_file_and_a_chart(
     assert "left out   energy: this data does not say where the objects are (--truth)" in told
     assert "left out   grid_pointing: grid_pointing of 3x3 images needs 9 classes" in told
     assert "contrast:grad_cam" in told
+    assert max(len(line) for line in told.splitlines() if "─" in line) <= 100
     content = json.loads((out / "evaluation.json").read_text())
     assert content["higher_is_better"] == {
         "insertion": True,
@@ -36,11 +37,27 @@ def test_a_table_a_file_and_a_chart(
     evidence = content["explainers"]["evidence"]
     assert evidence["gap"] < 1e-5
     assert evidence["images_per_second"] > 0
-    assert evidence["scores"]["insertion"]["images"] == 8
+    insertion = evidence["scores"]["insertion"]
+    assert insertion["images"] == 8
+    (line,) = [line for line in told.splitlines() if line.startswith("evidence ")][:1]
+    figures = [f"{insertion[key]:.3f}" for key in ("mean", "median")]
+    figures += [f"{quartile:.2f}" for quartile in insertion["quartiles"]]
+    assert line.split()[1:5] == figures
+    assert told.count("n = 8") == 3
     picture = np.asarray(Image.open(out / "evaluation.png").convert("RGB"))
     assert (picture != 255).any(2).mean() > 0.05
     assert main(["evaluate", str(run), *CHEAP, "--out", str(out)]) == 2
     assert "is not empty; name a new folder" in capsys.readouterr().err
+
+
+def test_controls_are_always_there(
+    trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", str(trained[0]), "--explainers", "evidence", "--metrics", "road"]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 0
+    content = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert list(content["explainers"]) == ["random", "centre", "evidence"]
+    assert all(0 < found["scores"]["road"]["mean"] < 1 for found in content["explainers"].values())
 
 
 def test_boxes(

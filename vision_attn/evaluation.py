@@ -84,7 +84,11 @@ def judge(
     except UserError as error:
         verdict.failure = str(error)
         return verdict
-    verdict.scores = {name: torch.cat(parts).float().cpu() for name, parts in found.items()}
+    verdict.scores = {
+        name: metric.conclude(torch.cat(found[name])).float().cpu()
+        for _, metrics in groups
+        for name, metric in metrics.items()
+    }
     verdict.images_per_second = speed(seconds)
     verdict.gap = torch.cat(gaps).nanmedian().item() if gaps else None
     return verdict

@@ -25,7 +25,8 @@ EXPLAINERS = ",".join(
 )
 METRICS = "grid_pointing,pointing_game,energy,insertion,deletion,single_deletion"
 EPILOG = """NAME:ARGUMENT hands an argument on: contrast:grad_cam, grid_pointing:2.
-Only images that the model is right about are explained, each for its own class.
+Only images that the model is right about are explained, each for its own class. The controls
+random and centre are always among the explainers: a score says nothing without theirs.
 """
 
 
@@ -58,7 +59,8 @@ def run(words: list[str]) -> int:
 
     folder = RunFolder(Path(options.run))
     out = free_folder(options.out, folder.path / "evaluations")
-    explainers = choose(Explainer, options.explainers, "--explainers")
+    named = choose(Explainer, options.explainers, "--explainers")
+    explainers = choose(Explainer, ",".join(CONTROLS), "the controls") | named
     metrics = choose(ExplanationMetric, options.metrics, "--metrics")
     trial, counts = read_trial(folder, options)
     groups, left_out = prepare(trial, metrics)
@@ -174,30 +176,26 @@ class Progress:
 
 
 def report(verdicts: "dict[str, Verdict]", metrics: "dict[str, ExplanationMetric]") -> None:
-    """The table on the terminal: mean and median of each metric."""
+    """The tables on the terminal, as wide as it is, and what was left out."""
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(title="mean / median over images")
-    table.add_column("explainer")
-    for name, metric in metrics.items():
-        table.add_column(f"{name} {'↑' if metric.higher_is_better else '↓'}", justify="right")
-    table.add_column("adds up to", justify="right")
-    table.add_column("images/s", justify="right")
-    everything = summaries(verdicts)
-    for name, verdict in verdicts.items():
-        scores = everything[name]
-        cells = [
-            f"{scores[metric]['mean']:.3f} / {scores[metric]['median']:.3f}"
-            if metric in scores and scores[metric]["images"]
-            else ""
-            for metric in metrics
-        ]
-        off = "" if verdict.gap is None else f"±{verdict.gap:.1e}"
-        pace = "" if verdict.images_per_second is None else f"{verdict.images_per_second:.0f}"
-        table.add_row(name, *cells, off, pace)
-    wide = Console(width=None if sys.stdout.isatty() else 60 + 20 * len(metrics))
-    wide.print(table)
+    from vision_attn.scoreboard import scoreboard
+
+    console = Console(width=None if sys.stdout.isatty() else 100)
+    better = {name: metric.higher_is_better for name, metric in metrics.items()}
+    remarks = {
+        "adds up to": [
+            "" if verdict.gap is None else f"±{verdict.gap:.1e}" for verdict in verdicts.values()
+        ],
+        "images/s": [
+            "" if verdict.images_per_second is None else f"{verdict.images_per_second:.0f}"
+            for verdict in verdicts.values()
+        ],
+    }
+    for table in scoreboard(summaries(verdicts), better, remarks, console.width):
+        console.print()
+        console.print(table, highlight=False)
+    console.print()
     for name, verdict in verdicts.items():
         if verdict.failure:
             print(f"left out   {name}: {verdict.failure}")

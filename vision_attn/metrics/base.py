@@ -79,6 +79,15 @@ class ExplanationMetric(ABC):
             UserError: the trial lacks what the metric needs.
         """
 
+    def conclude(self, measured: Tensor) -> Tensor:
+        """Scores (N,) of a whole set of images, from what `measure` gave for its batches.
+
+        Most metrics score each image by itself, and there is nothing more to do. One that has to
+        choose something for the set as a whole, such as a threshold, measures (B, choices) and
+        chooses here.
+        """
+        return measured
+
     def prepare(self, trial: Trial) -> Trial:
         """The images to be explained for this metric: as they are, unless it makes its own.
 
