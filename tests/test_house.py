@@ -114,6 +114,7 @@ def test_a_concept_does_not_know_its_neighbours() -> None:
         "reader",
         "download",
         "module",
+        "parity",
         "program",
     }
     wrong = []

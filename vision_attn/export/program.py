@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.testing import assert_close
 
-from vision_attn.errors import UserError, first_line
+from vision_attn.errors import UserError
 from vision_attn.export.base import Sizes
 from vision_attn.model import AttentionClassifier
 
@@ -53,11 +53,11 @@ def program(model: AttentionClassifier, image_size: int, fixed_size: bool) -> Pr
         try:
             return Program(exported_for_any_size(outputs, image_size), Sizes(any=True))
         except Exception as error:  # torch.export raises whatever stopped it
-            reason = first_line(error)[:200]
+            reason = in_short(error)
     try:
         exported = traced(outputs, torch.rand(2, 3, image_size, image_size), (0,))
     except Exception as error:
-        raise UserError(f"torch.export cannot follow this model: {first_line(error)}") from error
+        raise UserError(f"torch.export cannot follow this model: {in_short(error)}") from error
     return Program(exported, Sizes(any=False, reason=reason))
 
 
@@ -83,3 +83,12 @@ def traced(outputs: Outputs, example: Tensor, dynamic: tuple[int, ...]) -> Expor
     for node in exported.graph.nodes:
         node.meta.pop("stack_trace", None)  # it has the paths of the user's files
     return exported
+
+
+def in_short(error: Exception) -> str:
+    r"""What torch.export says, in a line; the first of its own lines seldom says what is wrong.
+
+    >>> in_short(RuntimeError("Constraints violated:\n  - batch was specialised"))
+    'Constraints violated: - batch was specialised'
+    """
+    return " ".join(str(error).split())[:240] or type(error).__name__
