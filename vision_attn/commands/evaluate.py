@@ -120,8 +120,8 @@ def read_images(folder: Any, options: argparse.Namespace) -> "tuple[Tensor, Tens
     config.pop("trainer")  # nothing is trained; the device is this machine's own
     if options.truth:
         source = config["data"]["source"]
-        if "root" not in source.get("init_args", {}):
-            raise UserError("--truth belongs to a folder of images, and this data is none.")
+        if not {"root", "table"} & set(source.get("init_args", {})):
+            raise UserError("--truth belongs to a folder or a table, and this data is none.")
         source["init_args"]["truth"] = options.truth
     data = TrainingCLI(config, [], None).datamodule
     split = data.split("test" if "test" in data.splits else "val")

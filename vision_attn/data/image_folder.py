@@ -4,20 +4,11 @@ import os
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from PIL import Image
-
 from vision_attn.data.base import ImageSource, Split
-from vision_attn.data.reader import EXTENSIONS, is_readable, read_image
+from vision_attn.data.files import USUAL_NAMES, split_of_files, usual_side
+from vision_attn.data.reader import EXTENSIONS, is_readable
 from vision_attn.data.truth import ReadTruth, lists_boxes, read_truth
 from vision_attn.errors import UserError
-
-USUAL_NAMES = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing", "eval"),
-}
-SAMPLED_SIZES = 64  # headers read to learn the usual size
 
 
 class ImageFolder(ImageSource):
@@ -135,19 +126,4 @@ def as_split(by_class: dict[str, list[Path]], truth: ReadTruth | None = None) ->
     """One split of files listed by class."""
     paths = [path for files in by_class.values() for path in files]
     labels = [name for name, files in by_class.items() for _ in files]
-    return Split(
-        names=[str(path) for path in paths],
-        labels=labels,
-        read=lambda index, size: read_image(paths[index], size),
-        read_mask=None if truth is None else lambda index, size: truth(paths[index], size),
-    )
-
-
-def usual_side(paths: list[Path]) -> int:
-    """The median shorter side of a spread sample of images, in pixels."""
-    chosen = [paths[i] for i in np.linspace(0, len(paths) - 1, SAMPLED_SIZES).astype(int)]
-    sides = []
-    for path in filter(is_readable, chosen):
-        with Image.open(path) as image:
-            sides.append(min(image.size))
-    return int(np.median(sides)) if sides else 224
+    return split_of_files(paths, labels, truth)
