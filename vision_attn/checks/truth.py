@@ -8,7 +8,7 @@ from vision_attn.checks.base import Check, Finding, Severity, number
 from vision_attn.checks.parallel import for_each
 from vision_attn.checks.survey import Survey
 from vision_attn.data.reader import open_image
-from vision_attn.data.truth import find_mask, read_boxes
+from vision_attn.data.truth import Box, find_mask, read_boxes
 
 WHITE = 127  # a mask's object is brighter
 
@@ -28,7 +28,7 @@ def about_boxes(survey: Survey, place: Path) -> Iterator[Finding]:
     boxes = read_boxes(place)
     images = {str(Path(image.path).resolve()): image.path for image in survey.images}
     bad = [
-        f"{survey.short(images.get(str(file), str(file)))}: {box}"
+        f"{survey.short(images.get(str(file), str(file)))}: {as_text(box)}"
         for file, found in boxes.items()
         for box in found
         if not (box[2] > box[0] and box[3] > box[1])
@@ -43,6 +43,15 @@ def about_boxes(survey: Survey, place: Path) -> Iterator[Finding]:
         if items:
             count = number(len(items), noun)
             yield Finding(Severity.NOTE, f"{count} {what} in {place.name}", advice, items)
+
+
+def as_text(box: Box) -> str:
+    """The edges of a box as they are written.
+
+    >>> as_text((3.0, 4.5, 3.0, 9.0))
+    '3, 4.5, 3, 9'
+    """
+    return ", ".join(f"{edge:g}" for edge in box)
 
 
 def about_masks(survey: Survey, place: Path) -> Iterator[Finding]:

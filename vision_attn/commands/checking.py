@@ -1,7 +1,6 @@
 """What `fit` does about its images before it trains: a quick check, and a record of the splits."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 HASH_LIMIT = 256 * 2**20  # bytes read to find copies; larger sets are for `check`
@@ -24,25 +23,22 @@ def trouble(data: Any) -> Iterator[str]:
                     yield f"{found.what}. {found.advice}"
 
 
-def record_splits(folder: Any, data: Any) -> None:
-    """Write `split.csv`; a resumed run keeps its own, and is told where the images have changed."""
-    from vision_attn.data.image_table import write_table
+def record_splits(folder: Any, data: Any, resumed: bool) -> None:
+    """Write `split.csv` where images are files; a resumed run keeps its own, and is held to it."""
+    from vision_attn.data.image_table import as_table
     from vision_attn.run import write_whole
 
     if not all(split.are_files for split in data.splits.values()):
         return
-    root = Path(data.source.root)
-    if not folder.split.exists():
-        write_whole(folder.split, lambda place: write_table(place, data.splits, root))
-        print(f"splits    {folder.split} (again: --data {folder.split} --data.source.root {root})")
+    table, root = as_table(data.splits, data.source.root), data.source.root
+    if resumed and folder.split.is_file():
+        before = folder.split.read_text(encoding="utf-8")
+        changed = set(before.splitlines()) ^ set(table.splitlines())
+        if changed:
+            print(
+                f"check     the images changed since the run began ({len(changed)} lines of "
+                f"{folder.split}): what it scores may have been trained on."
+            )
         return
-    before = set(folder.split.read_text(encoding="utf-8").splitlines())
-    temporary = folder.split.with_suffix(".new")
-    write_table(temporary, data.splits, root)
-    now = set(temporary.read_text(encoding="utf-8").splitlines())
-    temporary.unlink()
-    if before != now:
-        print(
-            f"check     the images changed since the run began ({len(before ^ now)} lines of "
-            f"{folder.split} differ): images of train may have become val or test."
-        )
+    write_whole(folder.split, lambda place: place.write_text(table, encoding="utf-8"))
+    print(f"splits    {folder.split} (again: --data {folder.split} --data.source.root {root})")

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import yaml
 
+from vision_attn.commands.checking import record_splits, trouble
 from vision_attn.commands.options import Options
 from vision_attn.errors import UserError
 
@@ -69,11 +70,7 @@ def parser() -> argparse.ArgumentParser:
     epilog = EPILOG.format(poolings=f",\n{'':35}".join(names))
     found = Options("fit", HELP, epilog=epilog, usage="vision-attn fit --data DIR_OR_NAME ...")
     add = found.add_argument
-    add(
-        "--data",
-        metavar="DIR_OR_NAME",
-        help="a folder or table of images, or shapes, cifar10, cifar100",
-    )
+    add("--data", metavar="DIR_OR_NAME", help="a folder or table, or shapes, cifar10, cifar100")
     add("--config", action="append", default=[], metavar="FILE_OR_NAME", help="may be repeated")
     add("--run_dir", metavar="DIR", help="where everything goes (runs/<date-time>-<data>)")
     add("--init_from", metavar="RUN_OR_WEIGHTS", help="start from another run or a weights file")
@@ -142,13 +139,11 @@ def architecture_of(source: Path, trusted: list[str]) -> dict[str, Any]:
 def default_run_dir(config: dict[str, Any]) -> Path:
     """`runs/<date-time>-<data>`."""
     source = config.get("data", {}).get("source", {"class_path": "run"})
-    root = (source.get("init_args") or {}).get("root")
-    table = (source.get("init_args") or {}).get("table")
+    arguments = source.get("init_args") or {}
+    place = arguments.get("table") or arguments.get("root")
     name = (
-        Path(table).stem
-        if table
-        else Path(root).name
-        if root
+        Path(place).name.removesuffix(".csv")
+        if place
         else source["class_path"].split(".")[-2:-1][0]
     )
     return Path("runs") / f"{datetime.datetime.now():%Y-%m-%d-%H%M%S}-{name}"
@@ -200,7 +195,8 @@ def train(
     data.setup("fit")  # so that unreadable images are told before anything is written
     if cli.trainer.is_global_zero:
         tell(cli, resolved, told)
-        record(folder, resolved, data)
+        record(folder, resolved)
+        record_splits(folder, data, resumed=checkpoint is not None)
     keeper = ModelKeeper(folder, card_of(model, resolved["model"]["pooling"], data))
     cast(Any, cli.trainer).callbacks.append(keeper)  # Lightning sets the list without typing it
     try:
@@ -212,21 +208,17 @@ def train(
     return finish(cli, folder)
 
 
-def record(folder: Any, resolved: dict[str, Any], data: Any) -> None:
-    """Write the settings and the splits of a run that is about to train, and make it the latest."""
-    from vision_attn.commands.checking import record_splits
+def record(folder: Any, resolved: dict[str, Any]) -> None:
+    """Write the settings of a run that is about to train, and make it the latest."""
     from vision_attn.run import write_whole
 
     text = yaml.safe_dump(resolved, sort_keys=False)
     write_whole(folder.config, lambda place: place.write_text(text, encoding="utf-8"))
-    record_splits(folder, data)
     point_latest_at(folder.path.resolve())
 
 
 def tell(cli: Any, resolved: dict[str, Any], weights: str) -> None:
     """Print what will be trained on what, with every automatic choice."""
-    from vision_attn.commands.checking import trouble
-
     data, trainer = cli.datamodule, cli.trainer
     print(f"data      {data.describe()}")
     if data.describe_balance():

@@ -1,6 +1,7 @@
 """A table of one's own: a CSV or Parquet file with the columns path, label and perhaps split."""
 
 import csv
+import io
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -114,14 +115,15 @@ class ImageTable(ImageSource):
         return read_truth(Path(self.truth).expanduser(), self.root, self.root)
 
 
-def write_table(place: Path, splits: Mapping[str, Split], root: Path) -> None:
-    """Write down which file is in which split, for `ImageTable` to read."""
-    with place.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("file", "label", "split"))
-        for name, split in splits.items():
-            paths = (os.path.relpath(path, root) for path in split.names)
-            writer.writerows(zip(paths, split.labels, repeat(name), strict=False))
+def as_table(splits: Mapping[str, Split], root: Path) -> str:
+    """Which file is in which split, as a CSV that `ImageTable` reads."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("file", "label", "split"))
+    for name, split in splits.items():
+        paths = (os.path.relpath(path, root) for path in split.names)
+        writer.writerows(zip(paths, split.labels, repeat(name), strict=False))
+    return text.getvalue()
 
 
 def read_rows(
