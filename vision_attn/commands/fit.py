@@ -141,11 +141,8 @@ def default_run_dir(config: dict[str, Any]) -> Path:
     source = config.get("data", {}).get("source", {"class_path": "run"})
     arguments = source.get("init_args") or {}
     place = arguments.get("table") or arguments.get("root")
-    name = (
-        Path(place).name.removesuffix(".csv")
-        if place
-        else source["class_path"].split(".")[-2:-1][0]
-    )
+    short = source["class_path"].split(".")[-2:-1]
+    name = Path(place).name.removesuffix(".csv") if place else short[0]
     return Path("runs") / f"{datetime.datetime.now():%Y-%m-%d-%H%M%S}-{name}"
 
 
