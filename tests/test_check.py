@@ -140,9 +140,16 @@ def test_classes(photographs: Path, tmp_path: Path) -> None:
     assert said(findings, "few_images")["items"] == ["bird: 2"]
     assert said(findings, "unequal", "2 (bird)", "12 images (cat)", "6:1")
     assert said(findings, "layout", "class folder")["items"] == ["train/eel"]
+    code, findings = checked(photographs / "test", tmp_path)
+    assert code == 1
+    shutil.rmtree(photographs / "test" / "bat")
+    code, findings = checked(photographs / "test", tmp_path)
+    assert said(findings, "single_class")["items"] == ["cat"]
 
 
-def test_masks_and_boxes_are_no_nonsense(photographs: Path, tmp_path: Path) -> None:
+def test_masks_beside_images_are_no_nonsense(
+    photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     images, masks = tmp_path / "set" / "images", tmp_path / "set" / "masks"
     shutil.copytree(photographs / "train", images)
     for image in images.rglob("*.png"):
@@ -153,6 +160,8 @@ def test_masks_and_boxes_are_no_nonsense(photographs: Path, tmp_path: Path) -> N
     (masks / "dog" / "004.png").unlink()
     code, findings = checked(tmp_path / "set", tmp_path)
     assert code == 0
+    assert main(["fit", "--data", str(tmp_path / "set")]) == 2
+    assert f"name the images, --data {images}" in capsys.readouterr().err
     assert "images was checked" in said(findings, "layout")["what"]
     assert said(findings, "truth", "1 empty mask")["items"] == ["dog/003.png"]
     assert said(findings, "truth", "without a mask")["items"] == ["dog/004.png"]

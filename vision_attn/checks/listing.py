@@ -6,13 +6,16 @@ from pathlib import Path
 
 from vision_attn.checks.survey import Layout, Listed, Survey
 from vision_attn.data.base import Split
-from vision_attn.data.image_folder import find_split_folders, image_files, visible_folders
+from vision_attn.data.image_folder import (
+    MASKS,
+    find_split_folders,
+    image_files,
+    images_beside_masks,
+    names_in,
+    visible_folders,
+)
 from vision_attn.data.reader import EXTENSIONS
 from vision_attn.data.truth import lists_boxes
-
-IMAGES = ("images", "imgs", "image", "img")
-MASKS = ("masks", "mask", "annotations", "ground_truth", "gt", "labels", "segmentation")
-"""Usual names of folders that hold the images, and the masks of a set."""
 
 
 def survey_of_folder(root: Path, truth: Path | None = None) -> Survey:
@@ -37,8 +40,11 @@ def survey_of_folder(root: Path, truth: Path | None = None) -> Survey:
             classes.append((folder, bool(files)))
     empty = [str(folder) for folder, filled in classes if not filled]
     listed = {image.path for image in images}
+    stray, hidden, foreign = beside(root, listed, truth)
     layout = Layout(
-        *beside(root, listed, truth),
+        stray=stray,
+        hidden=hidden,
+        foreign=foreign,
         unread=unread_folders(root, places, truth),
         empty=empty,
         mask_folders=mask_folders(places),
@@ -55,24 +61,6 @@ def survey_of_splits(root: Path, splits: Mapping[str, Split], limit: int | None 
         for name, label in zip(found.names, found.labels, strict=True)
     ]
     return Survey(root, images, hash_limit=limit)
-
-
-def images_beside_masks(root: Path) -> tuple[Path, Path] | None:
-    """The folder of images and that of masks, where a folder has both, with the same folders."""
-    if not root.is_dir():
-        return None
-    inside = {folder.name.lower(): folder for folder in visible_folders(root)}
-    for images in (inside[name] for name in IMAGES if name in inside):
-        for masks in (inside[name] for name in MASKS if name in inside):
-            names = names_in(masks)
-            if names and names <= names_in(images):
-                return images, masks
-    return None
-
-
-def names_in(folder: Path) -> set[str]:
-    """Names of the folders in a folder."""
-    return {inner.name for inner in visible_folders(folder)}
 
 
 def mask_folders(places: Mapping[str, Path]) -> list[str]:

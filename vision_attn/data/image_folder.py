@@ -10,6 +10,10 @@ from vision_attn.data.reader import EXTENSIONS, is_readable
 from vision_attn.data.truth import ReadTruth, lists_boxes, read_truth
 from vision_attn.errors import UserError
 
+IMAGES = ("images", "imgs", "image", "img")
+MASKS = ("masks", "mask", "annotations", "ground_truth", "gt", "labels", "segmentation")
+"""Usual names of the folders that hold a set's images, and its masks."""
+
 
 class ImageFolder(ImageSource):
     """Images in one folder a class: `root/train/CLASS/*.jpg` and so on, or `root/CLASS/*.jpg`.
@@ -25,8 +29,8 @@ class ImageFolder(ImageSource):
             masks; None takes `boxes.csv` in the folder, if there is one.
 
     Raises:
-        UserError: the folder is missing or empty, has one training class only, or a class
-            folder without a readable image.
+        UserError: the folder is missing or empty, holds images beside their masks, has one
+            training class only, or a class folder without a readable image.
     """
 
     def __init__(
@@ -37,6 +41,12 @@ class ImageFolder(ImageSource):
     ) -> None:
         self.root = Path(root).expanduser()
         self.truth = self.find_truth(truth)
+        both = images_beside_masks(self.root)
+        if both is not None:
+            raise UserError(
+                f"{self.root} holds images and their masks, which are no classes: "
+                f"name the images, --data {both[0]}."
+            )
         self.folders = find_split_folders(self.root, alone)
         self.files = {
             name: {folder.name: image_files(folder) for folder in visible_folders(place)}
@@ -102,6 +112,24 @@ def find_split_folders(root: Path, alone: str) -> dict[str, Path]:
             raise UserError(f"{root} has no train folder (it has: {', '.join(sorted(inside))}).")
         found = {}  # classes that happen to be called so
     return found or {alone: root}
+
+
+def images_beside_masks(root: Path) -> tuple[Path, Path] | None:
+    """The folder of images and that of masks, where a folder has both, with the same folders."""
+    if not root.is_dir():
+        return None
+    inside = {folder.name.lower(): folder for folder in visible_folders(root)}
+    for images in (inside[name] for name in IMAGES if name in inside):
+        for masks in (inside[name] for name in MASKS if name in inside):
+            names = names_in(masks)
+            if names and names <= names_in(images):
+                return images, masks
+    return None
+
+
+def names_in(folder: Path) -> set[str]:
+    """Names of the folders in a folder."""
+    return {inner.name for inner in visible_folders(folder)}
 
 
 def visible_folders(place: Path) -> list[Path]:
