@@ -45,7 +45,8 @@ def read_one(path: str) -> Reading:
     except OSError as error:
         return Reading(trouble=str(error).removeprefix(path).strip(": ."))
     file_format, mode = header(path)
-    small = image.resize((SIDE, SIDE), Image.Resampling.BOX)
+    # Boxes would jump by whole pixels, and a smaller copy would look another image.
+    small = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     return Reading(
         format=file_format,
         mode=mode,
