@@ -112,7 +112,7 @@ def test_an_unknown_pooling(words: list[str], message: str) -> None:
 def test_data_is_a_folder_or_a_name(tmp_path: Path) -> None:
     assert data_source(str(tmp_path))["init_args"] == {"root": str(tmp_path)}
     assert data_source("cifar10")["class_path"] == "vision_attn.data.cifar10.Cifar10"
-    with pytest.raises(UserError, match="'shapse' is no folder and no data set. Did you mean"):
+    with pytest.raises(UserError, match="'shapse' is no folder, table or data set. Did you mean"):
         data_source("shapse")
 
 

@@ -27,7 +27,13 @@ from vision_attn.errors import UserError
 
 
 def test_the_folder_holds_the_promised_sets() -> None:
-    assert set(catalog(ImageSource)) == {"cifar10", "cifar100", "image_folder", "shapes"}
+    assert set(catalog(ImageSource)) == {
+        "cifar10",
+        "cifar100",
+        "image_folder",
+        "image_table",
+        "shapes",
+    }
 
 
 class TestShapes:

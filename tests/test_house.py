@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "backbone": {"airbench", "errors", "strides"},
     "pooling": {"errors", "pooling"},
     "data": {"errors", "data"},
+    "checks": {"errors", "checks", "data"},
     "model": {"errors", "backbone", "pooling"},
     "explainers": {"cells", "errors", "explainers", "model"},
     "metrics": {"cells", "errors", "metrics", "model", "upsampling"},
@@ -116,6 +117,8 @@ def test_a_concept_does_not_know_its_neighbours() -> None:
         "module",
         "parity",
         "program",
+        "balance",
+        "files",
     }
     wrong = []
     for path in FILES:
@@ -148,4 +151,5 @@ def test_files_stay_small() -> None:
 
 def test_every_room_has_an_empty_init() -> None:
     rooms = ("commands", "pooling", "data", "explainers", "metrics", "export")
+    rooms = ("commands", "checks", "pooling", "data", "explainers", "metrics")
     assert all((PACKAGE / name / "__init__.py").read_text() == "" for name in rooms)

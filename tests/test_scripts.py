@@ -22,6 +22,12 @@ def call(script: str, *words: str) -> str:
     return done.stdout
 
 
+def test_the_cost_of_a_check(tmp_path: Path) -> None:
+    told = call("bench_check.py", "--files", "400", "--side", "16", "--folder", str(tmp_path))
+    assert "360 train, 40 val images of 20 classes" in told
+    assert "files/s" in told
+
+
 def test_the_study_goes_on_where_it_was(tmp_path: Path) -> None:
     root, out = tmp_path / "images", tmp_path / "study.csv"
     boxes = ["file,label,xmin,ymin,xmax,ymax"]

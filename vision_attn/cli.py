@@ -11,6 +11,7 @@ VERBS = {
     "fit": "train a model on a folder of images or a named data set",
     "validate": "score a run on its validation images",
     "test": "score a run on its test images, or on other images",
+    "check": "tell what is wrong with a folder of images before hours are lost",
     "explain": "draw where a run looked, for image files and folders",
     "evaluate": "score how far each kind of map can be believed",
     "export": "write a run's model for other programs: ONNX, torch.export, the Hub",

@@ -122,10 +122,10 @@ def names_class(promise: type, value: Any) -> bool:
 
 
 def data_source(name_or_folder: str) -> Config:
-    """What `--data` names: a data set by its short name or dotted path, or a folder of images.
+    """What `--data` names: a data set by its name or dotted path, a folder, or a table of images.
 
     Raises:
-        UserError: neither a data set nor a folder.
+        UserError: none of these.
     """
     known = catalog(ImageSource)
     if name_or_folder in known:
@@ -133,13 +133,17 @@ def data_source(name_or_folder: str) -> Config:
     if Path(name_or_folder).expanduser().is_dir():
         root = {"root": str(Path(name_or_folder).expanduser().resolve())}
         return {"class_path": class_path(known["image_folder"]), "init_args": root}
+    table = Path(name_or_folder).expanduser()
+    if table.is_file() or table.suffix in (".csv", ".tsv", ".parquet"):
+        listed = {"table": str(table.resolve())}
+        return {"class_path": class_path(known["image_table"]), "init_args": listed}
     if "." in name_or_folder and os.sep not in name_or_folder:
         return {"class_path": class_path(resolve(ImageSource, name_or_folder)), "init_args": {}}
-    named = sorted(set(known) - {"image_folder"})
+    named = sorted(set(known) - {"image_folder", "image_table"})
     hint = did_you_mean(name_or_folder, named)
     raise UserError(
-        f"--data: '{name_or_folder}' is no folder and no data set.{hint} "
-        f"Name a folder of images, or one of: {', '.join(named)}."
+        f"--data: '{name_or_folder}' is no folder, table or data set.{hint} "
+        f"Name a folder of images, a table (CSV), or one of: {', '.join(named)}."
     )
 
 

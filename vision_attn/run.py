@@ -104,6 +104,11 @@ class RunFolder:
         return self.path / "metrics.json"
 
     @property
+    def split(self) -> Path:
+        """Which image file was in which split, where the images are files."""
+        return self.path / "split.csv"
+
+    @property
     def pictures(self) -> Path:
         """Sheets that `explain` draws."""
         return self.path / "pictures"

@@ -130,6 +130,7 @@ class TrainingCLI(LightningCLI):
         config["model"]["unstrided"] = network.unstrided
         config["data"]["image_size"] = self.datamodule.image_size
         config["data"]["batch_size"] = self.datamodule.batch_size
+        config["data"]["balance"] = self.datamodule.balance
         config["trainer"]["max_epochs"] = self.trainer.max_epochs
         config["trainer"]["precision"] = self.trainer.precision
         return config

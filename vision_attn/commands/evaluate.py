@@ -118,8 +118,8 @@ def read_images(folder: Any, options: argparse.Namespace) -> "tuple[Tensor, Tens
     config = scoring_config(folder, options.data, options.trust, "test")
     if options.truth:
         source = config["data"]["source"]
-        if "root" not in source.get("init_args", {}):
-            raise UserError("--truth belongs to a folder of images, and this data is none.")
+        if not {"root", "table"} & set(source.get("init_args", {})):
+            raise UserError("--truth belongs to a folder or a table, and this data is none.")
         source["init_args"]["truth"] = options.truth
     data, name = judged_split(config)
     split = data.split(name)

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import yaml
 
+from vision_attn.commands.checking import record_splits, trouble
 from vision_attn.commands.options import Options
 from vision_attn.errors import UserError
 
@@ -15,6 +16,7 @@ HELP = """Train an attention-pooled classifier, test it, and write a run folder.
 
   vision-attn fit --data shapes                    a synthetic set, made on the fly
   vision-attn fit --data DIR                       DIR/train/CLASS/*.jpg, or DIR/CLASS/*.jpg
+  vision-attn fit --data table.csv                 columns path, label and perhaps split
   vision-attn fit --config cifar10                 a packaged configuration
   vision-attn fit --data DIR --init_from RUN       fine-tune
   vision-attn fit --run_dir RUN --resume           go on where a run stopped
@@ -31,6 +33,8 @@ EPILOG = """settings (each can stand in a config file, too):
   --model.optimizer NAME           any optimiser of torch; --model.optimizer.lr 0.01
   --data.image_size N              pixels a side
   --data.batch_size N              images a step
+  --data.balance true|false        draw every class equally often (where they differ fivefold)
+  --data.source.root DIR           the folder that a table's paths start from (the table's own)
   --data.flip false                for images that must not be mirrored
   --trainer.max_epochs N           and every other argument of Lightning's Trainer
   --seed_everything N              another seed
@@ -66,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
     epilog = EPILOG.format(poolings=f",\n{'':35}".join(names))
     found = Options("fit", HELP, epilog=epilog, usage="vision-attn fit --data DIR_OR_NAME ...")
     add = found.add_argument
-    add("--data", metavar="DIR_OR_NAME", help="a folder of images, or shapes, cifar10, cifar100")
+    add("--data", metavar="DIR_OR_NAME", help="a folder or table, or shapes, cifar10, cifar100")
     add("--config", action="append", default=[], metavar="FILE_OR_NAME", help="may be repeated")
     add("--run_dir", metavar="DIR", help="where everything goes (runs/<date-time>-<data>)")
     add("--init_from", metavar="RUN_OR_WEIGHTS", help="start from another run or a weights file")
@@ -135,8 +139,10 @@ def architecture_of(source: Path, trusted: list[str]) -> dict[str, Any]:
 def default_run_dir(config: dict[str, Any]) -> Path:
     """`runs/<date-time>-<data>`."""
     source = config.get("data", {}).get("source", {"class_path": "run"})
-    root = (source.get("init_args") or {}).get("root")
-    name = Path(root).name if root else source["class_path"].split(".")[-2:-1][0]
+    arguments = source.get("init_args") or {}
+    place = arguments.get("table") or arguments.get("root")
+    short = source["class_path"].split(".")[-2:-1]
+    name = Path(place).name.removesuffix(".csv") if place else short[0]
     return Path("runs") / f"{datetime.datetime.now():%Y-%m-%d-%H%M%S}-{name}"
 
 
@@ -189,6 +195,7 @@ def train(
     if cli.trainer.is_global_zero:
         tell(cli, resolved, told)
         record(folder, resolved)
+        record_splits(folder, data, resumed=checkpoint is not None)
     keeper = ModelKeeper(folder, card_of(model, resolved["model"]["pooling"], data))
     cast(Any, cli.trainer).callbacks.append(keeper)  # Lightning sets the list without typing it
     try:
@@ -213,6 +220,10 @@ def tell(cli: Any, resolved: dict[str, Any], weights: str) -> None:
     """Print what will be trained on what, with every automatic choice."""
     data, trainer = cli.datamodule, cli.trainer
     print(f"data      {data.describe()}")
+    if data.describe_balance():
+        print(f"balance   {data.describe_balance()} (--data.balance true|false)")
+    for line in trouble(data):
+        print(f"check     {line}")
     print(f"model     {describe_model(cli.model.model, data.image_size, resolved)}")
     print(
         f"training  {trainer.max_epochs} epochs, batches of {data.batch_size}, {trainer.precision}"

@@ -63,8 +63,9 @@ def scoring_config(folder: Any, data: str | None, trusted: list[str], stage: str
     config["trainer"] = {k: trainer[k] for k in ("accelerator", "precision") if k in trainer}
     if data:
         source = data_source(data)
-        if "root" in source["init_args"]:
+        if {"root", "table"} & set(source["init_args"]):
             source["init_args"]["alone"] = stage
+            config["data"].pop("source", None)  # its root and truth belong to other images
         config = merge(config, {"data": {"source": source}})
     # Labels are mapped to the model's logits by name, and weights come from the run alone.
     return merge(

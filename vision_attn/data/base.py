@@ -18,12 +18,14 @@ class Split:
         labels: the class name of each image.
         read: index and size to the image, uint8 (3, size, size); `OSError` if it can't be read.
         read_mask: index and size to where the object is, bool (size, size), if that is known.
+        are_files: whether the names are paths of image files.
     """
 
     names: Sequence[str]
     labels: Sequence[str]
     read: Callable[[int, int], Tensor]
     read_mask: Callable[[int, int], Tensor] | None = None
+    are_files: bool = False
 
     def __len__(self) -> int:
         return len(self.names)

@@ -4,20 +4,15 @@ import os
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from PIL import Image
-
 from vision_attn.data.base import ImageSource, Split
-from vision_attn.data.reader import EXTENSIONS, is_readable, read_image
+from vision_attn.data.files import USUAL_NAMES, split_of_files, usual_side
+from vision_attn.data.reader import EXTENSIONS, is_readable
 from vision_attn.data.truth import ReadTruth, lists_boxes, read_truth
 from vision_attn.errors import UserError
 
-USUAL_NAMES = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing", "eval"),
-}
-SAMPLED_SIZES = 64  # headers read to learn the usual size
+IMAGES = ("images", "imgs", "image", "img")
+MASKS = ("masks", "mask", "annotations", "ground_truth", "gt", "labels", "segmentation")
+"""Usual names of the folders that hold a set's images, and its masks."""
 
 
 class ImageFolder(ImageSource):
@@ -34,8 +29,8 @@ class ImageFolder(ImageSource):
             masks; None takes `boxes.csv` in the folder, if there is one.
 
     Raises:
-        UserError: the folder is missing or empty, has one training class only, or a class
-            folder without a readable image.
+        UserError: the folder is missing or empty, holds images beside their masks, has one
+            training class only, or a class folder without a readable image.
     """
 
     def __init__(
@@ -46,6 +41,12 @@ class ImageFolder(ImageSource):
     ) -> None:
         self.root = Path(root).expanduser()
         self.truth = self.find_truth(truth)
+        both = images_beside_masks(self.root)
+        if both is not None:
+            raise UserError(
+                f"{self.root} holds images and their masks, which are no classes: "
+                f"name the images, --data {both[0]}."
+            )
         self.folders = find_split_folders(self.root, alone)
         self.files = {
             name: {folder.name: image_files(folder) for folder in visible_folders(place)}
@@ -113,6 +114,24 @@ def find_split_folders(root: Path, alone: str) -> dict[str, Path]:
     return found or {alone: root}
 
 
+def images_beside_masks(root: Path) -> tuple[Path, Path] | None:
+    """The folder of images and that of masks, where a folder has both, with the same folders."""
+    if not root.is_dir():
+        return None
+    inside = {folder.name.lower(): folder for folder in visible_folders(root)}
+    for images in (inside[name] for name in IMAGES if name in inside):
+        for masks in (inside[name] for name in MASKS if name in inside):
+            names = names_in(masks)
+            if names and names <= names_in(images):
+                return images, masks
+    return None
+
+
+def names_in(folder: Path) -> set[str]:
+    """Names of the folders in a folder."""
+    return {inner.name for inner in visible_folders(folder)}
+
+
 def visible_folders(place: Path) -> list[Path]:
     """The folders in a folder, by name, without hidden ones."""
     return sorted(p for p in place.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
@@ -135,19 +154,4 @@ def as_split(by_class: dict[str, list[Path]], truth: ReadTruth | None = None) ->
     """One split of files listed by class."""
     paths = [path for files in by_class.values() for path in files]
     labels = [name for name, files in by_class.items() for _ in files]
-    return Split(
-        names=[str(path) for path in paths],
-        labels=labels,
-        read=lambda index, size: read_image(paths[index], size),
-        read_mask=None if truth is None else lambda index, size: truth(paths[index], size),
-    )
-
-
-def usual_side(paths: list[Path]) -> int:
-    """The median shorter side of a spread sample of images, in pixels."""
-    chosen = [paths[i] for i in np.linspace(0, len(paths) - 1, SAMPLED_SIZES).astype(int)]
-    sides = []
-    for path in filter(is_readable, chosen):
-        with Image.open(path) as image:
-            sides.append(min(image.size))
-    return int(np.median(sides)) if sides else 224
+    return split_of_files(paths, labels, truth)

@@ -1,5 +1,7 @@
 """Turns an image source into batches, read into memory once where they fit."""
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any, cast
 
 import lightning.pytorch as pl
@@ -8,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from vision_attn.data.augment import suited_to
+from vision_attn.data.balance import STRONG, balanced_sampler, imbalance
 from vision_attn.data.base import ImageSource, Split
 from vision_attn.data.splitting import check_divisible, check_labels, stratified_halves
 from vision_attn.data.store import InMemory, Streamed, fits_in_memory
@@ -28,6 +31,8 @@ class ImageData(pl.LightningDataModule):
         flip: whether training images may be mirrored left to right.
         shift: training images move by up to this share of their side; None suits the size.
         zoom: training images are enlarged by up to this factor; None suits the size.
+        balance: whether every class is drawn equally often in training; None does so where the
+            largest has at least 5 times as many images as the smallest.
         seed: decides the splits that are cut here.
         num_workers: reader processes, for a source that does not fit into memory.
         memory_limit: read all images into memory up to this many bytes a split.
@@ -43,6 +48,7 @@ class ImageData(pl.LightningDataModule):
         flip: bool = True,
         shift: float | None = None,
         zoom: float | None = None,
+        balance: bool | None = None,
         seed: int = 0,
         num_workers: int = 2,
         memory_limit: int = 4 * 2**30,
@@ -60,6 +66,7 @@ class ImageData(pl.LightningDataModule):
         self.num_workers = num_workers
         self.memory_limit = memory_limit
         self.augment = suited_to(self.image_size, flip, shift, zoom)
+        self.given_balance = balance
         self.stores: dict[str, InMemory | Streamed] = {}
         self._splits: dict[str, Split] | None = None
 
@@ -69,6 +76,13 @@ class ImageData(pl.LightningDataModule):
         if self.given_batch_size is not None:
             return self.given_batch_size
         return suggested_batch(self.image_size, len(self.splits.get("train", ())))
+
+    @property
+    def balance(self) -> bool:
+        """Whether every class is drawn equally often in training."""
+        if self.given_balance is not None:
+            return self.given_balance
+        return "train" in self.splits and imbalance(self.splits["train"].labels) >= STRONG
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -135,10 +149,12 @@ class ImageData(pl.LightningDataModule):
         """Batches of one split."""
         store = self.store(name)
         streamed = isinstance(store, Streamed)
+        balanced = shuffle and self.balance
         return DataLoader(
             store,
             batch_size=self.batch_size,
-            shuffle=shuffle,
+            shuffle=shuffle and not balanced,
+            sampler=balanced_sampler(store.targets) if balanced else None,
             # A last training batch of one image would break batch norm.
             drop_last=shuffle and len(store) > self.batch_size,
             collate_fn=cast(Any, store.collate),  # InMemory hands out whole batches
@@ -169,11 +185,31 @@ class ImageData(pl.LightningDataModule):
             images = self.augment(images)
         return images, targets
 
+    def describe_balance(self) -> str:
+        """One line on training classes of unequal size, or nothing."""
+        return described(self.splits["train"].labels, self.balance)
+
     def describe(self) -> str:
         """One line for the user: sizes of the splits, classes, image size, augmentation."""
         counts = ", ".join(f"{len(split)} {name}" for name, split in self.splits.items())
         size = f"{self.image_size}x{self.image_size}"
         return f"{counts} images of {self.num_classes} classes at {size}; {self.augment}"
+
+
+def described(labels: Sequence[str], balance: bool) -> str:
+    """One line on classes of unequal size, or nothing.
+
+    >>> described(["a"] * 30 + ["b"] * 3, balance=True)
+    'classes of 3 to 30 images (10:1): each drawn equally often'
+    >>> described(["a", "b"], balance=False)
+    ''
+    """
+    times = imbalance(labels)
+    if not balance and times < STRONG:
+        return ""
+    counts = Counter(labels).values()
+    how = "each drawn equally often" if balance else "drawn as they are"
+    return f"classes of {min(counts)} to {max(counts)} images ({times:.0f}:1): {how}"
 
 
 def suggested_batch(image_size: int, images: int) -> int:

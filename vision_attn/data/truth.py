@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -94,13 +95,19 @@ def find_mask(masks: Path, path: Path, below: tuple[Path, ...]) -> Path | None:
     """The mask of an image: the same path below the folder of masks, with any image's ending."""
     for root in below:
         name = path.relative_to(root)
-        inside_masks = masks / name.parent
-        if not inside_masks.is_dir():
-            continue
-        for candidate in sorted(inside_masks.iterdir()):
-            if candidate.stem == name.stem and candidate.suffix.lower() in EXTENSIONS:
-                return candidate
+        found = images_by_stem(masks / name.parent).get(name.stem)
+        if found is not None:
+            return found
     return None
+
+
+@lru_cache(maxsize=1024)
+def images_by_stem(folder: Path) -> dict[str, Path]:
+    """The first image file of each stem in a folder, listed once; nothing if it is not there."""
+    if not folder.is_dir():
+        return {}
+    files = sorted(folder.iterdir(), reverse=True)
+    return {file.stem: file for file in files if file.suffix.lower() in EXTENSIONS}
 
 
 def mask_from_file(mask: Path | None, path: Path, size: int) -> Tensor:

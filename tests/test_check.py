@@ -1,0 +1,257 @@
+"""`check` through its door: every kind of bad file told by name, and good sets left in peace."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import write_images
+from vision_attn.catalog import catalog
+from vision_attn.checks.alike import candidates, difference_hashes, groups_of_alike
+from vision_attn.checks.base import Check
+from vision_attn.checks.copies import groups_of_copies
+from vision_attn.cli import main
+
+Findings = list[dict[str, Any]]
+
+
+def checked(place: Path, tmp_path: Path, *words: str) -> tuple[int, Findings]:
+    """Exit code and findings of the command."""
+    out = tmp_path / "check.json"
+    code = main(["check", str(place), "--json", str(out), *words])
+    content = json.loads(out.read_text())
+    assert content["exit_code"] == code
+    return code, content["findings"]
+
+
+def said(findings: Findings, check: str, *words: str) -> dict[str, Any]:
+    """The one finding of a check that has all of the words in it."""
+    found = [
+        f for f in findings if f["check"] == check and all(word in f["what"] for word in words)
+    ]
+    assert len(found) == 1, (check, words, findings)
+    return found[0]
+
+
+def photograph(seed: int, size: tuple[int, int] = (96, 80)) -> Image.Image:
+    """A smooth random picture, which survives re-encoding as a photograph does."""
+    random = np.random.default_rng(seed)
+    small = Image.fromarray(random.integers(0, 256, (7, 7, 3)).astype(np.uint8))
+    return small.resize(size, Image.Resampling.BICUBIC)
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """Train and test folders of two classes, 12 and 4 images each, with nothing wrong."""
+    root, seed = tmp_path / "photographs", 0
+    for split, count in (("train", 12), ("test", 4)):
+        for name in ("cat", "dog"):
+            (root / split / name).mkdir(parents=True)
+            for k in range(count):
+                photograph(seed := seed + 1).save(root / split / name / f"{k:03d}.png")
+    return root
+
+
+def test_a_good_set_has_no_findings(
+    photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert checked(photographs, tmp_path) == (0, [])
+    told = capsys.readouterr().out
+    assert "24 train, 8 test images of 2 classes" in told
+    assert "32 96x80" in told
+    assert "all is well" in told
+
+
+def test_every_kind_of_bad_file_is_named(photographs: Path, tmp_path: Path) -> None:
+    cats, dogs = photographs / "train" / "cat", photographs / "train" / "dog"
+    whole = (cats / "000.png").read_bytes()
+    (cats / "truncated.png").write_bytes(whole[: len(whole) // 2])
+    photograph(91).save(tmp_path / "whole.jpg")
+    (cats / "truncated.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:900])
+    (cats / "empty.jpg").write_bytes(b"")
+    (cats / "text.jpg").write_text("no image")
+    (cats / "null.bmp").write_bytes(b"BM" + bytes(200))
+    photograph(92).save(cats / "really.png.jpg", format="PNG")
+    photograph(93).save(cats / "nameless", format="PNG")
+    (cats / "notes.txt").write_text("seen on Monday")
+    Image.new("RGB", (40, 40), "blue").save(cats / "blue.png")
+    photograph(94, (9, 12)).save(cats / "tiny.png")
+    photograph(95, (900, 100)).save(cats / "narrow.png")
+    (cats / ".hidden.png").write_bytes(whole)
+    photograph(96).save(photographs / "train" / "stray.png")
+    photograph(97).save(dogs / "copied.png")
+    shutil.copy(dogs / "copied.png", photographs / "test" / "dog" / "leak.png")
+    shutil.copy(dogs / "001.png", cats / "mislabelled.png")
+    shutil.copy(dogs / "002.png", dogs / "again.png")
+    photograph(98).save(dogs / "shot.png")
+    photograph(98, (60, 50)).save(photographs / "test" / "dog" / "smaller.jpg", quality=60)
+
+    code, findings = checked(photographs, tmp_path)
+    assert code == 1
+    unreadable = said(findings, "unreadable", "5 files")["items"]
+    for name in ("truncated.png", "truncated.jpg", "empty.jpg", "text.jpg", "null.bmp"):
+        assert any(item.startswith(f"train/cat/{name}: ") for item in unreadable)
+    assert "train/cat/empty.jpg: is empty: 0 bytes" in unreadable
+    expected: list[tuple[str, str, list[str]]] = [
+        ("endings", "another format", ["train/cat/really.png.jpg: is PNG"]),
+        ("endings", "without the ending", ["train/cat/nameless"]),
+        ("one_colour", "1 image", ["train/cat/blue.png"]),
+        ("sizes", "less than 16", ["train/cat/tiny.png: 9x12"]),
+        ("sizes", "times as long", ["train/cat/narrow.png: 900x100"]),
+        ("layout", "hidden", ["train/cat/.hidden.png"]),
+        ("layout", "outside", ["train/stray.png"]),
+        ("layout", "other names", ["train/cat/nameless", "train/cat/notes.txt"]),
+        ("duplicates", "more than one class", ["train/cat/mislabelled.png = train/dog/001.png"]),
+        ("duplicates", "more than one split", ["train/dog/copied.png = test/dog/leak.png"]),
+        ("duplicates", "within a class", ["train/dog/002.png = train/dog/again.png"]),
+        ("near_duplicates", "across splits", ["train/dog/shot.png ~ test/dog/smaller.jpg"]),
+    ]
+    for check, words, items in expected:
+        assert said(findings, check, words)["items"] == items
+    assert len(findings) == len(expected) + 1
+
+
+def test_the_worst_is_told_first(
+    photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cats = photographs / "train" / "cat"
+    (cats / "notes.txt").write_text("no image")
+    (cats / "empty.png").write_bytes(b"")
+    shutil.copy(cats / "000.png", photographs / "test" / "dog" / "leak.png")
+    assert main(["check", str(photographs)]) == 1
+    told = capsys.readouterr().out
+    places = [told.index(words) for words in ("more than one class", "cannot be read", "other n")]
+    assert places == sorted(places)
+
+
+def test_classes(photographs: Path, tmp_path: Path) -> None:
+    shutil.rmtree(photographs / "test" / "dog")
+    write_images(photographs / "train" / "bird", 2, 0)
+    write_images(photographs / "test" / "bat", 2, 1)
+    (photographs / "train" / "eel").mkdir()
+    code, findings = checked(photographs, tmp_path)
+    assert code == 1
+    assert said(findings, "missing_class", "test has no image")["items"] == ["bird", "dog"]
+    assert said(findings, "missing_class", "train lacks")["items"] == ["bat"]
+    assert said(findings, "few_images")["items"] == ["bird: 2"]
+    assert said(findings, "unequal", "2 (bird)", "12 images (cat)", "6:1")
+    assert said(findings, "layout", "class folder")["items"] == ["train/eel"]
+    code, findings = checked(photographs / "test", tmp_path)
+    assert code == 1
+    shutil.rmtree(photographs / "test" / "bat")
+    code, findings = checked(photographs / "test", tmp_path)
+    assert said(findings, "single_class")["items"] == ["cat"]
+
+
+def test_masks_beside_images_are_no_nonsense(
+    photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, masks = tmp_path / "set" / "images", tmp_path / "set" / "masks"
+    shutil.copytree(photographs / "train", images)
+    for image in images.rglob("*.png"):
+        mask = masks / image.relative_to(images)
+        mask.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (96, 80), 0 if image.parent.name == "cat" else 255).save(mask)
+    Image.new("L", (96, 80), 0).save(masks / "dog" / "003.png")
+    (masks / "dog" / "004.png").unlink()
+    code, findings = checked(tmp_path / "set", tmp_path)
+    assert code == 0
+    assert main(["fit", "--data", str(tmp_path / "set")]) == 2
+    assert f"name the images, --data {images}" in capsys.readouterr().err
+    assert "images was checked" in said(findings, "layout")["what"]
+    assert said(findings, "truth", "1 empty mask")["items"] == ["dog/003.png"]
+    assert said(findings, "truth", "without a mask")["items"] == ["dog/004.png"]
+    assert said(findings, "truth", "empty masks alone")["items"] == ["cat"]
+    assert checked(images, tmp_path, "--truth", str(masks))[1] != []
+    shutil.copytree(masks, images / "masks")
+    code, findings = checked(images, tmp_path)
+    assert code == 1
+    assert said(findings, "layout", "among the class folders")["items"] == ["masks"]
+
+
+def test_boxes(photographs: Path, tmp_path: Path) -> None:
+    rows = ["file,xmin,ymin,xmax,ymax", "train/cat/000.png,3,4,3,9", "train/cat/none.png,1,1,5,5"]
+    (photographs / "boxes.csv").write_text("\n".join(rows))
+    code, findings = checked(photographs, tmp_path)
+    assert code == 0
+    assert said(findings, "truth", "1 box without an area")["items"] == [
+        "train/cat/000.png: 3, 4, 3, 9"
+    ]
+    assert said(findings, "truth", "not there")["items"] == ["train/cat/none.png"]
+    assert len(said(findings, "truth", "without a box")["items"]) == 31
+    assert not [finding for finding in findings if finding["check"] == "layout"]
+
+
+def test_grey_images_are_told_in_a_line(photographs: Path, tmp_path: Path) -> None:
+    for path in photographs.rglob("*.png"):
+        Image.open(path).convert("L").save(path)
+    code, findings = checked(photographs, tmp_path)
+    assert (code, len(findings)) == (0, 1)
+    assert "32 images are grey" in said(findings, "grey")["what"]
+
+
+def test_what_cannot_be_checked(
+    tmp_path: Path, photographs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty" / "cat").mkdir(parents=True)
+    for words, told in (
+        ([str(tmp_path / "none")], "there is no folder"),
+        ([str(tmp_path / "empty")], "has no images"),
+        ([str(photographs), "--truth", "none"], "--truth: there is no file or folder none"),
+        ([str(photographs), "--jsn", "x"], "Did you mean '--json'?"),
+        ([str(photographs), "--json", str(tmp_path / "no" / "file")], "--json: cannot write"),
+    ):
+        assert main(["check", *words]) == 2
+        assert told in capsys.readouterr().err
+
+
+def test_every_check_is_a_file_with_findings() -> None:
+    names = set(catalog(Check))
+    assert {"unreadable", "duplicates", "near_duplicates", "layout", "truth"} <= names
+    assert {name for name, check in catalog(Check).items() if check.by_fit} == {
+        "duplicates", "few_images", "missing_class",
+    }  # fmt: skip
+
+
+def test_copies_are_those_of_comparing_each_with_each(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    paths = [tmp_path / f"{k:03d}" for k in range(97)]
+    for path in paths:
+        path.write_bytes(b"ab" * int(random.integers(0, 4)) + bytes([random.integers(0, 3)]))
+    (tmp_path / "void").write_bytes(b"")
+    paths += [tmp_path / "void", tmp_path / "void", tmp_path / "none"]
+    content = [path.read_bytes() if path.exists() else b"" for path in paths]
+    slow = {
+        tuple(other for other in range(100) if content[other] == content[one])
+        for one in range(100)
+        if content[one]
+    }
+    fast = groups_of_copies([str(path) for path in paths])
+    assert {tuple(group) for group in fast} == {group for group in slow if len(group) > 1}
+    assert groups_of_copies([str(path) for path in paths], limit=10) == []
+
+
+def test_alike_pictures_are_those_of_comparing_each_with_each() -> None:
+    """Sorting finds the near pairs that the quadratic comparison finds."""
+    random = np.random.default_rng(0)
+    first = random.integers(0, 256, (499, 9, 9))
+    noisy = np.clip(first[::3] + random.integers(-6, 7, (167, 9, 9)), 0, 255)
+    pictures = np.concatenate([first, noisy]).astype(np.uint8)
+    bits = np.unpackbits(difference_hashes(pictures), axis=1)
+    far = (bits[:, None] != bits[None]).sum(-1)
+    slow = {(a, b) for a, b in np.argwhere(far <= 10).tolist() if a < b}
+    fast = {(a, b) for a, b in candidates(difference_hashes(pictures)).tolist()}
+    assert len(slow) > 140
+    assert fast <= slow
+    assert len(fast) >= 0.98 * len(slow)
+    assert {(3 * k, 499 + k) for k in range(167)} >= {tuple(g) for g in groups_of_alike(pictures)}
+
+
+def test_alike_pictures_of_none_and_one() -> None:
+    assert groups_of_alike(np.empty((0, 9, 9), np.uint8)) == []
+    assert groups_of_alike(np.zeros((1, 9, 9), np.uint8)) == []
+    assert groups_of_alike(np.zeros((5, 9, 9), np.uint8)) == []  # nothing in them
