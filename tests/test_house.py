@@ -20,9 +20,11 @@ MAY_IMPORT = {
     "pooling": {"errors", "pooling"},
     "data": {"errors", "data"},
     "model": {"errors", "backbone", "pooling"},
+    "explaining": {"explainers", "model"},
     "explainers": {"cells", "errors", "explainers", "model"},
     "metrics": {"cells", "errors", "metrics", "model", "upsampling"},
-    "overlay": {"upsampling"},
+    "marks": {"pooling"},
+    "overlay": {"marks", "pooling", "upsampling"},
     "chart": set(),
     "evaluation": {"errors", "explainers", "metrics"},
     "balanced_accuracy": set(),
@@ -37,7 +39,7 @@ MAY_IMPORT = {
 HEAVY_ONLY_IN = {
     "timm": {"backbone"},
     "captum": {"explainers", "metrics", "overlay"},
-    "matplotlib": {"chart", "overlay"},
+    "matplotlib": {"chart", "marks", "overlay"},
     "lightning": {"data", "keeper", "progress", "task", "training"},
 }
 

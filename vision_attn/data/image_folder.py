@@ -9,7 +9,7 @@ from PIL import Image
 
 from vision_attn.data.base import ImageSource, Split
 from vision_attn.data.reader import EXTENSIONS, is_readable, read_image
-from vision_attn.data.truth import ReadTruth, lists_boxes, read_truth
+from vision_attn.data.truth import ReadTruth, find_boxes, read_truth
 from vision_attn.errors import UserError
 
 USUAL_NAMES = {
@@ -80,8 +80,7 @@ class ImageFolder(ImageSource):
         """Where the objects are listed, if they are."""
         if truth is not None:
             return Path(truth).expanduser()
-        listed = self.root / "boxes.csv"
-        return listed if lists_boxes(listed) else None
+        return find_boxes(self.root)
 
     def read_truth(self, folder: Path) -> ReadTruth | None:
         """What tells where the objects of a split are."""
@@ -139,7 +138,7 @@ def as_split(by_class: dict[str, list[Path]], truth: ReadTruth | None = None) ->
         names=[str(path) for path in paths],
         labels=labels,
         read=lambda index, size: read_image(paths[index], size),
-        read_mask=None if truth is None else lambda index, size: truth(paths[index], size),
+        read_mask=None if truth is None else lambda index, size: truth(paths[index], size, size),
     )
 
 

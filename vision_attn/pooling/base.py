@@ -114,7 +114,7 @@ class Pooling(nn.Module, ABC):
     def forward(self, features: Tensor) -> Pooled:
         """Weigh the places of `features` (B, C, h, w)."""
 
-    def windows_of(self, features: Tensor) -> list[list[Window]]:
+    def windows_of(self, features: Tensor, *finer: Tensor) -> list[list[Window]]:
         """The windows that heads look through, for each of the images; none, unless it has some."""
         return [[] for _ in features]
 

@@ -127,7 +127,7 @@ class LocalGaussian(Pooling):
         return Pooled(softmax_over_places(scores), split_heads(features, self.glimpses))
 
     @torch.no_grad()
-    def windows_of(self, features: Tensor) -> list[list[Window]]:
+    def windows_of(self, features: Tensor, *finer: Tensor) -> list[list[Window]]:
         """Where each glimpse looks, and how wide, in each of the images."""
         sides = torch.tensor(features.shape[-2:], device=features.device)
         centres, radius = self.windows(features)

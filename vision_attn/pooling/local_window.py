@@ -110,7 +110,7 @@ class LocalWindow(Pooling):
         weights = onto_grid(among.unsqueeze(-1) * within, self.window, height, width)
         return Pooled(weights, split_heads(features, self.heads))
 
-    def windows_of(self, features: Tensor) -> list[list[Window]]:
+    def windows_of(self, features: Tensor, *finer: Tensor) -> list[list[Window]]:
         """The fixed windows, the same for every head and image."""
         height, width = features.shape[-2:]
         windows = [

@@ -78,7 +78,7 @@ class Neighbourhood(Pooling):
         return Pooled(weights, split_heads(features, self.heads))
 
     @torch.no_grad()
-    def windows_of(self, features: Tensor) -> list[list[Window]]:
+    def windows_of(self, features: Tensor, *finer: Tensor) -> list[list[Window]]:
         """Of the windows, one around each place, that around each head's strongest place."""
         height, width = features.shape[-2:]
         strongest = self(features).weights.flatten(2).argmax(2)
