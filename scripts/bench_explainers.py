@@ -1,6 +1,6 @@
 """What maps cost: every explainer against a plain forward pass, and against Captum's Grad-CAM.
 
-python scripts/bench_explainers.py --image_size 224 --batch_size 32 --pairs 7
+python scripts/bench_explainers.py --image_size 224 --batch_size 32 --min_grid 7 --pairs 7
 
 Each pair is a forward pass without gradients and the same images explained, one right after the
 other, in random order; the cost is the median of the pairs' ratios, and the quartiles say how far
@@ -104,7 +104,7 @@ def run() -> None:
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--pooling", default="global_local")
     parser.add_argument("--image_size", type=int, default=32)
-    parser.add_argument("--min_grid", type=int, default=7)
+    parser.add_argument("--min_grid", type=int, default=4)
     parser.add_argument("--batch_size", type=int, default=128)
     parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--pairs", type=int, default=7)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.conftest import POOLINGS
+from vision_attn.marks import merged
 from vision_attn.model import AttentionClassifier
 from vision_attn.pooling.average import Average
 from vision_attn.pooling.base import Channels, Pooling, Window
@@ -100,6 +101,12 @@ def test_the_neighbours_of_the_strongest_place() -> None:
     expected = torch.zeros(5, 7, dtype=torch.bool)
     expected[0:3, 3:6] = True
     assert torch.equal(covers(window, 5, 7), expected)
+
+
+def test_windows_at_one_place_are_drawn_as_one() -> None:
+    here, there = ((0.5, 0.5), (0.1, 0.1), None, "a"), ((0.2, 0.5), (0.1, 0.1), None, "a")
+    drawn = merged([Window((0,), *here), Window((1,), *there), Window((2,), *here)])
+    assert [window.heads for window in drawn] == [(0, 2), (1,)]
 
 
 def test_side_by_side_heads_keep_their_windows() -> None:

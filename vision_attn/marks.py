@@ -15,7 +15,7 @@ from vision_attn.pooling.base import Window
 
 OUTLINE = "#3dff5c"  # in no map's colours
 SEVERAL = "#ffffff"  # of the windows that one head looks through
-HEADS = ("#ffb000", "#5ad1ff", "#ff6ec7", "#b4ff5a", "#c9a6ff", "#ff8a5a", "#6affd8", "#fff06a")
+HEADS = ("#ffb000", "#5ad1ff", "#ff6ec7", "#ffffff", "#c9a6ff", "#ff8a5a", "#6affd8", "#fff06a")
 
 
 def draw_cells(axes: Axes, grid: Sequence[int], height: int, width: int) -> None:
@@ -47,19 +47,32 @@ def draw_windows(axes: Axes, windows: Sequence[Window], height: int, width: int)
 
     A head's only window has the head's colour, and its number at the centre.
     """
-    times = Counter(window.heads for window in windows)
-    for window in windows:
+    different = merged(windows)
+    times = Counter(window.heads for window in different)
+    for window in different:
         (y, x), (up, left) = window.centre, window.reach
         middle = (x * width - 0.5, y * height - 0.5)
         alone = times[window.heads] == 1
         colour = HEADS[window.heads[0] % len(HEADS)] if alone else SEVERAL
         corner = ((x - left) * width - 0.5, (y - up) * height - 0.5)
-        draw_edged(axes, Rectangle(corner, 2 * left * width, 2 * up * height), colour, 1.0)
+        dashed = "-" if window.sigma is None else (0, (4, 3))
+        frame = Rectangle(corner, 2 * left * width, 2 * up * height, linestyle=dashed)
+        draw_edged(axes, frame, colour, 1.0)
         if window.sigma is not None:
             sides = 2 * window.sigma[1] * width, 2 * window.sigma[0] * height
             draw_edged(axes, Ellipse(middle, sides[0], sides[1]), colour, 1.4)
         if alone:
             draw_numbers(axes, middle, window.heads, colour)
+
+
+def merged(windows: Sequence[Window]) -> list[Window]:
+    """Windows at one place as one window of all their heads: none is hidden by another."""
+    found: dict[tuple, Window] = {}
+    for window in windows:
+        same = found.get(window[1:])
+        heads = window.heads if same is None else (*same.heads, *window.heads)
+        found[window[1:]] = window._replace(heads=heads)
+    return list(found.values())
 
 
 def draw_edged(axes: Axes, patch: Patch, colour: str, width: float) -> None:
@@ -70,14 +83,25 @@ def draw_edged(axes: Axes, patch: Patch, colour: str, width: float) -> None:
         axes.add_patch(part)
 
 
+def counted(heads: tuple[int, ...]) -> str:
+    """The numbers of heads, counted from 1 as the titles are.
+
+    >>> counted((0,)), counted((0, 3)), counted((4, 5, 6))
+    ('1', '1, 4', '5-7')
+    """
+    if len(heads) > 2 and heads == tuple(range(heads[0], heads[-1] + 1)):
+        return f"{heads[0] + 1}-{heads[-1] + 1}"
+    return ", ".join(str(head + 1) for head in heads)
+
+
 def draw_numbers(
     axes: Axes, place: tuple[float, float], heads: tuple[int, ...], colour: str
 ) -> None:
-    """The numbers of heads at a place, counted from 1 as the titles are."""
+    """The numbers of heads at a place."""
     stroke = [withStroke(linewidth=2, foreground="black")]
     axes.text(
         *place,
-        "-".join(str(head + 1) for head in dict.fromkeys((heads[0], heads[-1]))),
+        counted(heads),
         color=colour,
         fontsize=8,
         fontweight="bold",

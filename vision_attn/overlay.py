@@ -19,7 +19,9 @@ from vision_attn.pooling.base import Window
 from vision_attn.upsampling import upsample
 
 PANEL = 2.4  # inches
+WORDS = 0.35  # inches, for title and caption
 COLUMNS = 6
+TITLE = 32  # letters above a panel
 MOST_PIXELS = 1024  # a side; a panel shows no more
 PLAIN: dict[str, Any] = {"fontsize": 9, "parse_math": False}  # names may have a $ in them
 SMALL: dict[str, Any] = PLAIN | {"fontsize": 7}
@@ -101,7 +103,7 @@ def draw_heatmap(
     shown = np.abs(values) if heatmap.signed else values.clip(min=0)
     if not np.isfinite(values).all() or shown.max() <= 0 or full <= 0:
         axes.imshow(pixels)
-        axes.set_title(f"{heatmap.name.replace('_', ' ')[:34]} (empty)", **PLAIN)
+        axes.set_title(f"{titled(heatmap.name)} (empty)", **PLAIN)
     else:
         # Captum draws the largest value in full colour. A row below the picture holds the value
         # that is to be it, so that a faint map looks faint beside a strong one.
@@ -118,7 +120,7 @@ def draw_heatmap(
             use_pyplot=False,
         )
         axes.set_ylim(height - 0.5, -0.5)
-        axes.set_title(heatmap.name.replace("_", " ")[:38], **PLAIN)
+        axes.set_title(titled(heatmap.name), **PLAIN)
         caption(axes, f"full colour: {'±' if heatmap.signed else ''}{full:.2g}")
     if heatmap.cells:
         draw_cells(axes, heatmap.values.shape[-2:], height, width)
@@ -142,6 +144,27 @@ def family(name: str) -> str:
     ('evidence', 'head', 'contrast:grad_cam')
     """
     return name.split(": ")[0].rstrip("0123456789 ")
+
+
+def titled(name: str) -> str:
+    r"""A map's name as its title, the class in a line of its own where both do not fit.
+
+    >>> titled("grad_cam: maine_coon"), titled("integrated_gradients: maine_coon_of_the_neighbours")
+    ('grad cam: maine_coon', 'integrated gradients:\nmaine_coon_of_the_neighbours')
+    """
+    method, colon, label = name.partition(": ")
+    method, label = method.replace("_", " "), shortened(label)
+    fits = len(method) + len(label) < TITLE
+    return f"{method}{colon}{label}" if fits or not label else f"{method}:\n{label}"
+
+
+def shortened(name: str) -> str:
+    """A name that fits above a picture.
+
+    >>> shortened("abcdefghijklmnopqrstuvwxyz0123456789")
+    'abcdefghijklmnopqrstuvwxyz01234…'
+    """
+    return name if len(name) <= TITLE else f"{name[: TITLE - 1]}…"
 
 
 def draw_image(axes: Axes, explained: Explained) -> None:
@@ -176,10 +199,14 @@ def draw_predictions(axes: Axes, explained: Explained) -> None:
     axes.barh(rows, chances, color=colours, height=0.72)
     for row, name, chance in zip(rows, names, chances, strict=True):
         axes.text(
-            0.02, float(row), f"{name[:26]}  {chance:.1%}", va="center", **(PLAIN | {"fontsize": 8})
+            0.02,
+            float(row),
+            f"{shortened(name)}  {chance:.1%}",
+            va="center",
+            **(PLAIN | {"fontsize": 8}),
         )
     axes.set(xlim=(0, 1), ylim=(len(names) - 0.4, -0.6), xticks=[], yticks=[])
-    axes.set_title(f"maps for: {explained.target}"[:34], **PLAIN)
+    axes.set_title(titled(f"maps for: {explained.target}"), **PLAIN)
     height, width = explained.pixels.shape[:2]
     axes.set_box_aspect(min(max(height / width, 0.6), 1.6))  # bars need some room
     for side in axes.spines.values():
@@ -211,7 +238,9 @@ def sheet(rows: Sequence[Explained]) -> Figure:
     panels = max(row.panels for row in rows)
     columns = min(panels, COLUMNS) if len(rows) == 1 else panels
     lines = math.ceil(panels / columns)
-    figure = Figure(figsize=(PANEL * columns, (PANEL + 0.25) * lines * len(rows)), dpi=110)
+    tallest = max(row.pixels.shape[0] / row.pixels.shape[1] for row in rows)
+    height = PANEL * min(max(tallest, 0.6), 1.0) + WORDS
+    figure = Figure(figsize=(PANEL * columns, height * lines * len(rows)), dpi=110)
     FigureCanvasAgg(figure)
     scales = common_scales(rows)
     grid = figure.subplots(lines * len(rows), columns, squeeze=False)

@@ -18,7 +18,7 @@ from vision_attn.pooling.base import (
 
 MIN_SIGMA = 0.5  # in cells: a narrower window would hand no gradient to its centre
 REACH = 2  # sigmas: D, where the window ends
-ABOUT = "oval: 1 sigma around a predicted centre; frame: where the window ends"
+ABOUT = "oval: 1 sigma around a predicted centre; dashes: where it ends"
 
 
 class Windows(nn.Module):
