@@ -42,3 +42,18 @@ def test_the_study_goes_on_where_it_was(tmp_path: Path) -> None:
     assert float(rows[0]["attention"]) == 0.25  # a flat map points at a quarter of the image
     table = call("study_pooling.py", "--out", str(out), "--table")
     assert "| `maximum` | 1 | 0 |" in table
+
+
+def test_what_maps_cost() -> None:
+    words = ["--backbone", "resnet10t", "--batch_size", "2", "--pairs", "2", "--classes", "3"]
+    table = call("bench_explainers.py", *words, "--explainers", "attention,contrast,grad_cam")
+    assert "`python scripts/bench_explainers.py --backbone resnet10t" in table
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| `")]
+    assert [row[0] for row in rows] == [
+        "| `attention`",
+        "| `contrast`",
+        "| `grad_cam`",
+        "| `grad_cam`, each class by itself through Captum",
+    ]
+    assert rows[0][2] == "the same map"
+    assert float(rows[3][2].split(" ")[0]) > 1  # three classes cost more than a forward pass
