@@ -23,9 +23,11 @@ MAY_IMPORT = {
     "data": {"errors", "data"},
     "checks": {"errors", "checks", "data"},
     "model": {"errors", "backbone", "pooling"},
+    "explaining": {"explainers", "model"},
     "explainers": {"cells", "errors", "explainers", "model"},
     "metrics": {"cells", "errors", "metrics", "model", "upsampling"},
-    "overlay": {"upsampling"},
+    "marks": {"pooling"},
+    "overlay": {"marks", "pooling", "upsampling"},
     "chart": set(),
     "scoreboard": set(),
     "evaluation": {"errors", "explainers", "metrics"},
@@ -52,11 +54,11 @@ MAY_IMPORT = {
 HEAVY_ONLY_IN = {
     "timm": {"airbench", "backbone"},
     "captum": {"explainers", "metrics", "overlay"},
-    "matplotlib": {"chart", "overlay"},
     "huggingface_hub": {"hub"},
     "onnx": {"export"},
     "onnxruntime": {"export"},
     "scipy": {"metrics"},
+    "matplotlib": {"chart", "marks", "overlay"},
     "lightning": {"data", "keeper", "progress", "task", "training"},
 }
 

@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import write_images
+from tests.conftest import TINY_RUN, write_images
 from vision_attn.cli import main
+
+
+def green(sheet: np.ndarray) -> int:
+    """How many pixels of a sheet have the colour of outlines."""
+    return int((abs(sheet.astype(int) - (0x3D, 0xFF, 0x5C)).max(2) < 12).sum())
 
 
 class TestScoring:
@@ -110,9 +115,72 @@ class TestExplain:
             maps["contrast"], maps["evidence"] - maps[other], rtol=1e-4, atol=1e-5
         )
 
+    def test_outlines_windows_and_promises(
+        self, trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Images of 24 x 20 pixels; one of two has a box, in the nearest list above."""
+        run, images = trained
+        shutil.copytree(images / "test", tmp_path / "images" / "test")
+        (tmp_path / "images" / "boxes.csv").write_text(
+            "file,label,xmin,ymin,xmax,ymax\ntest/red/000.png,red,6,5,17,14\n"
+        )
+        files = [str(tmp_path / "images" / "test" / "red" / f"00{k}.png") for k in (0, 1)]
+        words = ["explain", str(run), *files, "--windows", "--explainers", "attention,deep_lift"]
+        out = tmp_path / "out"
+        assert main([*words, "--out", str(out)]) == 0
+        told = capsys.readouterr().out
+        assert "objects    known in 1 of 2 images" in told
+        first, second = (np.asarray(Image.open(out / f"00{k}.png").convert("RGB")) for k in (0, 1))
+        assert green(first) > 200
+        assert green(second) < 20
+        entry, other = json.loads((out / "manifest.json").read_text())["images"]
+        assert entry["maps"]["attention"]["promised"] == 1
+        assert entry["maps"]["attention"]["gap"] < 1e-6
+        lifts = [image["maps"]["deep_lift"] for image in (entry, other)]
+        for lift in lifts:
+            off = abs(lift["sum"] - lift["promised"]) / abs(lift["promised"])
+            assert lift["gap"] == pytest.approx(off, rel=1e-5)
+        wide = sum(lift["gap"] > 0.05 for lift in lifts)
+        assert (f"deep_lift: {wide} of 2 maps over 5 % off" in told) == (wide > 0)
+        windows = entry["windows"]  # on 4 x 4 places: 0 is the middle of the first, of 6 x 5 pixels
+        assert [window["heads"] for window in windows] == [[5], [6], [7], [8]]
+        for window in windows:
+            assert 3 <= window["centre"][0] <= 21
+            assert 2.5 <= window["centre"][1] <= 17.5
+            assert window["reach"] == pytest.approx(
+                [2 * side for side in window["sigma"]], abs=0.02
+            )
+
+    def test_a_folder_of_masks(
+        self, trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        run, images = trained
+        masks = tmp_path / "masks" / "red"
+        masks.mkdir(parents=True)
+        mask = Image.new("L", (24, 20))
+        mask.paste(255, (4, 4, 20, 16))
+        mask.save(masks / "000.png")
+        words = ["explain", str(run), str(images / "test"), "--explainers", "attention"]
+        words += ["--truth", str(tmp_path / "masks")]
+        assert main([*words, "--out", str(tmp_path / "out")]) == 0
+        assert "objects    known in 1 of 8 images" in capsys.readouterr().out
+        (masks / "000.png").rename(masks / "another.png")
+        assert main([*words, "--out", str(tmp_path / "again")]) == 2
+        assert "no image has an object by --truth" in capsys.readouterr().err
+
+    def test_no_windows_to_be_drawn(
+        self, image_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        words = ["fit", "--data", str(image_root), "--run_dir", str(tmp_path / "run"), *TINY_RUN]
+        words += ["--trainer.max_epochs", "1", "--model.pooling", "average"]
+        assert main(words) == 0
+        assert main(["explain", str(tmp_path / "run"), str(image_root), "--windows"]) == 2
+        assert "--windows: Average looks at the whole image" in capsys.readouterr().err
+
     @pytest.mark.parametrize(
         ("words", "message"),
         [
+            (["--truth", "nowhere.csv"], "--truth: there is no file or folder nowhere.csv"),
             (["--target", "gren"], "Did you mean 'green'"),
             (["--explainers", "gradcam"], "Did you mean 'grad_cam'"),
             (["--batch_size", "0"], "--batch_size is at least 1"),

@@ -1,14 +1,19 @@
 """Pictures: what is hot is drawn hot, where it is."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 
+from vision_attn.marks import draw_outline, draw_windows
 from vision_attn.overlay import Explained, Heatmap, common_scales, draw_heatmap, sheet
+from vision_attn.pooling.base import Window
 
 GREY = np.full((40, 60, 3), 128, np.uint8)
 
@@ -22,6 +27,21 @@ def drawn(heatmap: Heatmap) -> np.ndarray:
     axes.set_title("")
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].astype(int)
+
+
+def painted(pixels: np.ndarray, draw: Callable[[Axes], None]) -> np.ndarray:
+    """How far each pixel of a picture is changed by what is drawn on it, at ten times its size."""
+    pictures = []
+    for work in (lambda axes: None, draw):
+        figure = Figure(figsize=(pixels.shape[1] / 10, pixels.shape[0] / 10), dpi=100)
+        canvas = FigureCanvasAgg(figure)
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.imshow(pixels)
+        axes.set_axis_off()
+        work(axes)
+        canvas.draw()
+        pictures.append(np.asarray(canvas.buffer_rgba())[..., :3].astype(int))
+    return abs(pictures[0] - pictures[1]).max(2)
 
 
 def test_the_hot_quarter_is_the_hot_quarter() -> None:
@@ -94,3 +114,65 @@ def test_a_large_photograph() -> None:
     heatmap = Heatmap("map", torch.rand(7, 7), signed=True)
     figure = sheet([Explained("x.png", pixels, [("ant", 1.0)], [heatmap], "ant")])
     assert len(figure.axes) == 3
+
+
+@pytest.mark.parametrize("grey", [0, 128, 255])
+def test_an_outline_is_seen_on_light_and_on_dark_pixels(grey: int) -> None:
+    """The border of rows 10 to 19 and columns 20 to 39, of 40 x 60 pixels."""
+    mask = np.zeros((40, 60), bool)
+    mask[10:20, 20:40] = True
+    changed = painted(np.full((40, 60, 3), grey, np.uint8), lambda axes: draw_outline(axes, mask))
+    assert changed[97:104, 210:390].max(0).min() > 80  # its upper side, at row 10
+    assert changed[110:190, 397:404].max(1).min() > 80  # its right side, at column 40
+    assert changed[110:190, 210:390].max() == 0
+    assert changed[:90].max() == 0
+
+
+def test_an_outline_runs_along_the_border_of_the_image() -> None:
+    changed = painted(GREY, lambda axes: draw_outline(axes, np.ones((40, 60), bool)))
+    assert changed[:2, 5:-5].max(0).min() > 80
+    assert changed[10:-10, 10:-10].max() == 0
+    assert painted(GREY, lambda axes: draw_outline(axes, np.zeros((40, 60), bool))).max() == 0
+
+
+def test_windows_are_drawn_where_they_are() -> None:
+    """A frame of rows 10 to 30 and columns 15 to 45 of 40 x 60, an oval of half that inside."""
+    window = Window((2,), (0.5, 0.5), (0.25, 0.25), (0.125, 0.125), "about")
+    changed = painted(GREY, lambda axes: draw_windows(axes, [window], 40, 60))
+    across = np.flatnonzero(changed.max(0) > 60)
+    down = np.flatnonzero(changed.max(1) > 60)
+    assert across.min() == pytest.approx(150, abs=3)
+    assert across.max() == pytest.approx(450, abs=3)
+    assert down.min() == pytest.approx(100, abs=3)
+    assert down.max() == pytest.approx(300, abs=3)
+    # at x = 26 the oval of 7.5 by 5 pixels is 5 * sqrt(1 - (4/7.5)^2) = 4.2 high
+    inner = 110 + np.flatnonzero(changed[110:290, 260] > 60)
+    assert inner.min() == pytest.approx(158, abs=5)
+    assert inner.max() == pytest.approx(242, abs=5)
+
+
+def test_a_sheet_says_what_its_windows_are_and_outlines_every_picture() -> None:
+    window = Window((0,), (0.5, 0.5), (0.25, 0.25), None, "frames: windows")
+    mask = np.zeros((40, 60), bool)
+    mask[5:9, 5:9] = True
+    maps = [Heatmap("evidence", torch.ones(2, 2) * 0.25, signed=True)]
+    explained = Explained("x.png", GREY, [("ant", 1.0)], maps, "ant", mask, [window])
+    image, chances, evidence, windows = sheet([explained]).axes
+    assert windows.get_title() == "windows"
+    assert [text.get_text() for text in windows.texts] == ["1", "frames: windows"]
+    assert [text.get_text() for text in evidence.texts] == ["full colour: ±0.25"]
+    outlines = [
+        [drawn for drawn in axes.collections if isinstance(drawn, QuadContourSet)]
+        for axes in (image, evidence, windows, chances)
+    ]
+    assert [len(found) for found in outlines] == [1, 1, 1, 0]
+
+
+def test_the_outline_of_a_large_photograph_is_reduced_as_it_is() -> None:
+    mask = np.zeros((3000, 2000), bool)
+    mask[1500:] = True
+    pixels = np.zeros((3000, 2000, 3), np.uint8)
+    figure = sheet([Explained("x.png", pixels, [("ant", 1.0)], [], "ant", mask)])
+    (outline,) = figure.axes[0].collections
+    (path,) = outline.get_paths()
+    assert path.vertices[:, 1].min() == pytest.approx(499.5)  # every third row of 1500

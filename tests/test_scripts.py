@@ -48,3 +48,15 @@ def test_the_study_goes_on_where_it_was(tmp_path: Path) -> None:
     assert float(rows[0]["attention"]) == 0.25  # a flat map points at a quarter of the image
     table = call("study_pooling.py", "--out", str(out), "--table")
     assert "| `maximum` | 1 | 0 |" in table
+
+
+def test_what_maps_cost() -> None:
+    words = ["--backbone", "resnet10t", "--batch_size", "2", "--pairs", "2", "--classes", "3"]
+    table = call("bench_explainers.py", *words, "--explainers", "attention,contrast,grad_cam")
+    assert "`python scripts/bench_explainers.py --backbone resnet10t" in table
+    lines = [line for line in table.splitlines() if line.startswith("| `")]
+    rows = {name.strip(): cells for name, *cells in (line.strip("|").split("|") for line in lines)}
+    one_by_one = "`grad_cam`, each class by itself through Captum"
+    assert list(rows) == ["`attention`", "`contrast`", "`grad_cam`", one_by_one]
+    assert rows["`attention`"][1].strip() == "the same map"
+    assert float(rows[one_by_one][1].split()[0]) > 1  # three classes cost more than a forward pass

@@ -8,6 +8,7 @@ from PIL import ExifTags, Image
 from torch import Tensor
 
 from vision_attn.data.image_folder import ImageFolder
+from vision_attn.data.truth import read_truth_of_files
 from vision_attn.errors import UserError
 
 HEADER = "file,label,xmin,ymin,xmax,ymax"
@@ -108,3 +109,48 @@ class TestMasks:
         (root / "masks" / "a" / "1.png").write_text("no image")
         with pytest.raises(UserError, match=r"the mask of .*1.png cannot be read"):
             masks(root, root / "masks")
+
+
+class TestFilesFromAnywhere:
+    """Images that are named one by one, with no folder of data to find their objects by."""
+
+    def test_the_nearest_list_above(self, root: Path) -> None:
+        boxes(root / "boxes.csv", "train/a/1.png,a,0,0,9,4", "train/b/1.png,b,0,0,9,4")
+        boxes(root / "train" / "b" / "boxes.csv", "1.png,b,10,5,19,9")
+        truth = read_truth_of_files(None)
+        first, second = (truth(root / "train" / name / "1.png", 10, 20) for name in ("a", "b"))
+        assert first.shape == (10, 20)
+        assert first[:5, :10].all()
+        assert first.sum() == 50
+        assert second[5:, 10:].all()
+        assert second.sum() == 50
+
+    def test_no_list_anywhere(self, root: Path) -> None:
+        assert not read_truth_of_files(None)(root / "train" / "a" / "1.png", 10, 20).any()
+
+    def test_a_list_elsewhere(self, root: Path, tmp_path: Path) -> None:
+        (tmp_path / "elsewhere").mkdir()
+        listed = boxes(tmp_path / "elsewhere" / "x.csv", "../train/a/1.png,a,0,0,9,4")
+        truth = read_truth_of_files(listed)
+        assert truth(root / "train" / "a" / "1.png", 10, 20).sum() == 50
+
+    @pytest.mark.parametrize("below", ["", "a", "train/a"])
+    def test_masks_named_below_any_folder(
+        self, below: str, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        white = Image.new("L", (20, 10))
+        white.paste(255, (10, 0, 20, 10))
+        place = root / "masks" / below
+        place.mkdir(parents=True)
+        white.save(place / "1.bmp")
+        monkeypatch.chdir(root / "train")
+        mask = read_truth_of_files(root / "masks")(Path("a/1.png"), 5, 8)
+        assert mask.sum(0).tolist() == [0] * 4 + [5] * 4
+
+    def test_the_mask_that_shares_most_of_the_path(self, root: Path) -> None:
+        (root / "masks" / "a").mkdir(parents=True)
+        Image.new("L", (20, 10), 255).save(root / "masks" / "a" / "1.png")
+        Image.new("L", (20, 10), 0).save(root / "masks" / "1.png")
+        truth = read_truth_of_files(root / "masks")
+        assert truth(root / "train" / "a" / "1.png", 5, 8).all()
+        assert not truth(root / "train" / "b" / "1.png", 5, 8).any()

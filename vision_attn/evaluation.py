@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vision_attn.errors import UserError
-from vision_attn.explainers.base import Explainer
+from vision_attn.explainers.base import Explainer, gap
 from vision_attn.metrics.base import ExplanationMetric, Trial, explained
 
 Tick = Callable[[], None]
@@ -77,7 +77,8 @@ def judge(
                 maps = explained(part)
                 if number == 0:  # the images as they are
                     seconds.append((clock(part.images) - started, len(maps)))
-                    gaps += gap(explainer, part, maps)
+                    totals = explainer.total(part.model, part.images, part.targets)
+                    gaps += [] if totals is None else [gap(maps, totals)]
                 for name, metric in metrics.items():
                     found[name].append(metric.measure(part, maps))
                 tick()
@@ -99,14 +100,6 @@ def clock(images: Tensor) -> float:
     if images.is_cuda:
         torch.cuda.synchronize()
     return time.perf_counter()
-
-
-def gap(explainer: Explainer, trial: Trial, maps: Tensor) -> list[Tensor]:
-    """How far maps are from what they should add up to (B,), if that is promised."""
-    total = explainer.total(trial.model, trial.images, trial.targets)
-    if total is None:
-        return []
-    return [(maps.sum((1, 2)) - total).abs() / total.abs()]
 
 
 def speed(seconds: list[tuple[float, int]]) -> float:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from vision_attn.backbone import Backbone
 from vision_attn.errors import UserError
-from vision_attn.pooling.base import Channels, Pooled, PoolingFactory
+from vision_attn.pooling.base import Channels, Pooled, PoolingFactory, Window
 
 
 class AttentionClassifier(nn.Module):
@@ -48,13 +48,27 @@ class AttentionClassifier(nn.Module):
         Raises:
             UserError: the grid has a single place, where attention is always 1.
         """
+        features, *finer = self.features(images)
+        return self.pooling(features, *finer)
+
+    def windows(self, images: Tensor) -> list[list[Window]]:
+        """The windows that heads look through, for each image; a pooling may have none."""
+        features, *finer = self.features(images)
+        return self.pooling.windows_of(features, *finer)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """What pooling is given: the backbone's last grid, and as many finer ones as it asks for.
+
+        Raises:
+            UserError: the grid has a single place, where attention is always 1.
+        """
         *finer, features = self.backbone.grids(images, self.pooling.finer)
         if features.shape[-2] * features.shape[-1] == 1:
             raise UserError(
                 "the feature grid is 1x1, where attention has nothing to choose from; "
                 "use larger images (--data.image_size) or a finer grid (--model.min_grid 4)."
             )
-        return self.pooling(features, *finer)
+        return [features, *finer]
 
     def evidence(self, images: Tensor) -> Tensor:
         """What each place argues for each class (B, K, h, w).

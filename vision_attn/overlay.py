@@ -1,6 +1,7 @@
-"""Heatmaps onto pixels, through Captum's visualisation. The only file that knows colours."""
+"""Heatmaps onto pixels, through Captum's visualisation, and the sheets that they are set on."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +14,17 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vision_attn.marks import draw_cells, draw_outline, draw_windows
+from vision_attn.pooling.base import Window
 from vision_attn.upsampling import upsample
 
 PANEL = 2.4  # inches
+WORDS = 0.35  # inches, for title and caption
 COLUMNS = 6
+TITLE = 32  # letters above a panel
 MOST_PIXELS = 1024  # a side; a panel shows no more
 PLAIN: dict[str, Any] = {"fontsize": 9, "parse_math": False}  # names may have a $ in them
+SMALL: dict[str, Any] = PLAIN | {"fontsize": 7}
 
 
 @dataclass(frozen=True)
@@ -30,12 +36,14 @@ class Heatmap:
         values: (h, w), raw.
         signed: whether negative values speak against the class.
         cells: whether the borders of its cells are drawn.
+        windows: what its head looks through, to be drawn over it.
     """
 
     name: str
     values: Tensor
     signed: bool
     cells: bool = False
+    windows: Sequence[Window] = ()
 
     @property
     def reach(self) -> float:
@@ -55,6 +63,7 @@ class Explained:
         heatmaps: in the order they are drawn.
         target: the class that the maps speak for.
         outline: where the object is, bool (H, W), if that is known.
+        windows: what the heads look through; a panel of their own, unless there are none.
     """
 
     title: str
@@ -63,9 +72,15 @@ class Explained:
     heatmaps: Sequence[Heatmap]
     target: str
     outline: NDArray[np.bool_] | None = None
+    windows: Sequence[Window] = ()
+
+    @property
+    def panels(self) -> int:
+        """How many pictures it takes: the image, the predictions, the maps and the windows."""
+        return 2 + len(self.heatmaps) + bool(self.windows)
 
 
-def reduced(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def reduced(pixels: NDArray[Any]) -> NDArray[Any]:
     """Every k-th pixel of an image that is larger than a panel can show."""
     step = math.ceil(max(pixels.shape[:2]) / MOST_PIXELS)
     return pixels[::step, ::step]
@@ -88,7 +103,7 @@ def draw_heatmap(
     shown = np.abs(values) if heatmap.signed else values.clip(min=0)
     if not np.isfinite(values).all() or shown.max() <= 0 or full <= 0:
         axes.imshow(pixels)
-        axes.set_title(f"{heatmap.name.replace('_', ' ')[:34]} (empty)", **PLAIN)
+        axes.set_title(f"{titled(heatmap.name)} (empty)", **PLAIN)
     else:
         # Captum draws the largest value in full colour. A row below the picture holds the value
         # that is to be it, so that a faint map looks faint beside a strong one.
@@ -105,21 +120,12 @@ def draw_heatmap(
             use_pyplot=False,
         )
         axes.set_ylim(height - 0.5, -0.5)
-        axes.set_title(heatmap.name.replace("_", " ")[:38], **PLAIN)
+        axes.set_title(titled(heatmap.name), **PLAIN)
+        caption(axes, f"full colour: {'±' if heatmap.signed else ''}{full:.2g}")
     if heatmap.cells:
         draw_cells(axes, heatmap.values.shape[-2:], height, width)
+    draw_windows(axes, heatmap.windows, height, width)
     axes.set_axis_off()
-
-
-def draw_cells(axes: Axes, grid: Sequence[int], height: int, width: int) -> None:
-    """Borders between the places of a grid; a map of pixels has none to be drawn."""
-    if grid[0] * 4 > height or grid[1] * 4 > width:
-        return
-    style: dict[str, Any] = {"color": "white", "linewidth": 0.4, "alpha": 0.7}
-    for row in range(1, grid[0]):
-        axes.axhline(row * height / grid[0] - 0.5, **style)
-    for column in range(1, grid[1]):
-        axes.axvline(column * width / grid[1] - 0.5, **style)
 
 
 def common_scales(rows: Sequence[Explained]) -> dict[str, float]:
@@ -140,13 +146,48 @@ def family(name: str) -> str:
     return name.split(": ")[0].rstrip("0123456789 ")
 
 
+def titled(name: str) -> str:
+    r"""A map's name as its title, the class in a line of its own where both do not fit.
+
+    >>> titled("grad_cam: maine_coon"), titled("integrated_gradients: maine_coon_of_the_neighbours")
+    ('grad cam: maine_coon', 'integrated gradients:\nmaine_coon_of_the_neighbours')
+    """
+    method, colon, label = name.partition(": ")
+    method, label = method.replace("_", " "), shortened(label)
+    fits = len(method) + len(label) < TITLE
+    return f"{method}{colon}{label}" if fits or not label else f"{method}:\n{label}"
+
+
+def shortened(name: str) -> str:
+    """A name that fits above a picture.
+
+    >>> shortened("abcdefghijklmnopqrstuvwxyz0123456789")
+    'abcdefghijklmnopqrstuvwxyz01234…'
+    """
+    return name if len(name) <= TITLE else f"{name[: TITLE - 1]}…"
+
+
 def draw_image(axes: Axes, explained: Explained) -> None:
-    """The image itself, with its object's outline where that is known."""
+    """The image itself."""
     axes.imshow(reduced(explained.pixels))
     axes.set_title(explained.title[-34:], **PLAIN)
     axes.set_axis_off()
-    if explained.outline is not None:
-        axes.contour(explained.outline, levels=[0.5], colors="white", linewidths=1)
+
+
+def draw_looking(axes: Axes, explained: Explained) -> None:
+    """The windows that heads look through, over the image."""
+    pixels = reduced(explained.pixels)
+    axes.imshow(pixels // 2 + 96)  # paler, so that thin lines are seen
+    draw_windows(axes, explained.windows, *pixels.shape[:2])
+    axes.set_title("windows", **PLAIN)
+    axes.set_axis_off()
+    caption(axes, "; ".join(dict.fromkeys(window.about for window in explained.windows)))
+
+
+def caption(axes: Axes, text: str) -> None:
+    """Small words below a picture."""
+    lines = textwrap.fill(text, 46)
+    axes.text(0.5, -0.02, lines, transform=axes.transAxes, ha="center", va="top", **SMALL)
 
 
 def draw_predictions(axes: Axes, explained: Explained) -> None:
@@ -158,31 +199,53 @@ def draw_predictions(axes: Axes, explained: Explained) -> None:
     axes.barh(rows, chances, color=colours, height=0.72)
     for row, name, chance in zip(rows, names, chances, strict=True):
         axes.text(
-            0.02, float(row), f"{name[:26]}  {chance:.1%}", va="center", **(PLAIN | {"fontsize": 8})
+            0.02,
+            float(row),
+            f"{shortened(name)}  {chance:.1%}",
+            va="center",
+            **(PLAIN | {"fontsize": 8}),
         )
     axes.set(xlim=(0, 1), ylim=(len(names) - 0.4, -0.6), xticks=[], yticks=[])
-    axes.set_title(f"maps for: {explained.target}"[:34], **PLAIN)
+    axes.set_title(titled(f"maps for: {explained.target}"), **PLAIN)
+    height, width = explained.pixels.shape[:2]
+    axes.set_box_aspect(min(max(height / width, 0.6), 1.6))  # bars need some room
     for side in axes.spines.values():
         side.set_visible(False)
 
 
+def draw_row(cells: Sequence[Axes], explained: Explained, scales: dict[str, float]) -> None:
+    """All pictures of one image; what is left of the cells stays empty."""
+    image, predictions, *others = cells
+    draw_image(image, explained)
+    draw_predictions(predictions, explained)
+    pixels = reduced(explained.pixels)
+    pictures = [image]
+    for heatmap in explained.heatmaps:
+        pictures.append(others.pop(0))
+        draw_heatmap(pictures[-1], pixels, heatmap, scales[family(heatmap.name)])
+    if explained.windows:
+        pictures.append(others.pop(0))
+        draw_looking(pictures[-1], explained)
+    for cell in others:
+        cell.set_axis_off()
+    if explained.outline is not None:
+        for picture in pictures:
+            draw_outline(picture, reduced(explained.outline))
+
+
 def sheet(rows: Sequence[Explained]) -> Figure:
     """Input, predictions and every map: one image in as many lines as it needs, or one a line."""
-    panels = 2 + max(len(row.heatmaps) for row in rows)
+    panels = max(row.panels for row in rows)
     columns = min(panels, COLUMNS) if len(rows) == 1 else panels
     lines = math.ceil(panels / columns)
-    figure = Figure(figsize=(PANEL * columns, (PANEL + 0.25) * lines * len(rows)), dpi=110)
+    tallest = max(row.pixels.shape[0] / row.pixels.shape[1] for row in rows)
+    height = PANEL * min(max(tallest, 0.6), 1.0) + WORDS
+    figure = Figure(figsize=(PANEL * columns, height * lines * len(rows)), dpi=110)
     FigureCanvasAgg(figure)
     scales = common_scales(rows)
     grid = figure.subplots(lines * len(rows), columns, squeeze=False)
     for place, explained in enumerate(rows):
         cells = list(grid[place * lines : (place + 1) * lines].flat)
-        draw_image(cells[0], explained)
-        draw_predictions(cells[1], explained)
-        pixels = reduced(explained.pixels)
-        for cell, heatmap in zip(cells[2:], explained.heatmaps, strict=False):
-            draw_heatmap(cell, pixels, heatmap, scales[family(heatmap.name)])
-        for cell in cells[2 + len(explained.heatmaps) :]:
-            cell.set_axis_off()
+        draw_row(cells, explained, scales)
     figure.tight_layout(pad=0.6)
     return figure

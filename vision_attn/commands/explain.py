@@ -12,14 +12,19 @@ from vision_attn.commands.options import Options, free_folder
 from vision_attn.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image
     from torch import Tensor
 
     from vision_attn.explainers.base import Explainer
+    from vision_attn.explaining import Maps, OneMap
     from vision_attn.model import AttentionClassifier
+    from vision_attn.overlay import Explained
+    from vision_attn.pooling.base import Window
 
 DEFAULT_EXPLAINERS = "attention,evidence,contrast,grad_cam,integrated_gradients"
 TOP = 5  # predicted classes on a sheet
-MOST_HEADS = 16  # max pooling has a head a channel
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,7 +37,9 @@ def parser() -> argparse.ArgumentParser:
     add("--target", default="predicted", help="the class to explain: predicted, or its name")
     add("--against", metavar="CLASS", help="contrast maps with this class, not the strongest rival")
     add("--classes", type=int, default=0, metavar="N", help="maps of the N likeliest classes, too")
-    add("--heads", action="store_true", help=f"the attention of each head, up to {MOST_HEADS}")
+    add("--heads", action="store_true", help="the attention of each head, up to 16")
+    add("--windows", action="store_true", help="the windows that local heads look through")
+    add("--truth", metavar="PATH", help="outlines of objects: boxes.csv, or a folder of masks")
     add("--cells", action="store_true", help="draw the borders of each map's cells")
     add("--out", metavar="DIR", help="where to (RUN/pictures/<date-time>)")
     add("--batch_size", type=int, default=16, metavar="N", help="images at a time (%(default)s)")
@@ -55,6 +62,12 @@ def run(words: list[str]) -> int:
         raise UserError(failures[0] if failures else f"no images in {', '.join(options.paths)}.")
     sheets.out.mkdir(parents=True, exist_ok=True)
     failures += sheets.draw(files)
+    if sheets.outlined:
+        print(f"objects    known in {sheets.outlined} of {len(sheets.manifest)} images")
+    elif options.truth and sheets.manifest:
+        failures.append(f"no image has an object by --truth {options.truth}; do the names fit?")
+    for line in sheets.promises.broken():
+        print(f"adds up    {line}")
     for failure in failures:
         print(f"vision-attn: {failure}", file=sys.stderr)
     drawn = len(sheets.manifest)
@@ -78,13 +91,27 @@ def find_images(paths: Sequence[str]) -> tuple[list[Path], list[str]]:
     return list(dict.fromkeys(files)), failures
 
 
+@dataclass(frozen=True)
+class Case:
+    """One image and all that was found of it."""
+
+    file: Path
+    picture: "Image"
+    logits: "Tensor"
+    target: int
+    maps: "Sequence[OneMap]"
+    windows: "Sequence[Window]"
+
+
 class Sheets:
     """Draws sheets and writes raw maps and the manifest beside them."""
 
     def __init__(self, options: argparse.Namespace, folder: Any) -> None:
         import torch
 
+        from vision_attn.data.truth import read_truth_of_files
         from vision_attn.explainers.base import Explainer
+        from vision_attn.explaining import Promises
 
         self.card = folder.load_card()
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -97,11 +124,29 @@ class Sheets:
                 raise UserError("--against is the name of a class.")
             set_against(self.explainers, class_index(options.against, classes, "--against"))
         self.classes = min(options.classes, len(classes))
-        self.heads, self.cells = options.heads, options.cells
+        self.heads, self.cells, self.windows = options.heads, options.cells, options.windows
+        if self.windows:
+            self.check_windows()
+        self.truth = read_truth_of_files(Path(options.truth) if options.truth else None)
+        self.outlined = 0
+        self.promises = Promises()
         self.batch_size = options.batch_size
         self.out = free_folder(options.out, folder.pictures)
         self.manifest: list[dict[str, Any]] = []
         self.names: set[str] = set()
+
+    def check_windows(self) -> None:
+        """Refuse to draw windows that the pooling has not."""
+        import torch
+
+        side = self.card.image_size
+        with torch.no_grad():
+            (windows,) = self.model.windows(torch.zeros(1, 3, side, side, device=self.device))
+        if not windows:
+            name = self.card.pooling["class_path"].split(".")[-1]
+            raise UserError(
+                f"--windows: {name} looks at the whole image; local poolings have some."
+            )
 
     def draw(self, files: Sequence[Path]) -> list[str]:
         """Explain files batch by batch; returns a message for each that could not be read."""
@@ -147,6 +192,7 @@ class Sheets:
         images = torch.stack(tensors).to(self.device).float() / 255
         with torch.no_grad():
             logits = self.model(images)
+            windows = self.model.windows(images) if self.windows else [[]] * len(images)
         targets = logits.argmax(1)
         if self.target is not None:
             targets = torch.full_like(targets, self.target)
@@ -154,77 +200,80 @@ class Sheets:
         for place, (file, picture) in enumerate(pictures):
             target = int(targets[place])
             chosen = [maps.of_image(place) for maps in found if maps.adds(place, target)]
-            self.write(file, picture, logits[place], target, chosen)
+            self.write(Case(file, picture, logits[place], target, chosen, windows[place]))
 
     def maps(self, images: "Tensor", logits: "Tensor", targets: "Tensor") -> "Iterator[Maps]":
         """Every map that was asked for, of a few images."""
-        names = self.card.class_names
-        for kind, explainer in self.explainers.items():
-            yield Maps(kind, explainer.signed, explainer(self.model, images, targets), targets)
-        best = logits.topk(self.classes).indices
-        ranked = {
-            kind: explainer.for_targets(self.model, images, best)
-            for kind, explainer in self.explainers.items()
-            if explainer.class_specific and self.classes
-        }
-        for rank in range(self.classes):
-            for kind, values in ranked.items():
-                signed, target = self.explainers[kind].signed, best[:, rank]
-                titles = [f"{kind}: {names[k]}" for k in target.tolist()]
-                yield Maps(f"{kind}.{rank + 1}", signed, values[:, rank], target, titles)
-        if self.heads:
-            weights = self.model.attend(images).weights.detach()
-            for head in range(min(weights.shape[1], MOST_HEADS)):
-                yield Maps(f"head.{head + 1}", False, weights[:, head], targets)
+        from vision_attn.explaining import of_classes, of_heads, of_target
 
-    def write(
-        self,
-        file: Path,
-        picture: Any,
-        logits: "Tensor",
-        target: int,
-        maps: "Sequence[OneMap]",
-    ) -> None:
+        yield from of_target(self.explainers, self.model, images, targets)
+        if self.classes:
+            best, names = logits.topk(self.classes).indices, self.card.class_names
+            yield from of_classes(self.explainers, self.model, images, best, names)
+        if self.heads:
+            yield from of_heads(self.model, images, targets)
+
+    def write(self, case: "Case") -> None:
         """One image's sheet, raw maps and entry in the manifest."""
         import numpy as np
 
-        from vision_attn.overlay import Explained, Heatmap, sheet
+        from vision_attn.overlay import sheet
 
-        name = self.free_name(file)
-        classes = self.card.class_names
-        best = self.model.chances(logits).topk(min(TOP, len(classes)))
-        predictions = [
-            (classes[int(k)], float(p)) for p, k in zip(best.values, best.indices, strict=True)
-        ]
-        heatmaps = [Heatmap(m.title, m.values, m.signed, self.cells) for m in maps]
-        explained = Explained(
-            file.name, np.asarray(picture), predictions, heatmaps, classes[target]
-        )
-        sheet([explained]).savefig(self.out / f"{name}.png")
+        name, classes = self.free_name(case.file), self.card.class_names
+        sheet([self.explained(case)]).savefig(self.out / f"{name}.png")
         (self.out / "maps").mkdir(exist_ok=True)
-        for one in maps:
+        for one in case.maps:
             np.save(self.out / map_file(name, one.kind), one.values.numpy())
+        self.promises.note(case.file.name, case.maps)
         self.manifest.append(
             {
-                "file": str(file),
+                "file": str(case.file),
                 "sheet": f"{name}.png",
-                "size": list(picture.size),
-                "predictions": dict(predictions),
-                "target": classes[target],
-                "logit": float(logits[target]),
-                "bias": float(self.model.head.bias[target].detach()),
+                "size": list(case.picture.size),
+                "predictions": dict(self.predictions(case.logits)),
+                "target": classes[case.target],
+                "logit": float(case.logits[case.target]),
+                "bias": float(self.model.head.bias[case.target].detach()),
                 "maps": {
-                    one.kind: {
-                        "file": map_file(name, one.kind),
-                        "shape": list(one.values.shape),
-                        "sum": float(one.values.double().sum()),
-                        "signed": one.signed,
-                        "target": classes[one.target],
-                    }
-                    for one in maps
+                    one.kind: about_map(one, map_file(name, one.kind), classes) for one in case.maps
                 },
+                "windows": [about_window(window, *case.picture.size) for window in case.windows],
             }
         )
+
+    def explained(self, case: "Case") -> "Explained":
+        """What is drawn of an image."""
+        import numpy as np
+
+        from vision_attn.overlay import Explained, Heatmap
+
+        heatmaps = []
+        for one in case.maps:
+            its_own = [window for window in case.windows if one.head in window.heads]
+            heatmaps.append(Heatmap(one.title, one.values, one.signed, self.cells, its_own))
+        return Explained(
+            case.file.name,
+            np.asarray(case.picture),
+            self.predictions(case.logits),
+            heatmaps,
+            self.card.class_names[case.target],
+            self.outline(case.file, case.picture),
+            case.windows,
+        )
+
+    def predictions(self, logits: "Tensor") -> list[tuple[str, float]]:
+        """The likeliest classes with their probabilities, best first."""
+        best = self.model.chances(logits).topk(min(TOP, len(logits)))
+        return [
+            (self.card.class_names[int(k)], float(p))
+            for p, k in zip(best.values, best.indices, strict=True)
+        ]
+
+    def outline(self, file: Path, picture: "Image") -> "NDArray[np.bool_] | None":
+        """Where the object is in an image, if that is known."""
+        mask = self.truth(file, picture.height, picture.width)
+        self.outlined += bool(mask.any())
+        return mask.numpy() if mask.any() else None
 
     def free_name(self, file: Path) -> str:
         """A name for the sheet that no other image of this call has."""
@@ -252,44 +301,30 @@ def candidate_names(file: Path) -> Iterator[str]:
         number += 1
 
 
-@dataclass(frozen=True)
-class OneMap:
-    """One map of one image."""
+def about_map(one: "OneMap", file: str, classes: list[str]) -> dict[str, Any]:
+    """What the manifest says of a map."""
+    about = {
+        "file": file,
+        "shape": list(one.values.shape),
+        "sum": float(one.values.double().sum()),
+        "signed": one.signed,
+        "target": classes[one.target],
+    }
+    return about if one.promised is None else about | {"promised": one.promised, "gap": one.gap}
 
-    kind: str
-    title: str
-    signed: bool
-    values: "Tensor"
-    target: int
 
+def about_window(window: "Window", width: int, height: int) -> dict[str, Any]:
+    """What the manifest says of a window: pixels of the image, across and down; heads from 1."""
 
-@dataclass(frozen=True)
-class Maps:
-    """Maps of one kind, of a few images.
+    def pixels(shares: tuple[float, float]) -> list[float]:
+        return [round(shares[1] * width, 2), round(shares[0] * height, 2)]
 
-    Attributes:
-        kind: what its files are called.
-        signed: whether negative values speak against the class.
-        values: (B, h, w).
-        targets: (B,), the classes they speak for.
-        titles: what stands above maps of a class other than the target; None takes the kind.
-    """
-
-    kind: str
-    signed: bool
-    values: "Tensor"
-    targets: "Tensor"
-    titles: list[str] | None = None
-
-    def adds(self, place: int, target: int) -> bool:
-        """Whether these show something that the target's maps do not."""
-        return self.titles is None or int(self.targets[place]) != target
-
-    def of_image(self, place: int) -> OneMap:
-        """The map of one of the images."""
-        title = self.kind.replace(".", " ") if self.titles is None else self.titles[place]
-        target = int(self.targets[place])
-        return OneMap(self.kind, title, self.signed, self.values[place].cpu(), target)
+    return {
+        "heads": [head + 1 for head in window.heads],
+        "centre": pixels(window.centre),
+        "reach": pixels(window.reach),
+        "sigma": None if window.sigma is None else pixels(window.sigma),
+    }
 
 
 def set_against(explainers: "dict[str, Explainer]", against: int | None) -> None:

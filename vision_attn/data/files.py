@@ -26,7 +26,7 @@ def split_of_files(
         names=[str(path) for path in paths],
         labels=labels,
         read=lambda index, size: read_image(paths[index], size),
-        read_mask=None if truth is None else lambda index, size: truth(paths[index], size),
+        read_mask=None if truth is None else lambda index, size: truth(paths[index], size, size),
         are_files=True,
     )
 

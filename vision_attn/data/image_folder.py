@@ -7,7 +7,7 @@ from typing import Literal
 from vision_attn.data.base import ImageSource, Split
 from vision_attn.data.files import USUAL_NAMES, split_of_files, usual_side
 from vision_attn.data.reader import EXTENSIONS, is_readable
-from vision_attn.data.truth import ReadTruth, lists_boxes, read_truth
+from vision_attn.data.truth import ReadTruth, find_boxes, read_truth
 from vision_attn.errors import UserError
 
 IMAGES = ("images", "imgs", "image", "img")
@@ -81,8 +81,7 @@ class ImageFolder(ImageSource):
         """Where the objects are listed, if they are."""
         if truth is not None:
             return Path(truth).expanduser()
-        listed = self.root / "boxes.csv"
-        return listed if lists_boxes(listed) else None
+        return find_boxes(self.root)
 
     def read_truth(self, folder: Path) -> ReadTruth | None:
         """What tells where the objects of a split are."""

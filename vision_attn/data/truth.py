@@ -1,8 +1,8 @@
 """Where the objects are in a folder of images: a list of boxes, or a folder of masks."""
 
 import csv
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,8 @@ from vision_attn.errors import UserError
 
 COLUMNS = ("file", "xmin", "ymin", "xmax", "ymax")
 Box = tuple[float, float, float, float]
-ReadTruth = Callable[[Path, int], Tensor]
-"""An image's path and a size, to where the object is: bool (size, size)."""
+ReadTruth = Callable[[Path, int, int], Tensor]
+"""An image's path, a height and a width, to where the object is: bool (height, width)."""
 
 
 def read_truth(place: Path, root: Path, folder: Path) -> ReadTruth:
@@ -34,11 +34,67 @@ def read_truth(place: Path, root: Path, folder: Path) -> ReadTruth:
         UserError: there is no such file or folder, or the file is no list of boxes.
     """
     if place.is_dir():
-        return lambda path, size: mask_from_file(find_mask(place, path, (root, folder)), path, size)
+        return truth_from_masks(place, lambda path: (root, folder))
     if not place.is_file():
         raise UserError(f"--truth: there is no file or folder {place}.")
+    return truth_from_boxes(place)
+
+
+def read_truth_of_files(place: Path | None) -> ReadTruth:
+    """What tells where the objects are in image files from anywhere.
+
+    Args:
+        place: as `read_truth` has it, a folder of masks named as the images are below any folder
+            that holds them; None takes for each image the nearest `boxes.csv` above it.
+
+    Raises:
+        UserError: there is no such file or folder, or the file is no list of boxes.
+    """
+    if place is None:
+        return truth_from_lists_above()
+    if place.is_dir():
+        masks = truth_from_masks(place, lambda path: path.parents[::-1])
+        return lambda path, height, width: masks(path.absolute(), height, width)
+    return read_truth(place, place, place)
+
+
+def truth_from_boxes(place: Path) -> ReadTruth:
+    """The boxes of one list."""
     boxes = read_boxes(place)
-    return lambda path, size: mask_from_boxes(boxes.get(path.resolve(), []), path, size)
+    return lambda path, height, width: mask_from_boxes(
+        boxes.get(path.resolve(), []), path, height, width
+    )
+
+
+def truth_from_masks(place: Path, below: Callable[[Path], Sequence[Path]]) -> ReadTruth:
+    """Masks named as the images are below some folders, which are tried in turn."""
+    return lambda path, height, width: mask_from_file(
+        find_mask(place, path, below(path)), path, height, width
+    )
+
+
+def truth_from_lists_above() -> ReadTruth:
+    """The nearest `boxes.csv` above each image, which is read once."""
+    read = cache(truth_from_boxes)
+
+    @cache
+    def nearest(folder: Path) -> Path | None:
+        above = folder.parent
+        return find_boxes(folder) or (None if above == folder else nearest(above))
+
+    def truth(path: Path, height: int, width: int) -> Tensor:
+        listed = nearest(path.absolute().parent)
+        if listed is None:
+            return torch.zeros(height, width, dtype=torch.bool)
+        return read(listed)(path, height, width)
+
+    return truth
+
+
+def find_boxes(folder: Path) -> Path | None:
+    """The list of boxes that lies in a folder, if there is one."""
+    listed = folder / "boxes.csv"
+    return listed if lists_boxes(listed) else None
 
 
 def lists_boxes(place: Path) -> bool:
@@ -66,20 +122,20 @@ def read_boxes(place: Path) -> dict[Path, list[Box]]:
     return boxes
 
 
-def mask_from_boxes(boxes: list[Box], path: Path, size: int) -> Tensor:
-    """The union of an image's boxes at the model's size; degenerate boxes are empty."""
+def mask_from_boxes(boxes: list[Box], path: Path, height: int, width: int) -> Tensor:
+    """The union of an image's boxes at the size wanted; degenerate boxes are empty."""
     with Image.open(path) as image:
-        width, height = image.size
+        across, down = image.size
         turned = image.getexif().get(ExifTags.Base.Orientation)
-    mask = torch.zeros(height, width, dtype=torch.bool)
+    mask = torch.zeros(down, across, dtype=torch.bool)
     for left, top, right, bottom in boxes:
         if right > left and bottom > top:
-            rows = slice(inside(top, height), inside(bottom + 1, height))
-            mask[rows, inside(left, width) : inside(right + 1, width)] = True
+            rows = slice(inside(top, down), inside(bottom + 1, down))
+            mask[rows, inside(left, across) : inside(right + 1, across)] = True
     picture = Image.fromarray(mask.numpy().astype(np.uint8) * 255)
     if turned is not None:  # boxes are in pixels as stored, the model sees the image upright
         picture.getexif()[ExifTags.Base.Orientation] = turned
-    return at_size(ImageOps.exif_transpose(picture), size)
+    return at_size(ImageOps.exif_transpose(picture), height, width)
 
 
 def inside(edge: float, side: int) -> int:
@@ -91,7 +147,7 @@ def inside(edge: float, side: int) -> int:
     return round(min(max(edge, 0.0), side))
 
 
-def find_mask(masks: Path, path: Path, below: tuple[Path, ...]) -> Path | None:
+def find_mask(masks: Path, path: Path, below: Sequence[Path]) -> Path | None:
     """The mask of an image: the same path below the folder of masks, with any image's ending."""
     for root in below:
         name = path.relative_to(root)
@@ -110,21 +166,21 @@ def images_by_stem(folder: Path) -> dict[str, Path]:
     return {file.stem: file for file in files if file.suffix.lower() in EXTENSIONS}
 
 
-def mask_from_file(mask: Path | None, path: Path, size: int) -> Tensor:
-    """A mask at the model's size; empty where an image has none.
+def mask_from_file(mask: Path | None, path: Path, height: int, width: int) -> Tensor:
+    """A mask at the size wanted; empty where an image has none.
 
     Raises:
         UserError: the file is no image that can be read.
     """
     if mask is None:
-        return torch.zeros(size, size, dtype=torch.bool)
+        return torch.zeros(height, width, dtype=torch.bool)
     try:
-        return at_size(open_image(mask).convert("L"), size)
+        return at_size(open_image(mask).convert("L"), height, width)
     except OSError as error:
         raise UserError(f"the mask of {path} cannot be read: {error}") from None
 
 
-def at_size(picture: Image.Image, size: int) -> Tensor:
-    """A black and white picture as bool (size, size)."""
-    scaled = picture.resize((size, size), Image.Resampling.NEAREST)
+def at_size(picture: Image.Image, height: int, width: int) -> Tensor:
+    """A black and white picture as bool (height, width)."""
+    scaled = picture.resize((width, height), Image.Resampling.NEAREST)
     return torch.from_numpy(np.array(scaled) > 127)

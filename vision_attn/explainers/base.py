@@ -54,6 +54,15 @@ class Explainer(ABC):
         return None
 
 
+def gap(maps: Tensor, totals: Tensor) -> Tensor:
+    """How far maps (..., h, w) are from what they should add up to (...), as a share of that.
+
+    >>> gap(torch.tensor([[[1.0, 2.0]], [[-3.0, 0.5]]]), torch.tensor([4.0, -2.0]))
+    tensor([0.2500, 0.2500], dtype=torch.float64)
+    """
+    return (maps.double().sum((-2, -1)) - totals).abs() / totals.abs()
+
+
 def pick(everything: Tensor, targets: Tensor) -> Tensor:
     """Of maps for every class (B, K, h, w), those for some of them (B, M): (B, M, h, w).
 

@@ -54,6 +54,25 @@ class Pooled(NamedTuple):
         return torch.einsum("bndhw,knd->bkhw", weighted, by_head)
 
 
+class Window(NamedTuple):
+    """What a head looks through, in shares of the image's height and width.
+
+    Attributes:
+        heads: numbers of the heads that look through it, from 0.
+        centre: (y, x), each in [0, 1].
+        reach: how far it goes up and down, and left and right; what lies beyond the image is cut
+            off.
+        sigma: that of a Gaussian in it, likewise; None where places differ by their content alone.
+        about: what a picture's caption says of windows of this kind.
+    """
+
+    heads: tuple[int, ...]
+    centre: tuple[float, float]
+    reach: tuple[float, float]
+    sigma: tuple[float, float] | None
+    about: str
+
+
 class Channels(int):
     """The width of the features, which also knows what else a pooling may want to know.
 
@@ -94,6 +113,10 @@ class Pooling(nn.Module, ABC):
     @abstractmethod
     def forward(self, features: Tensor) -> Pooled:
         """Weigh the places of `features` (B, C, h, w)."""
+
+    def windows_of(self, features: Tensor, *finer: Tensor) -> list[list[Window]]:
+        """The windows that heads look through, for each of the images; none, unless it has some."""
+        return [[] for _ in features]
 
     def make_head(self, num_classes: int) -> nn.Linear:
         """The linear head that reads the context; poolings with weights by class have their own."""

@@ -1,11 +1,12 @@
 """Several poolings as one: side by side, on one grid, in heads of one width."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from vision_attn.pooling.base import Pooled
+from vision_attn.pooling.base import Pooled, Window
 
 
 def side_by_side(*pooled: Pooled) -> Pooled:
@@ -30,6 +31,31 @@ def side_by_side(*pooled: Pooled) -> Pooled:
         torch.cat([one.weights for one in alike], dim=1),
         torch.cat([one.values for one in alike], dim=1),
     )
+
+
+def windows_side_by_side(
+    pooled: Sequence[Pooled], windows: Sequence[list[list[Window]]]
+) -> list[list[Window]]:
+    """The windows of several poolings, their heads numbered as `side_by_side` puts them.
+
+    >>> whole = Pooled(torch.ones(1, 1, 1, 1), torch.ones(1, 1, 2, 1, 1))  # is two heads beside
+    >>> parts = Pooled(torch.ones(1, 1, 1, 1), torch.ones(1, 1, 1, 1, 1))  # one of one channel
+    >>> window = Window((0,), (0.5, 0.5), (0.1, 0.1), None, "a window")
+    >>> [(found,)] = windows_side_by_side([whole, parts], [[[]], [[window]]])
+    >>> found.heads
+    (2,)
+    """
+    channels = math.gcd(*(one.values.shape[2] for one in pooled))
+    together: list[list[Window]] = [[] for _ in windows[0]]
+    before = 0
+    for part, by_image in zip(pooled, windows, strict=True):
+        heads, times = part.values.shape[1], part.values.shape[2] // channels
+        for found, its_own in zip(together, by_image, strict=True):
+            for window in its_own:
+                now = [before + head * times + k for head in window.heads for k in range(times)]
+                found.append(window._replace(heads=tuple(now)))
+        before += heads * times
+    return together
 
 
 def with_head_width(pooled: Pooled, channels: int) -> Pooled:

@@ -1,9 +1,11 @@
 """Global and local attention side by side."""
 
+from collections.abc import Iterator
+
 from torch import Tensor
 
-from vision_attn.pooling.base import Channels, Pooled, Pooling, PoolingFactory
-from vision_attn.pooling.combining import side_by_side
+from vision_attn.pooling.base import Channels, Pooled, Pooling, PoolingFactory, Window
+from vision_attn.pooling.combining import side_by_side, windows_side_by_side
 from vision_attn.pooling.global_attention import GlobalAttention
 from vision_attn.pooling.local_gaussian import LocalGaussian
 
@@ -39,9 +41,15 @@ class GlobalLocal(Pooling):
 
     def forward(self, features: Tensor, *finer: Tensor) -> Pooled:
         """Weigh places twice: weights (B, n1 + n2, h, w), values (B, n1 + n2, d, h, w)."""
-        return side_by_side(
-            *(
-                half(features, *finer[len(finer) - half.finer :])
-                for half in (self.whole, self.parts)
-            )
-        )
+        return side_by_side(*(half(features, *its) for half, its in self.halves(finer)))
+
+    def windows_of(self, features: Tensor, *finer: Tensor) -> list[list[Window]]:
+        """Those of both halves."""
+        pooled = [half(features, *its) for half, its in self.halves(finer)]
+        windows = [half.windows_of(features, *its) for half, its in self.halves(finer)]
+        return windows_side_by_side(pooled, windows)
+
+    def halves(self, finer: tuple[Tensor, ...]) -> Iterator[tuple[Pooling, tuple[Tensor, ...]]]:
+        """Each half, with the finer features that it asks for."""
+        for half in (self.whole, self.parts):
+            yield half, finer[len(finer) - half.finer :]

@@ -9,6 +9,7 @@ from vision_attn.pooling.base import (
     KeyNorm,
     Pooled,
     Pooling,
+    Window,
     check_heads,
     learned_queries,
     softmax_over_places,
@@ -16,6 +17,8 @@ from vision_attn.pooling.base import (
 )
 
 MIN_SIGMA = 0.5  # in cells: a narrower window would hand no gradient to its centre
+REACH = 2  # sigmas: D, where the window ends
+ABOUT = "oval: 1 sigma around a predicted centre; dashes: where it ends"
 
 
 class Windows(nn.Module):
@@ -46,6 +49,15 @@ class Windows(nn.Module):
         return centres.unflatten(1, (-1, 2)), self.log_radius.exp()
 
 
+def sigma_in_cells(radius: Tensor, cells: int) -> Tensor:
+    """The Gaussians' sigma along a side, of half-widths in shares of that side.
+
+    >>> sigma_in_cells(torch.tensor([0.4, 0.1]), cells=5)   # D of 2 cells and, at least, of 1
+    tensor([1.0000, 0.5000])
+    """
+    return (radius * cells / REACH).clamp(min=MIN_SIGMA)
+
+
 def log_window(centre: Tensor, radius: Tensor, cells: int) -> Tensor:
     """Log of a Gaussian window along one side of the grid, -inf outside.
 
@@ -62,10 +74,10 @@ def log_window(centre: Tensor, radius: Tensor, cells: int) -> Tensor:
     """
     centre = centre.to(radius.dtype)  # half precision is too coarse for a place on the grid
     places = torch.arange(cells, device=centre.device, dtype=centre.dtype)
-    sigma = (radius * cells / 2).clamp(min=MIN_SIGMA)
+    sigma = sigma_in_cells(radius, cells)
     offset = (places - centre.unsqueeze(-1) * (cells - 1)) / sigma.unsqueeze(-1)
-    # A hair over 2, so that rounding does not drop a place that lies on the window's edge.
-    return (-(offset**2) / 2).masked_fill(offset.abs() > 2 + 1e-4, -torch.inf)
+    # A hair over D, so that rounding does not drop a place that lies on the window's edge.
+    return (-(offset**2) / 2).masked_fill(offset.abs() > REACH + 1e-4, -torch.inf)
 
 
 class LocalGaussian(Pooling):
@@ -113,3 +125,18 @@ class LocalGaussian(Pooling):
         columns = log_window(centres[..., 1], radius, width)
         scores = content + rows.unsqueeze(-1) + columns.unsqueeze(-2)
         return Pooled(softmax_over_places(scores), split_heads(features, self.glimpses))
+
+    @torch.no_grad()
+    def windows_of(self, features: Tensor, *finer: Tensor) -> list[list[Window]]:
+        """Where each glimpse looks, and how wide, in each of the images."""
+        sides = torch.tensor(features.shape[-2:], device=features.device)
+        centres, radius = self.windows(features)
+        middles = (centres * (sides - 1) + 0.5) / sides  # 0 is the middle of the first cell
+        sigma = torch.stack([sigma_in_cells(radius, side) / side for side in sides.tolist()], 1)
+        return [
+            [
+                Window((head,), (y, x), (REACH * sy, REACH * sx), (sy, sx), ABOUT)
+                for head, ((y, x), (sy, sx)) in enumerate(zip(places, sigma.tolist(), strict=True))
+            ]
+            for places in middles.tolist()
+        ]

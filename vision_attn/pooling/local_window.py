@@ -9,12 +9,15 @@ from vision_attn.pooling.base import (
     KeyNorm,
     Pooled,
     Pooling,
+    Window,
     at_least_float32,
     check_heads,
     learned_queries,
     softmax_over_places,
     split_heads,
 )
+
+ABOUT = "frames: the windows within which places compete"
 
 
 def into_windows(places: Tensor, window: int, outside: float) -> Tensor:
@@ -40,6 +43,21 @@ def onto_grid(windows: Tensor, window: int, height: int, width: int) -> Tensor:
     """
     cut = windows.unflatten(-1, (window, window)).transpose(-3, -2)
     return cut.flatten(-2).flatten(-3, -2)[..., :height, :width]
+
+
+def fixed_window(
+    top: int, left: int, side: int, height: int, width: int, heads: tuple[int, ...]
+) -> Window:
+    """The window whose first cell is (top, left), on a grid of height x width cells.
+
+    >>> at_the_edge = fixed_window(2, 0, 2, height=3, width=4, heads=(0,))   # one row is left
+    >>> at_the_edge.centre, at_the_edge.reach                      # 2.5/3 and 1/4; .5/3 and 1/4
+    ((0.8333333333333334, 0.25), (0.16666666666666666, 0.25))
+    """
+    bottom, right = min(top + side, height), min(left + side, width)
+    centre = ((top + bottom) / 2 / height, (left + right) / 2 / width)
+    reach = ((bottom - top) / 2 / height, (right - left) / 2 / width)
+    return Window(heads, centre, reach, None, ABOUT)
 
 
 class LocalWindow(Pooling):
@@ -91,3 +109,13 @@ class LocalWindow(Pooling):
         among = softmax_over_places((within * into_windows(window_scores, self.window, 0)).sum(-1))
         weights = onto_grid(among.unsqueeze(-1) * within, self.window, height, width)
         return Pooled(weights, split_heads(features, self.heads))
+
+    def windows_of(self, features: Tensor, *finer: Tensor) -> list[list[Window]]:
+        """The fixed windows, the same for every head and image."""
+        height, width = features.shape[-2:]
+        windows = [
+            fixed_window(top, left, self.window, height, width, tuple(range(self.heads)))
+            for top in range(0, height, self.window)
+            for left in range(0, width, self.window)
+        ]
+        return [windows for _ in features]

@@ -9,11 +9,14 @@ from vision_attn.pooling.base import (
     KeyNorm,
     Pooled,
     Pooling,
+    Window,
     at_least_float32,
     check_heads,
     learned_queries,
     split_heads,
 )
+
+ABOUT = "frame: the neighbours of a head's strongest place"
 
 
 def share_of_neighbourhood(scores: Tensor, side: int) -> Tensor:
@@ -73,3 +76,23 @@ class Neighbourhood(Pooling):
         shares = share_of_neighbourhood(at_least_float32(scores), self.side)
         weights = shares / shares.sum((-2, -1), keepdim=True)
         return Pooled(weights, split_heads(features, self.heads))
+
+    @torch.no_grad()
+    def windows_of(self, features: Tensor, *finer: Tensor) -> list[list[Window]]:
+        """Of the windows, one around each place, that around each head's strongest place."""
+        height, width = features.shape[-2:]
+        strongest = self(features).weights.flatten(2).argmax(2)
+        reach = (self.side / 2 / height, self.side / 2 / width)
+        return [
+            [
+                Window(
+                    (head,),
+                    ((place // width + 0.5) / height, (place % width + 0.5) / width),
+                    reach,
+                    None,
+                    ABOUT,
+                )
+                for head, place in enumerate(places)
+            ]
+            for places in strongest.tolist()
+        ]

@@ -1,0 +1,129 @@
+"""What maps cost: every explainer against a plain forward pass, and against Captum's Grad-CAM.
+
+python scripts/bench_explainers.py --image_size 224 --batch_size 32 --min_grid 7 --pairs 7
+
+Each pair is a forward pass without gradients and the same images explained, one right after the
+other, in random order; the cost is the median of the pairs' ratios, and the quartiles say how far
+it can be trusted. The last column is paired in the same way: Captum's Grad-CAM over the explainer.
+"""
+
+import argparse
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from vision_attn.backbone import Backbone
+from vision_attn.catalog import catalog
+from vision_attn.commands.choosing import choose
+from vision_attn.explainers.base import Explainer
+from vision_attn.explainers.grad_cam import GradCam
+from vision_attn.model import AttentionClassifier
+from vision_attn.pooling.base import Pooling
+
+EXPLAINERS = "attention,evidence,contrast,grad_cam,saliency,input_x_gradient,guided_grad_cam"
+
+Timed = Callable[[], float]
+
+
+def timed(work: Callable[[], object]) -> Timed:
+    """A function that does the work and returns its seconds; done once, to choose kernels."""
+
+    def once() -> float:
+        started = time.perf_counter()
+        work()
+        return time.perf_counter() - started
+
+    once()
+    return once
+
+
+def compared(one: Timed, other: Timed, pairs: int) -> str:
+    """Seconds of `other` over those of `one`: median and quartiles of the pairs."""
+    found = []
+    for _ in range(pairs):
+        if random.random() < 0.5:
+            base, cost = one(), other()
+        else:
+            cost, base = other(), one()
+        found.append(cost / base)
+    low, middle, high = statistics.quantiles(found, n=4)
+    return f"{middle:.3g} ({low:.3g} to {high:.3g})"
+
+
+class Bench:
+    """A model and random images, to be looked at and to be explained."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        torch.manual_seed(0)
+        backbone = Backbone(options.backbone)
+        backbone.refine(options.image_size, options.min_grid)
+        pooling = catalog(Pooling)[options.pooling]
+        self.model = AttentionClassifier(backbone, pooling, options.classes).eval()
+        self.images = torch.rand(options.batch_size, 3, options.image_size, options.image_size)
+        self.targets = torch.randint(0, options.classes, (options.batch_size,))
+        self.classes, self.pairs = options.classes, options.pairs
+        self.forward = timed(self.plain)
+        self.grad_cam = timed(lambda: GradCam()(self.model, self.images, self.targets))
+
+    @torch.no_grad()
+    def plain(self) -> Tensor:
+        """A plain forward pass."""
+        return self.model(self.images)
+
+    def row(self, name: str, explainer: Explainer) -> str:
+        """One line of the table."""
+        target = timed(lambda: explainer(self.model, self.images, self.targets))
+        cells = [compared(self.forward, target, self.pairs), self.every_class(explainer)]
+        cells.append(compared(target, self.grad_cam, self.pairs))
+        return f"| `{name}` | {' | '.join(cells)} |"
+
+    def every_class(self, explainer: Explainer) -> str:
+        """What maps for every class cost, as `explain --classes` comes by them."""
+        if not explainer.class_specific:
+            return "the same map"
+        if type(explainer).for_targets is Explainer.for_targets:
+            return f"one by one: {self.classes} times as much"
+        every = torch.arange(self.classes).expand(len(self.images), -1)
+        work = timed(lambda: explainer.for_targets(self.model, self.images, every))
+        return compared(self.forward, work, self.pairs)
+
+    def one_by_one(self) -> str:
+        """Captum's Grad-CAM of every class, asked one class at a time."""
+        every = timed(lambda: Explainer.for_every_class(GradCam(), self.model, self.images))
+        cost = compared(self.forward, every, self.pairs)
+        return f"| `grad_cam`, each class by itself through Captum | | {cost} | |"
+
+
+def run() -> None:
+    """Print a table, a line as soon as it is known."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--backbone", default="resnet18")
+    parser.add_argument("--pooling", default="global_local")
+    parser.add_argument("--image_size", type=int, default=32)
+    parser.add_argument("--min_grid", type=int, default=4)
+    parser.add_argument("--batch_size", type=int, default=128)
+    parser.add_argument("--classes", type=int, default=10)
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--explainers", default=EXPLAINERS)
+    options = parser.parse_args()
+    explainers = choose(Explainer, options.explainers, "--explainers")
+    print(f"`python {' '.join(['scripts/bench_explainers.py', *sys.argv[1:]])}`")
+    print("\ntimes of a plain forward pass, median (quartiles)\n")
+    print(
+        f"| map | one class | all {options.classes} classes | Captum's Grad-CAM takes, times it |"
+    )
+    print("|---|---|---|---|", flush=True)
+    bench = Bench(options)
+    for name, explainer in explainers.items():
+        print(bench.row(name, explainer), flush=True)
+        if name == "grad_cam":
+            print(bench.one_by_one(), flush=True)
+
+
+if __name__ == "__main__":
+    run()
