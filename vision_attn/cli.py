@@ -13,6 +13,7 @@ VERBS = {
     "test": "score a run on its test images, or on other images",
     "explain": "draw where a run looked, for image files and folders",
     "evaluate": "score how far each kind of map can be believed",
+    "report": "write one page on a run: scores, mistakes with their evidence, curves",
 }
 
 HELP = """usage: vision-attn VERB ...

@@ -9,15 +9,13 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
 
 from vision_attn.backbone import Backbone
-from vision_attn.balanced_accuracy import BalancedAccuracy
 from vision_attn.errors import UserError
 from vision_attn.losses import LOSSES, hold_bias
 from vision_attn.model import AttentionClassifier
 from vision_attn.pooling.base import PoolingFactory
+from vision_attn.scores import StageScores
 
 OptimizerFactory = Callable[[Iterable], torch.optim.Optimizer]
 
@@ -80,17 +78,9 @@ class ClassificationTask(pl.LightningModule):
         self.label_smoothing = label_smoothing
         if binary:
             hold_bias(self.model.head)
-        scores = MetricCollection(
-            {
-                "accuracy": MulticlassAccuracy(num_classes, average="micro"),
-                "balanced_accuracy": BalancedAccuracy(num_classes),
-                "loss": MeanMetric(),
-            },
-            compute_groups=False,  # each is updated by itself
-        )
         self.scores = nn.ModuleDict(
             {
-                f"{stage}_scores": scores.clone(prefix=f"{stage}/")
+                f"{stage}_scores": StageScores(stage, num_classes)
                 for stage in ("train", "val", "test")
             }
         )
@@ -99,9 +89,9 @@ class ClassificationTask(pl.LightningModule):
         """Logits (B, K) of images in [0, 1]."""
         return self.model(images)
 
-    def scores_of(self, stage: str) -> MetricCollection:
+    def scores_of(self, stage: str) -> StageScores:
         """The scores that a stage collects."""
-        return cast(MetricCollection, self.scores[f"{stage}_scores"])
+        return cast(StageScores, self.scores[f"{stage}_scores"])
 
     def step(self, stage: str, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Loss of a batch; its scores are added to the stage's."""
@@ -109,10 +99,7 @@ class ClassificationTask(pl.LightningModule):
         logits = self(images)
         # Smoothed targets are for learning; what is reported is the plain loss.
         plain = self.loss(logits, targets, 0.0)
-        scores = self.scores_of(stage)
-        scores["accuracy"].update(logits, targets)
-        scores["balanced_accuracy"].update(logits, targets)
-        scores["loss"].update(plain.detach(), len(targets))
+        self.scores_of(stage).add(logits, self.model.chances(logits.float()), targets, plain)
         if stage != "train" or not self.label_smoothing:
             return plain
         return self.loss(logits, targets, self.label_smoothing)
