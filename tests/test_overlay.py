@@ -8,7 +8,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from vision_attn.overlay import Explained, Heatmap, common_scales, draw_heatmap, sheet
+from vision_attn.overlay import Explained, Heatmap, blended, common_scales, draw_heatmap, sheet
 
 GREY = np.full((40, 60, 3), 128, np.uint8)
 
@@ -94,3 +94,14 @@ def test_a_large_photograph() -> None:
     heatmap = Heatmap("map", torch.rand(7, 7), signed=True)
     figure = sheet([Explained("x.png", pixels, [("ant", 1.0)], [heatmap], "ant")])
     assert len(figure.axes) == 3
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_pixels_and_figures_agree(signed: bool) -> None:
+    heatmap = Heatmap("map", torch.randn(3, 4), signed=signed)
+    assert abs(drawn(heatmap) - blended(GREY, heatmap)).max() <= 4  # of 255
+
+
+def test_pixels_of_a_map_that_says_nothing() -> None:
+    for values in (torch.zeros(2, 2), torch.full((2, 2), torch.nan)):
+        assert (blended(GREY, Heatmap("map", values, signed=True)) == GREY).all()

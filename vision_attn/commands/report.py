@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vision_attn.commands.options import Options
+from vision_attn.errors import UserError
 
 PATIENCE = 60.0  # seconds in which fit asks the model for the page; a run that ended is not held up
 DESCRIPTION = """Write one page on a run: scores, mistakes with their evidence, curves, calibration.
@@ -27,8 +28,6 @@ def parser() -> argparse.ArgumentParser:
 def run(words: list[str]) -> int:
     """Look at the run's test images and write the page."""
     options = parser().parse_args(words)
-    import torch
-
     from vision_attn.choices import chosen_automatically
     from vision_attn.commands.scoring import scoring_config
     from vision_attn.composition import load_yaml
@@ -37,15 +36,16 @@ def run(words: list[str]) -> int:
     from vision_attn.training import TrainingCLI
 
     folder = RunFolder(Path(options.run))
+    out = Path(options.out) if options.out else folder.report
+    if out.is_dir():
+        raise UserError(f"--out: {out} is a folder; name a file, such as {out / 'report.html'}.")
     config = scoring_config(folder, None, options.trust, "test")
-    config.pop("trainer")  # nothing is trained; the device is this machine's own
-    data = TrainingCLI(config, [], None).datamodule
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    cli = TrainingCLI(config, [], None)
+    data, device = cli.datamodule, cli.trainer.strategy.root_device
     model = folder.load_model(options.trust).to(device)
     stored = load_yaml(folder.config) if folder.config.is_file() else config
     about = about_run(stored, data, model, chosen_automatically(folder.config))
-    out = Path(options.out) if options.out else folder.report
-    write_report(folder, model, data, about, out)
+    write_report(folder, model, data, about, out, cli.trainer.precision_plugin.forward_context)
     print(f"report    {out}")
     return 0
 
@@ -68,10 +68,11 @@ def report_at_end(cli: Any, folder: Any, config: dict[str, Any], chosen: list[st
     from vision_attn.errors import first_line
     from vision_attn.report.page import write_report
 
-    model, data = cli.model.model.eval().to(cli.trainer.strategy.root_device), cli.datamodule
+    trainer, data = cli.trainer, cli.datamodule
     try:
-        about = about_run(config, data, model, chosen)
-        write_report(folder, model, data, about, folder.report, PATIENCE)
+        model = cli.model.model.to(trainer.strategy.root_device)
+        about, precision = about_run(config, data, model, chosen), trainer.precision_plugin
+        write_report(folder, model, data, about, folder.report, precision.forward_context, PATIENCE)
         print(f"report    {folder.report}")
     except Exception as error:  # a page is not worth a run, whatever the plotting trips over
         again = f"vision-attn report {folder.path} --debug"

@@ -8,20 +8,19 @@ from pathlib import PurePath
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from vision_attn.model import AttentionClassifier
-from vision_attn.overlay import Heatmap, draw_heatmap
+from vision_attn.overlay import Heatmap, blended
 from vision_attn.report.outcome import Outcome
 
 MISTAKES = 12
 RIGHT = 8
-OF_A_KIND = 3  # mistakes of one class for the same other
-SIDE = 208  # pixels of a picture
+OF_A_KIND = 2  # mistakes of one class for the same other
+DIFFERENCE = "difference"
+SIDE, LARGEST = 208, 320  # pixels of a picture
 QUALITY = 80  # of WebP
 
 
@@ -104,20 +103,22 @@ def example(model: AttentionClassifier, outcome: Outcome, place: int, size: int)
     where = int(outcome.places[place])
     said, truth = int(outcome.predicted[place]), int(outcome.targets[place])
     evidence = evidence_of(model, outcome.split.read(where, size))
-    pixels = np.asarray(outcome.split.read(where, max(size, SIDE)).permute(1, 2, 0))
+    pixels = outcome.split.read(where, min(max(size, SIDE), LARGEST)).permute(1, 2, 0).numpy()
     name, names = short(outcome.split.names[where]), outcome.class_names
     maps = {f"for {names[said]}": evidence[said]}
     if said != truth:
         maps[f"for {names[truth]}"] = evidence[truth]
-        maps["difference"] = evidence[said] - evidence[truth]
+        maps[DIFFERENCE] = evidence[said] - evidence[truth]
     drawn = {title: Heatmap(title, values, signed=True) for title, values in maps.items()}
     scale = max(heatmap.reach for heatmap in drawn.values())
-    pictures = [Picture(plain(pixels), "image", f"{name}, a {names[truth]}")]
+    pictures = [Picture(webp(pixels), "image", f"{name}, a {names[truth]}")]
     for title, heatmap in drawn.items():
         total = f"{float(heatmap.values.sum()):+.1f}"
-        picture = overlaid(pixels, heatmap, scale)
+        if title == DIFFERENCE:
+            bias = model.head.bias.detach()
+            total += f", of the biases {float(bias[said] - bias[truth]):+.1f}"
         alt = f"evidence, {title}, on {name}: {total} in all"
-        pictures.append(Picture(picture, f"{title}: {total}", alt))
+        pictures.append(Picture(webp(blended(pixels, heatmap, scale)), f"{title}: {total}", alt))
     return Example(
         name,
         names[said],
@@ -135,33 +136,10 @@ def evidence_of(model: AttentionClassifier, image: Tensor) -> Tensor:
     return model.evidence(image[None].to(device).float() / 255)[0].cpu()
 
 
-def overlaid(pixels: NDArray[np.uint8], heatmap: Heatmap, scale: float) -> str:
-    """A heatmap over its image, as a data URI."""
-    figure, axes = empty()
-    draw_heatmap(axes, pixels, heatmap, scale)
-    axes.set_title("")  # told beside the picture, as text
-    return webp(figure)
-
-
-def plain(pixels: NDArray[np.uint8]) -> str:
-    """An image as it is, as a data URI."""
-    figure, axes = empty()
-    axes.imshow(pixels)
-    axes.set_axis_off()
-    return webp(figure)
-
-
-def empty() -> tuple[Figure, Axes]:
-    """A square figure that is nothing but one picture."""
-    figure = Figure(figsize=(1, 1), dpi=SIDE)
-    FigureCanvasAgg(figure)
-    return figure, figure.add_axes((0, 0, 1, 1))
-
-
-def webp(figure: Figure) -> str:
-    """A figure as a data URI."""
+def webp(pixels: NDArray[np.uint8]) -> str:
+    """Pixels as a data URI."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="webp", pil_kwargs={"quality": QUALITY})
+    Image.fromarray(pixels).save(buffer, "WEBP", quality=QUALITY)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 

@@ -2,7 +2,9 @@
 
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from os import cpu_count
 
@@ -23,6 +25,7 @@ from vision_attn.model import AttentionClassifier
 from vision_attn.scores import CALIBRATION_BINS, StageScores
 
 AT_ONCE = 64  # images
+Precision = Callable[[], AbstractContextManager]
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,11 @@ class Bin:
 
 @torch.no_grad()
 def look_at(
-    model: AttentionClassifier, data: ImageData, stage: str, seconds: float = float("inf")
+    model: AttentionClassifier,
+    data: ImageData,
+    stage: str,
+    precision: Precision = nullcontext,
+    seconds: float = float("inf"),
 ) -> Outcome:
     """Ask a model about the images of a split, in an order drawn once, until the time is up.
 
@@ -139,6 +146,7 @@ def look_at(
         model: in eval mode.
         data: whose split it is.
         stage: "test" or "val".
+        precision: makes the context in which the model computes.
         seconds: after so many no further batch is begun.
 
     Raises:
@@ -158,7 +166,8 @@ def look_at(
         places += images
         if images:
             batch = torch.stack(list(images.values())).to(device).float() / 255
-            logits.append(model(batch).float())
+            with precision():
+                logits.append(model(batch).float())
         if time.monotonic() - started > seconds:
             break
     if not places:

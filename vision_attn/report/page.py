@@ -4,6 +4,7 @@ import datetime
 import math
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from vision_attn.report.believing import Belief, belief
 from vision_attn.report.curves import Curves, read_curves
 from vision_attn.report.examples import Example, examples, surest_mistakes, surest_right
 from vision_attn.report.matrix import Matrix, matrix_of
-from vision_attn.report.outcome import Bin, ClassScore, Outcome, look_at
+from vision_attn.report.outcome import Bin, ClassScore, Outcome, Precision, look_at
 from vision_attn.report.plots import calibration_plot, curves_plot
 from vision_attn.run import RunFolder, write_whole
 
@@ -89,8 +90,9 @@ def write_report(
     data: ImageData,
     about: Sequence[tuple[str, str, bool]],
     out: Path,
+    precision: Precision = nullcontext,
     seconds: float = float("inf"),
-) -> Contents:
+) -> None:
     """Look at a run's test images (validation images where it has none), and write the page.
 
     Args:
@@ -99,6 +101,7 @@ def write_report(
         data: its images.
         about: what was trained on what: name, text, and whether it was chosen automatically.
         out: where to.
+        precision: makes the context in which the model computes, so that scores are those of test.
         seconds: time for the predictions; what is shown is of the images seen by then. The scores
             of maps take half a minute more at most, and the pictures some seconds.
 
@@ -107,11 +110,9 @@ def write_report(
     """
     stage = "test" if "test" in data.splits else "val"
     model = model.eval()
-    outcome = look_at(model, data, stage, seconds)
-    contents = gather(folder, model, data, about, outcome)
-    text = render(contents)
+    outcome = look_at(model, data, stage, precision, seconds)
+    text = render(gather(folder, model, data, about, outcome))
     write_whole(out, lambda place: place.write_text(text, encoding="utf-8"))
-    return contents
 
 
 def gather(
