@@ -30,7 +30,7 @@ def test_two_processes(trained: tuple[Path, Path], tmp_path: Path, freeze: int) 
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("epoch 2/2") == 1  # one process speaks
     assert "sync_dist" not in done.stderr
-    assert done.stdout.count("report    ") == (freeze > 0)
+    assert done.stdout.count("report    ") == (freeze > 0), done.stderr[-2000:]
     assert (run / "report.html").exists() == (freeze > 0)
     assert json.loads((run / "metrics.json").read_text())["test/accuracy"] > 0.5
     before, after = (read_weights(RunFolder(place).weights) for place in (source, run))

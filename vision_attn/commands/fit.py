@@ -49,7 +49,7 @@ TOLD = {
 }
 """The scores of the closing lines, and what they are called there."""
 SWITCHES = {
-    "report": "write report.html at the end, which takes two minutes at most",
+    "report": "write report.html at the end, which takes about two minutes at most",
     "overlays": "show attention on some validation images in TensorBoard, each epoch",
 }
 NO_POOLING = ("__init__", "base")

@@ -116,7 +116,7 @@ def example(model: AttentionClassifier, outcome: Outcome, place: int, size: int)
         total = f"{float(heatmap.values.sum()):+.1f}"
         if title == DIFFERENCE:
             bias = model.head.bias.detach()
-            total += f", of the biases {float(bias[said] - bias[truth]):+.1f}"
+            total += of_biases(float(bias[said] - bias[truth]))
         alt = f"evidence, {title}, on {name}: {total} in all"
         pictures.append(Picture(webp(blended(pixels, heatmap, scale)), f"{title}: {total}", alt))
     return Example(
@@ -127,6 +127,15 @@ def example(model: AttentionClassifier, outcome: Outcome, place: int, size: int)
         float(outcome.chances[place, truth]),
         pictures,
     )
+
+
+def of_biases(difference: float) -> str:
+    """What biases add to the difference of two classes, where that can be seen.
+
+    >>> of_biases(0.21), of_biases(-0.01)
+    (', of the biases +0.2', '')
+    """
+    return f", of the biases {difference:+.1f}" if abs(difference) >= 0.05 else ""
 
 
 @torch.no_grad()

@@ -60,7 +60,7 @@ def lines(axes: Axes, score: str, curves: Curves) -> None:
         axes.axvline(curves.best, color=INK, linewidth=1, linestyle=":", label="kept")
     axes.set(xlabel="epoch", title=score, ylim=(0, 1) if score == "accuracy" else (0, None))
     axes.set_xlim(*((1, curves.epochs) if curves.epochs > 1 else (0.5, 1.5)))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.legend()
 
 
