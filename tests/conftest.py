@@ -65,6 +65,7 @@ def image_root(tmp_path: Path) -> Path:
 TINY_RUN = [
     "--model.backbone", "resnet10t", "--model.backbone_options", '{"channels": [8, 8, 16, 16]}',
     "--data.image_size", "32", "--data.batch_size", "8",
+    "--report", "false",  # seconds that few tests need
 ]  # fmt: skip
 
 
@@ -77,5 +78,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
             write_images(place / "images" / split / name, count, colour)
     run = place / "run"
     words = ["fit", "--data", str(place / "images"), "--run_dir", str(run), *TINY_RUN]
-    assert main([*words, "--trainer.max_epochs", "6", "--model.optimizer.lr", "0.01"]) == 0
+    words += ["--trainer.max_epochs", "6", "--model.optimizer.lr", "0.01", "--report", "true"]
+    assert main(words) == 0
     return run, place / "images"

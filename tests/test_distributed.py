@@ -19,6 +19,7 @@ def test_two_processes(trained: tuple[Path, Path], tmp_path: Path, freeze: int) 
     words = ["fit", "--data", str(images), "--run_dir", str(run), *TINY_RUN]
     words += ["--init_from", str(source), "--model.freeze_epochs", str(freeze)]
     words += ["--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    words += ["--report", "true" if freeze else "false"]
     done = subprocess.run(
         [sys.executable, "-m", "vision_attn", *words, "--trainer.max_epochs", "2"],
         capture_output=True,
@@ -29,6 +30,8 @@ def test_two_processes(trained: tuple[Path, Path], tmp_path: Path, freeze: int) 
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("epoch 2/2") == 1  # one process speaks
     assert "sync_dist" not in done.stderr
+    assert done.stdout.count("report    ") == (freeze > 0), done.stderr[-2000:]
+    assert (run / "report.html").exists() == (freeze > 0)
     assert json.loads((run / "metrics.json").read_text())["test/accuracy"] > 0.5
     before, after = (read_weights(RunFolder(place).weights) for place in (source, run))
     moved = {key for key in before if (after[key].float() - before[key].float()).abs().max() > 0}

@@ -12,7 +12,7 @@ from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 
 from vision_attn.marks import draw_outline, draw_windows
-from vision_attn.overlay import Explained, Heatmap, common_scales, draw_heatmap, sheet
+from vision_attn.overlay import Explained, Heatmap, blended, common_scales, draw_heatmap, sheet
 from vision_attn.pooling.base import Window
 
 GREY = np.full((40, 60, 3), 128, np.uint8)
@@ -176,3 +176,14 @@ def test_the_outline_of_a_large_photograph_is_reduced_as_it_is() -> None:
     (outline,) = figure.axes[0].collections
     (path,) = outline.get_paths()
     assert path.vertices[:, 1].min() == pytest.approx(499.5)  # every third row of 1500
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_pixels_and_figures_agree(signed: bool) -> None:
+    heatmap = Heatmap("map", torch.randn(3, 4), signed=signed)
+    assert abs(drawn(heatmap) - blended(GREY, heatmap)).max() <= 4  # of 255
+
+
+def test_pixels_of_a_map_that_says_nothing() -> None:
+    for values in (torch.zeros(2, 2), torch.full((2, 2), torch.nan)):
+        assert (blended(GREY, Heatmap("map", values, signed=True)) == GREY).all()

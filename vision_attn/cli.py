@@ -15,6 +15,7 @@ VERBS = {
     "explain": "draw where a run looked, for image files and folders",
     "evaluate": "score how far each kind of map can be believed",
     "export": "write a run's model for other programs: ONNX, torch.export, the Hub",
+    "report": "write one page on a run: scores, mistakes with their evidence, curves",
 }
 
 HELP = """usage: vision-attn VERB ...

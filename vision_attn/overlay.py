@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from captum.attr import visualization
 from matplotlib.axes import Axes
@@ -18,6 +19,8 @@ from vision_attn.marks import draw_cells, draw_outline, draw_windows
 from vision_attn.pooling.base import Window
 from vision_attn.upsampling import upsample
 
+COLOURS = {True: "RdBu_r", False: "inferno"}  # of maps with and without signs
+THICKNESS = 0.6  # of the colour on the image
 PANEL = 2.4  # inches
 WORDS = 0.35  # inches, for title and caption
 COLUMNS = 6
@@ -113,8 +116,8 @@ def draw_heatmap(
             np.concatenate([pixels, pixels[-1:]]),
             method="blended_heat_map",
             sign="all" if heatmap.signed else "positive",
-            cmap="RdBu_r" if heatmap.signed else "inferno",
-            alpha_overlay=0.6,
+            cmap=COLOURS[heatmap.signed],
+            alpha_overlay=THICKNESS,
             outlier_perc=1e-3,  # 0 fails in Captum where sums are rounded up
             plt_fig_axis=(axes.figure, axes),
             use_pyplot=False,
@@ -249,3 +252,28 @@ def sheet(rows: Sequence[Explained]) -> Figure:
         draw_row(cells, explained, scales)
     figure.tight_layout(pad=0.6)
     return figure
+
+
+def blended(
+    pixels: NDArray[np.uint8], heatmap: Heatmap, scale: float | None = None
+) -> NDArray[np.uint8]:
+    """What `draw_heatmap` draws, as pixels (H, W, 3): without a figure, and so far faster.
+
+    Args:
+        pixels: the image.
+        heatmap: the map.
+        scale: the value that is drawn in full colour; None takes the map's own.
+    """
+    values = upsample(heatmap.values[None].cpu(), *pixels.shape[:2])[0].numpy()
+    full = heatmap.reach if scale is None else scale
+    shown = np.abs(values) if heatmap.signed else values
+    if not np.isfinite(values).all() or shown.max() <= 0 or full <= 0:
+        return pixels
+    strength = values / full
+    colours = mpl.colormaps[COLOURS[heatmap.signed]](
+        (strength.clip(-1, 1) + 1) / 2 if heatmap.signed else strength.clip(0, 1)
+    )[..., :3]
+    grey = pixels.mean(2, keepdims=True)
+    grey = (grey - grey.min()) / max(np.ptp(grey), 1)  # from black to white, as Captum has it
+    mixed = THICKNESS * colours + (1 - THICKNESS) * grey
+    return (255 * mixed).round().astype(np.uint8)

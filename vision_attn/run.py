@@ -5,6 +5,7 @@ pickle: a run folder from a stranger can be opened.
 """
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Callable, Collection
@@ -109,6 +110,11 @@ class RunFolder:
         return self.path / "split.csv"
 
     @property
+    def report(self) -> Path:
+        """One page on all of it."""
+        return self.path / "report.html"
+
+    @property
     def pictures(self) -> Path:
         """Sheets that `explain` draws."""
         return self.path / "pictures"
@@ -125,9 +131,10 @@ class RunFolder:
         write_whole(place, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
     def add_metrics(self, scores: dict[str, float]) -> None:
-        """Add final scores to those already there."""
+        """Add final scores to those already there; one without a meaning (NaN) becomes null."""
         known = json.loads(self.metrics.read_text()) if self.metrics.exists() else {}
-        self.save_json(self.metrics, known | scores)
+        found = {name: x if math.isfinite(x) else None for name, x in scores.items()}
+        self.save_json(self.metrics, known | found)
 
     def load_card(self) -> ModelCard:
         """Read what the model is.

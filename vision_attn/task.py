@@ -9,16 +9,14 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
 
 from vision_attn.backbone import Backbone
-from vision_attn.balanced_accuracy import BalancedAccuracy
 from vision_attn.deletion import delete_cells
 from vision_attn.errors import UserError
 from vision_attn.losses import LOSSES, evidence_for_absent, hold_bias
 from vision_attn.model import AttentionClassifier
 from vision_attn.pooling.base import Pooled, PoolingFactory
+from vision_attn.scores import StageScores
 
 OptimizerFactory = Callable[[Iterable], torch.optim.Optimizer]
 
@@ -87,17 +85,9 @@ class ClassificationTask(pl.LightningModule):
         self.deleted_cells = deleted_cells
         if binary:
             hold_bias(self.model.head)
-        scores = MetricCollection(
-            {
-                "accuracy": MulticlassAccuracy(num_classes, average="micro"),
-                "balanced_accuracy": BalancedAccuracy(num_classes),
-                "loss": MeanMetric(),
-            },
-            compute_groups=False,  # each is updated by itself
-        )
         self.scores = nn.ModuleDict(
             {
-                f"{stage}_scores": scores.clone(prefix=f"{stage}/")
+                f"{stage}_scores": StageScores(stage, num_classes)
                 for stage in ("train", "val", "test")
             }
         )
@@ -106,9 +96,9 @@ class ClassificationTask(pl.LightningModule):
         """Logits (B, K) of images in [0, 1]."""
         return self.model(images)
 
-    def scores_of(self, stage: str) -> MetricCollection:
+    def scores_of(self, stage: str) -> StageScores:
         """The scores that a stage collects."""
-        return cast(MetricCollection, self.scores[f"{stage}_scores"])
+        return cast(StageScores, self.scores[f"{stage}_scores"])
 
     def step(self, stage: str, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Loss of a batch; its scores are added to the stage's."""
@@ -117,10 +107,7 @@ class ClassificationTask(pl.LightningModule):
         logits = self.model.head(pooled.context)
         # What is reported is the plain loss; smoothed targets and the like are for learning.
         plain = self.loss(logits, targets, 0.0)
-        scores = self.scores_of(stage)
-        scores["accuracy"].update(logits, targets)
-        scores["balanced_accuracy"].update(logits, targets)
-        scores["loss"].update(plain.detach(), len(targets))
+        self.scores_of(stage).add(logits, self.model.chances(logits.float()), targets, plain)
         return plain if stage != "train" else self.learned(pooled, logits, targets)
 
     def learned(self, pooled: Pooled, logits: Tensor, targets: Tensor) -> Tensor:
@@ -128,8 +115,14 @@ class ClassificationTask(pl.LightningModule):
         loss = self.loss(logits, targets, self.label_smoothing)
         if self.absent_evidence:
             evidence = pooled.evidence(self.model.head.weight)
-            loss = loss + self.absent_evidence * evidence_for_absent(evidence, targets)
+            weight = self.absent_evidence * self.progress
+            loss = loss + weight * evidence_for_absent(evidence, targets)
         return loss
+
+    @property
+    def progress(self) -> float:
+        """Share of the training that is done."""
+        return self.global_step / self.trainer.estimated_stepping_batches
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """One step of training."""

@@ -122,10 +122,15 @@ class TrainingCLI(LightningCLI):
         logs = self.folder.path / "logs"
         return [CSVLogger(logs, name="csv"), TensorBoardLogger(logs, name="tensorboard")]
 
-    def resolved(self) -> Config:
-        """The configuration with every automatic choice in its place, for `config.yaml`."""
+    def given(self) -> Config:
+        """The configuration as it was put together; None where something chooses itself."""
         config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
         config.pop("config", None)
+        return config
+
+    def resolved(self) -> Config:
+        """The configuration with every automatic choice in its place, for `config.yaml`."""
+        config = self.given()
         network = self.model.model.backbone
         config["model"]["unstrided"] = network.unstrided
         config["data"]["image_size"] = self.datamodule.image_size

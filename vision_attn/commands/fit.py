@@ -2,14 +2,14 @@
 
 import argparse
 import datetime
+import math
 import os
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
-
 from vision_attn.commands.checking import record_splits, trouble
 from vision_attn.commands.options import Options
+from vision_attn.commands.report import report_at_end
 from vision_attn.errors import UserError
 
 HELP = """Train an attention-pooled classifier, test it, and write a run folder.
@@ -43,6 +43,19 @@ All of them, from LightningCLI: vision-attn fit --help_all
 """
 
 
+TOLD = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced",
+    "macro_f1": "macro F1",
+    "auroc": "AUROC",
+    "calibration_error": "calibration error",
+    "loss": "loss",
+}
+"""The scores of the closing lines, and what they are called there."""
+SWITCHES = {
+    "report": "write report.html at the end, which takes about two minutes at most",
+    "overlays": "show attention on some validation images in TensorBoard, each epoch",
+}
 NO_POOLING = ("__init__", "base")
 JOINED_RUN = "VISION_ATTN_JOINED_RUN"
 
@@ -82,6 +95,8 @@ def parser() -> argparse.ArgumentParser:
         metavar="CLASS",
         help="own code a stored run may use",
     )
+    for name, what in SWITCHES.items():
+        add(f"--{name}", choices=("true", "false"), default="true", help=f"{what} (%(default)s)")
     add("--help_all", action="store_true", help="every setting there is")
     return found
 
@@ -116,7 +131,7 @@ def start(options: argparse.Namespace, settings: list[str], defaults: dict[str, 
         )
     os.environ[JOINED_RUN] = str(folder.path.resolve())
     try:
-        return train(config, settings, folder, options.init_from)
+        return train(config, settings, folder, options)
     finally:
         os.environ.pop(JOINED_RUN, None)
 
@@ -165,19 +180,21 @@ def resume(options: argparse.Namespace, settings: list[str]) -> int:
             f"for a new run from its weights: --init_from {folder.path} --run_dir NEW."
         )
     config = read_stored_config(folder.config, options.trust)
-    return train(config, settings, folder, init_from=None, checkpoint=folder.last)
+    return train(config, settings, folder, options, checkpoint=folder.last)
 
 
 def train(
     config: dict[str, Any],
     settings: list[str],
     folder: Any,
-    init_from: str | None,
+    options: argparse.Namespace,
     checkpoint: Path | None = None,
 ) -> int:
     """Build task, data and trainer; fit, keep the best weights, test."""
+    from vision_attn.choices import automatic, chosen_automatically
     from vision_attn.keeper import ModelKeeper, card_of
     from vision_attn.training import TrainingCLI
+    from vision_attn.watching import Overlays
     from vision_attn.weights import initialise
 
     pretrained = config["model"].get("pretrained", False)
@@ -188,30 +205,40 @@ def train(
     if checkpoint:
         resolved["model"]["pretrained"] = pretrained
     model, data = cli.model.model, cli.datamodule
-    told = initialise(model, Path(init_from), data.class_names) if init_from else ""
+    start_from = options.init_from
+    told = initialise(model, Path(start_from), data.class_names) if start_from else ""
+    chosen = chosen_automatically(folder.config) if checkpoint else automatic(cli.given(), resolved)
     data.setup("fit")  # so that unreadable images are told before anything is written
-    if not (checkpoint or init_from):
+    if not (checkpoint or start_from):
         model.backbone.fit_inputs(data.sample())
     if cli.trainer.is_global_zero:
         tell(cli, resolved, told)
-        record(folder, resolved)
+        record(folder, resolved, chosen)
         record_splits(folder, data, resumed=checkpoint is not None)
     keeper = ModelKeeper(folder, card_of(model, resolved["model"]["pooling"], data))
-    cast(Any, cli.trainer).callbacks.append(keeper)  # Lightning sets the list without typing it
+    callbacks = cast(Any, cli.trainer).callbacks  # Lightning sets the list without typing it
+    callbacks += [keeper, Overlays()] if options.overlays == "true" else [keeper]
     try:
         cli.trainer.fit(cli.model, data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit:  # how Lightning ends a training at Ctrl-C
         if folder.last.exists():
             print(f"stopped; go on with: vision-attn fit --run_dir {folder.path} --resume")
         return 130
-    return finish(cli, folder)
+    finish(cli, folder)
+    if cli.trainer.is_global_zero:
+        if options.report == "true":
+            report_at_end(cli, folder, resolved, chosen)
+        print(f"run       {folder.path}")
+        print(f"look      vision-attn explain {folder.path} IMAGE_OR_FOLDER...")
+    return 0
 
 
-def record(folder: Any, resolved: dict[str, Any]) -> None:
+def record(folder: Any, resolved: dict[str, Any], chosen: list[str]) -> None:
     """Write the settings of a run that is about to train, and make it the latest."""
+    from vision_attn.choices import with_choices
     from vision_attn.run import write_whole
 
-    text = yaml.safe_dump(resolved, sort_keys=False)
+    text = with_choices(resolved, chosen)
     write_whole(folder.config, lambda place: place.write_text(text, encoding="utf-8"))
     point_latest_at(folder.path.resolve())
 
@@ -232,8 +259,8 @@ def tell(cli: Any, resolved: dict[str, Any], weights: str) -> None:
         print(f"weights   {weights}")
 
 
-def finish(cli: Any, folder: Any) -> int:
-    """Test the best weights, write the scores, and say what can be done next."""
+def finish(cli: Any, folder: Any) -> None:
+    """Test the best weights, and write and tell the scores."""
     from vision_attn.run import read_weights
 
     cli.model.model.load_state_dict(read_weights(folder.weights))
@@ -244,14 +271,12 @@ def finish(cli: Any, folder: Any) -> int:
             if not cli.trainer.is_global_zero:
                 continue
             folder.add_metrics(scores)
-            print(
-                f"{stage:<9} accuracy {scores[f'{stage}/accuracy']:.4f}, balanced "
-                f"{scores[f'{stage}/balanced_accuracy']:.4f}, loss {scores[f'{stage}/loss']:.4f}"
-            )
-    if cli.trainer.is_global_zero:
-        print(f"run       {folder.path}")
-        print(f"look      vision-attn explain {folder.path} IMAGE_OR_FOLDER...")
-    return 0
+            told = [
+                f"{name} {scores[f'{stage}/{key}']:.4f}"
+                for key, name in TOLD.items()
+                if math.isfinite(scores[f"{stage}/{key}"])
+            ]
+            print(f"{stage:<9} {', '.join(told)}")
 
 
 def describe_model(model: Any, image_size: int, resolved: dict[str, Any]) -> str:

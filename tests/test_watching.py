@@ -1,0 +1,52 @@
+"""What TensorBoard shows of a training: strips of a few validation images, each epoch."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.conftest import TINY_RUN
+from vision_attn.cli import main
+from vision_attn.watching import SIDE, strips
+
+
+def shown(run: Path) -> EventAccumulator:
+    """What the logs of a run hold."""
+    found = EventAccumulator(str(run / "logs" / "tensorboard" / "version_0"), {"images": 0})
+    found.Reload()
+    return found
+
+
+def test_each_epoch(trained: tuple[Path, Path]) -> None:
+    found = shown(trained[0])
+    names = found.Tags()["images"]
+    assert [name.split("_")[-1] for name in names] == [
+        "green",
+        "red",
+    ]  # one of each is all there is
+    for name in names:
+        steps = [image.step for image in found.Images(name)]
+        assert len(steps) == 6
+        assert sorted(set(steps)) == steps
+
+
+def test_left_out(image_root: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    words = ["fit", "--data", str(image_root), "--run_dir", str(run), *TINY_RUN]
+    assert main([*words, "--trainer.max_epochs", "1", "--overlays", "false"]) == 0
+    assert shown(run).Tags()["images"] == []
+
+
+@pytest.mark.parametrize("size", [32, 192])
+def test_a_strip_is_image_attention_evidence(tiny_model, size: int) -> None:
+    images = torch.randint(256, (2, 3, size, size), dtype=torch.uint8)
+    found = dict(strips(tiny_model(), images, ["ant", "bee"]))
+    assert list(found) == ["overlays/1_ant", "overlays/2_bee"]
+    side = min(size, SIDE)
+    for strip in found.values():
+        assert strip.shape == (side, 3 * side, 3)
+    if size == side:
+        pixels = images[1].permute(1, 2, 0).numpy()
+        np.testing.assert_array_equal(found["overlays/2_bee"][:, :size], pixels)

@@ -1,0 +1,54 @@
+"""How the training went, from the CSV log of a run."""
+
+import csv
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+SERIES = ("train/loss", "val/loss", "train/accuracy", "val/accuracy")
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Scores by epoch, counted from 1.
+
+    Attributes:
+        values: of each score, its value at each epoch.
+    """
+
+    values: dict[str, dict[int, float]]
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs were trained."""
+        return max((max(series) for series in self.values.values() if series), default=0)
+
+    @property
+    def best(self) -> int | None:
+        """The epoch whose weights were kept: of the best validation accuracies the latest."""
+        accuracy = self.values.get("val/accuracy")
+        return max(accuracy, key=lambda epoch: (accuracy[epoch], epoch)) if accuracy else None
+
+
+def read_curves(logs: Path) -> Curves:
+    """What the CSV logger wrote; a resumed run has a log more, whose epochs replace older ones.
+
+    >>> read_curves(Path("there/is/no/such/folder")).epochs
+    0
+    """
+    values: dict[str, dict[int, float]] = defaultdict(dict)
+    versions = logs.glob("version_*/metrics.csv")
+    for place in sorted(versions, key=lambda place: int(place.parent.name.split("_")[1])):
+        with place.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                for name in SERIES:
+                    if row.get(name) and row.get("epoch"):
+                        values[name][int(row["epoch"]) + 1] = float(row[name])
+    trained = max(values["train/loss"], default=0)
+    # The last validation, of the weights that were kept, is logged as if an epoch followed.
+    return Curves(
+        {
+            name: {epoch: x for epoch, x in series.items() if epoch <= trained}
+            for name, series in values.items()
+        }
+    )
