@@ -45,7 +45,8 @@ class ClassificationTask(pl.LightningModule):
         loss: `cross_entropy`, or `binary_cross_entropy` for evidence that means something by
             itself, class by class.
         label_smoothing: share of the target that is spread over all classes.
-        absent_evidence: weight of a loss on evidence for classes that an image does not show.
+        absent_evidence: weight of a loss on evidence for classes that an image does not show; it
+            rises from 0 in a line, since places that may not err from the start learn less.
         deleted_cells: up to so many of the 4x4 cells of a training image become plain, at random.
         warmup: share of the training in which the learning rate rises; it then falls as a cosine.
         freeze_epochs: first epochs in which only pooling and head learn.
