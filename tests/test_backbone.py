@@ -101,3 +101,9 @@ class TestPretrained:
         monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", unreachable)
         with pytest.raises(UserError, match=r"(?s)cannot be reached.*--model.pretrained PATH"):
             Backbone("resnet18", pretrained=True)
+
+
+def test_options_open_no_file(tmp_path: Path) -> None:
+    """A stranger's model.json names options, too."""
+    with pytest.raises(UserError, match="checkpoint_path is not to be set there"):
+        Backbone("resnet18", options={"checkpoint_path": str(tmp_path / "theirs.pth")})

@@ -14,6 +14,16 @@ from vision_attn.errors import UserError, did_you_mean, first_line
 from vision_attn.strides import blank, in_eval, leave_out_first_stride
 
 PROBE_SIZE = 64  # pixels a side: enough for most CNNs, and quick
+RESERVED = {
+    "cache_dir",
+    "checkpoint_path",  # timm would read it; a stranger's model.json must open no file
+    "features_only",
+    "global_pool",
+    "num_classes",
+    "pretrained",
+    "pretrained_cfg",
+    "pretrained_cfg_overlay",
+}
 CHOOSE = "choose a CNN such as resnet18, convnext_tiny or efficientnet_b0."
 
 
@@ -186,6 +196,11 @@ def create_network(name: str, pretrained: bool | str, options: dict[str, Any]) -
         hint = did_you_mean(name, timm.list_models())
         raise UserError(
             f"timm has no backbone '{name}'.{hint} Python's timm.list_models() lists them."
+        )
+    if reserved := sorted(RESERVED & set(options)):
+        raise UserError(
+            f"backbone_options: {reserved[0]} is not to be set there; weights come from "
+            "--model.pretrained or --init_from."
         )
     overlay = local_weights(pretrained) if isinstance(pretrained, str) else None
     wanted: dict[str, Any] = {
