@@ -1,5 +1,7 @@
 """Accuracy that gives every class the same say, also where a class has no images."""
 
+from typing import Any
+
 from torch import Tensor
 from torchmetrics.classification import MulticlassStatScores
 
@@ -11,6 +13,7 @@ class BalancedAccuracy(MulticlassStatScores):
 
     Args:
         num_classes: number of classes.
+        kwargs: of every metric of torchmetrics.
 
     >>> import torch
     >>> score = BalancedAccuracy(3)
@@ -18,8 +21,8 @@ class BalancedAccuracy(MulticlassStatScores):
     tensor(0.7500)
     """
 
-    def __init__(self, num_classes: int) -> None:
-        super().__init__(num_classes, average="none")
+    def __init__(self, num_classes: int, **kwargs: Any) -> None:
+        super().__init__(num_classes, average="none", **kwargs)
 
     def compute(self) -> Tensor:
         """The score so far."""

@@ -1,5 +1,7 @@
 """What is measured in each stage: few things at every training step, more where nothing learns."""
 
+from typing import Any
+
 from torch import Tensor
 from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import (
@@ -25,19 +27,23 @@ class StageScores(MetricCollection):
     Args:
         stage: "train", "val" or "test".
         num_classes: number K of classes.
+        shared: whether all processes of a training are asked for what they have added.
     """
 
-    def __init__(self, stage: str, num_classes: int) -> None:
+    def __init__(self, stage: str, num_classes: int, shared: bool = True) -> None:
+        options: dict[str, Any] = {"sync_on_compute": shared}
         scores: dict[str, Metric | MetricCollection] = {
-            "accuracy": MulticlassAccuracy(num_classes, average="micro"),
-            "balanced_accuracy": BalancedAccuracy(num_classes),
-            "loss": MeanMetric(),
+            "accuracy": MulticlassAccuracy(num_classes, average="micro", **options),
+            "balanced_accuracy": BalancedAccuracy(num_classes, **options),
+            "loss": MeanMetric(**options),
         }
         if stage != "train":
             scores |= {
-                "macro_f1": MulticlassF1Score(num_classes, average="macro"),
-                "auroc": OneAgainstRest(),
-                "calibration_error": MulticlassCalibrationError(num_classes, CALIBRATION_BINS),
+                "macro_f1": MulticlassF1Score(num_classes, average="macro", **options),
+                "auroc": OneAgainstRest(**options),
+                "calibration_error": MulticlassCalibrationError(
+                    num_classes, CALIBRATION_BINS, **options
+                ),
             }
         # Each is updated by itself, so there is nothing for groups to share.
         super().__init__(scores, prefix=f"{stage}/", compute_groups=False)

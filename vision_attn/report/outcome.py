@@ -69,9 +69,8 @@ class Outcome:
 
     def scores(self) -> dict[str, float]:
         """The scores of a stage, but for the loss; NaN where one has no meaning."""
-        scores = StageScores("test", len(self.class_names))
-        for each in scores.values(copy_state=False):
-            each.sync_on_compute = False  # of several processes, one writes the page
+        # Of several processes, one alone writes the page: the others cannot be asked.
+        scores = StageScores("test", len(self.class_names), shared=False)
         scores.add(self.logits, self.chances, self.targets, torch.zeros(()))
         found = {name.removeprefix("test/"): float(x) for name, x in scores.compute().items()}
         del found["loss"]
