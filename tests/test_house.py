@@ -92,6 +92,8 @@ def test_a_concept_does_not_know_its_neighbours() -> None:
         "splitting",
         "store",
         "reader",
+        "listing",
+        "ahead",
         "download",
         "module",
     }

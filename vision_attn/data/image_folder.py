@@ -1,14 +1,13 @@
 """A folder of one's own: a folder a class, in train/val/test folders or all in one."""
 
-import os
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image
 
 from vision_attn.data.base import ImageSource, Split
-from vision_attn.data.reader import EXTENSIONS, is_readable, read_image
+from vision_attn.data.listing import image_files
+from vision_attn.data.reader import is_readable, read_image, stored_size
 from vision_attn.data.truth import ReadTruth, lists_boxes, read_truth
 from vision_attn.errors import UserError
 
@@ -118,19 +117,6 @@ def visible_folders(place: Path) -> list[Path]:
     return sorted(p for p in place.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
 
 
-def image_files(folder: Path) -> list[Path]:
-    """The image files below a folder, by path, without hidden ones."""
-    found = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            Path(place, name)
-            for name in names
-            if not name.startswith(".") and Path(name).suffix.lower() in EXTENSIONS
-        ]
-    return sorted(found)
-
-
 def as_split(by_class: dict[str, list[Path]], truth: ReadTruth | None = None) -> Split:
     """One split of files listed by class."""
     paths = [path for files in by_class.values() for path in files]
@@ -146,8 +132,5 @@ def as_split(by_class: dict[str, list[Path]], truth: ReadTruth | None = None) ->
 def usual_side(paths: list[Path]) -> int:
     """The median shorter side of a spread sample of images, in pixels."""
     chosen = [paths[i] for i in np.linspace(0, len(paths) - 1, SAMPLED_SIZES).astype(int)]
-    sides = []
-    for path in filter(is_readable, chosen):
-        with Image.open(path) as image:
-            sides.append(min(image.size))
+    sides = [min(stored_size(path)[0]) for path in filter(is_readable, chosen)]
     return int(np.median(sides)) if sides else 224

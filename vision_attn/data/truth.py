@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
-from vision_attn.data.reader import EXTENSIONS, open_image
+from vision_attn.data.reader import EXTENSIONS, open_image, stored_size, upright
 from vision_attn.errors import UserError
 
 COLUMNS = ("file", "xmin", "ymin", "xmax", "ymax")
@@ -67,18 +67,15 @@ def read_boxes(place: Path) -> dict[Path, list[Box]]:
 
 def mask_from_boxes(boxes: list[Box], path: Path, size: int) -> Tensor:
     """The union of an image's boxes at the model's size; degenerate boxes are empty."""
-    with Image.open(path) as image:
-        width, height = image.size
-        turned = image.getexif().get(ExifTags.Base.Orientation)
+    (width, height), turned = stored_size(path)
     mask = torch.zeros(height, width, dtype=torch.bool)
     for left, top, right, bottom in boxes:
         if right > left and bottom > top:
             rows = slice(inside(top, height), inside(bottom + 1, height))
             mask[rows, inside(left, width) : inside(right + 1, width)] = True
     picture = Image.fromarray(mask.numpy().astype(np.uint8) * 255)
-    if turned is not None:  # boxes are in pixels as stored, the model sees the image upright
-        picture.getexif()[ExifTags.Base.Orientation] = turned
-    return at_size(ImageOps.exif_transpose(picture), size)
+    # Boxes are in pixels as stored, the model sees the image upright.
+    return at_size(upright(picture, turned), size)
 
 
 def inside(edge: float, side: int) -> int:
