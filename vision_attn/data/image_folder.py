@@ -7,7 +7,7 @@ import numpy as np
 
 from vision_attn.data.base import ImageSource, Split
 from vision_attn.data.listing import image_files
-from vision_attn.data.reader import is_readable, read_image, stored_size
+from vision_attn.data.reader import is_readable, opened, read_image
 from vision_attn.data.truth import ReadTruth, lists_boxes, read_truth
 from vision_attn.errors import UserError
 
@@ -132,5 +132,8 @@ def as_split(by_class: dict[str, list[Path]], truth: ReadTruth | None = None) ->
 def usual_side(paths: list[Path]) -> int:
     """The median shorter side of a spread sample of images, in pixels."""
     chosen = [paths[i] for i in np.linspace(0, len(paths) - 1, SAMPLED_SIZES).astype(int)]
-    sides = [min(stored_size(path)[0]) for path in filter(is_readable, chosen)]
+    sides = []
+    for path in filter(is_readable, chosen):
+        with opened(path) as image:
+            sides.append(min(image.size))
     return int(np.median(sides)) if sides else 224

@@ -42,7 +42,8 @@ def listed_images(paths: Iterable[str | Path]) -> Iterator[Path]:
             for line in lines_of(Path(word[1:])):
                 yield from folder_or_file(Path(line))
         elif glob.has_magic(word) and not Path(word).exists():
-            found = sorted(glob.glob(word, recursive=True))
+            # Path.glob takes no absolute patterns.
+            found = sorted(glob.glob(word, recursive=True))  # noqa: PTH207
             if not found:
                 raise UserError(f"{word} finds no file.")
             for name in found:

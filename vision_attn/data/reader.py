@@ -21,6 +21,7 @@ EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff
 # Pillow knows many more, some of which start other programs (EPS) or are rarely tested.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF")
 MOST_PIXELS = 89_478_485  # decoded; from here on Pillow suspects a decompression bomb, too
+SIDEWAYS = (5, 6, 7, 8)  # orientations whose width is the height
 LARGE = 2**24  # decoded pixels, from which on only one image is decoded at a time
 MARGIN = 2  # an image decoded at twice the size that is needed looks as if decoded whole
 
@@ -71,9 +72,9 @@ def open_image(path: str | Path, side: int | None = None) -> Image.Image:
         if width * height > MOST_PIXELS:
             most = MOST_PIXELS // 10**6
             raise ValueError(f"{width}x{height} pixels are more than the {most} million read.")
-        turned = orientation(file)
         with _one_large_image if width * height > LARGE else nullcontext():
-            return upright(as_rgb(file), turned)
+            file.load()  # Pillow turns TIFFs upright by itself, and then says so in their notes
+            return upright(as_rgb(file), orientation(file))
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
@@ -139,24 +140,27 @@ def upright(picture: Image.Image, turned: int | None) -> Image.Image:
     return ImageOps.exif_transpose(picture)
 
 
-def stored_size(path: str | Path) -> tuple[tuple[int, int], int | None]:
-    """Width and height as they are stored, and the orientation. Cheap: no pixel is decoded.
-
-    Raises:
-        OSError: the file is no image that can be read; the message names it.
-    """
-    with opened(path) as file:
-        return file.size, orientation(file)
-
-
 def upright_size(path: str | Path) -> tuple[int, int]:
-    """Width and height as the image is seen. Cheap: no pixel is decoded.
+    """Width and height as the image is seen.
 
     Raises:
         OSError: the file is no image that can be read; the message names it.
     """
     (width, height), turned = stored_size(path)
-    return (height, width) if turned in (5, 6, 7, 8) else (width, height)
+    return (height, width) if turned in SIDEWAYS else (width, height)
+
+
+def stored_size(path: str | Path) -> tuple[tuple[int, int], int | None]:
+    """Width and height as they are stored, and the orientation.
+
+    Raises:
+        OSError: the file is no image that can be read; the message names it.
+    """
+    with opened(path) as file:
+        (width, height), turned = file.size, orientation(file)
+        if file.format == "TIFF" and turned in SIDEWAYS:  # Pillow tells what is seen
+            width, height = height, width
+        return (width, height), turned
 
 
 def to_tensor(image: Image.Image, size: int) -> Tensor:
@@ -182,7 +186,7 @@ def read_image(path: str | Path, size: int) -> Tensor:
 def is_readable(path: str | Path) -> bool:
     """Whether the file's head is that of an image. Cheap: no pixel is decoded."""
     try:
-        stored_size(path)
+        with opened(path):
+            return True
     except OSError:
         return False
-    return True
