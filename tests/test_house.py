@@ -28,6 +28,18 @@ MAY_IMPORT = {
     "balanced_accuracy": set(),
     "losses": set(),
     "task": {"errors", "backbone", "balanced_accuracy", "losses", "model", "pooling"},
+    "prediction": set(),
+    "explanation": {
+        "catalog",
+        "data",
+        "errors",
+        "explainers",
+        "model",
+        "overlay",
+        "prediction",
+    },
+    "trained": {"data", "errors", "explanation", "model", "prediction", "run"},
+    "table": {"errors", "prediction"},
     "run": {"errors", "catalog", "backbone", "model", "pooling"},
     "weights": {"errors", "run"},
     "keeper": {"data", "model", "run"},
@@ -37,7 +49,8 @@ MAY_IMPORT = {
 HEAVY_ONLY_IN = {
     "timm": {"backbone"},
     "captum": {"explainers", "metrics", "overlay"},
-    "matplotlib": {"chart", "overlay"},
+    "matplotlib": {"chart", "explanation", "overlay"},
+    "pyarrow": {"table"},
     "lightning": {"data", "keeper", "progress", "task", "training"},
 }
 

@@ -2,29 +2,26 @@
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vision_attn.commands.choosing import choose
 from vision_attn.commands.options import Options, free_folder
-from vision_attn.errors import UserError, did_you_mean
+from vision_attn.errors import UserError
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
-    from torch import Tensor
-
-    from vision_attn.explainers.base import Explainer
-    from vision_attn.model import AttentionClassifier
+    from vision_attn.explanation import Explanation
+    from vision_attn.trained import TrainedModel
 
 DEFAULT_EXPLAINERS = "attention,evidence,contrast,grad_cam,integrated_gradients"
-TOP = 5  # predicted classes on a sheet
-MOST_HEADS = 16  # max pooling has a head a channel
+EPILOG = "PATH: an image file, a folder, a pattern ('photos/**/*.jpg') or @list.txt, a path a line."
 
 
 def parser() -> argparse.ArgumentParser:
     """The verb's options."""
-    found = Options("explain", "Draw where a run looked, one picture sheet an image.")
+    found = Options(
+        "explain", "Draw where a run looked, one picture sheet an image.", epilog=EPILOG
+    )
     add = found.add_argument
     add("run", metavar="RUN", help="a run folder that fit made")
     add("paths", nargs="+", metavar="PATH", help="image files and folders")
@@ -32,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     add("--target", default="predicted", help="the class to explain: predicted, or its name")
     add("--against", metavar="CLASS", help="contrast maps with this class, not the strongest rival")
     add("--classes", type=int, default=0, metavar="N", help="maps of the N likeliest classes, too")
-    add("--heads", action="store_true", help=f"the attention of each head, up to {MOST_HEADS}")
+    add("--heads", action="store_true", help="the attention of each head, up to 16")
     add("--cells", action="store_true", help="draw the borders of each map's cells")
     add("--out", metavar="DIR", help="where to (RUN/pictures/<date-time>)")
     add("--batch_size", type=int, default=16, metavar="N", help="images at a time (%(default)s)")
@@ -43,187 +40,116 @@ def parser() -> argparse.ArgumentParser:
 def run(words: list[str]) -> int:
     """Explain every image that can be read; exit code 2 if one could not."""
     options = parser().parse_args(words)
-    for key, least in (("batch_size", 1), ("classes", 0)):
-        if getattr(options, key) < least:
-            raise UserError(f"--{key} is at least {least}, not {getattr(options, key)}.")
+    if options.batch_size < 1:
+        raise UserError(f"--batch_size is at least 1, not {options.batch_size}.")
+    from vision_attn.data.listing import listed_images
+    from vision_attn.explanation import Wanted
     from vision_attn.run import RunFolder
+    from vision_attn.trained import load
 
-    folder = RunFolder(Path(options.run))
-    sheets = Sheets(options, folder)
-    files, failures = find_images(options.paths)
-    if not files:
-        raise UserError(failures[0] if failures else f"no images in {', '.join(options.paths)}.")
-    sheets.out.mkdir(parents=True, exist_ok=True)
-    failures += sheets.draw(files)
+    model = load(options.run, options.trust)
+    wanted = Wanted.named(
+        model.class_names,
+        options.explainers,
+        options.target,
+        options.against,
+        options.classes,
+        options.heads,
+    )
+    out = free_folder(options.out, RunFolder(Path(options.run)).pictures)
+    files = list(dict.fromkeys(listed_images(options.paths)))
+    sheets = Sheets(out, options.cells)
+    failures = []
+    explanations = model.explanations(files, wanted, options.batch_size)
+    for explanation in progress(explanations, len(files), options.batch_size):
+        if explanation.prediction.error is None:
+            sheets.add(explanation)
+        else:
+            failures.append(explanation.prediction.error)
+    if sheets.entries:
+        sheets.write_manifest(model)
     for failure in failures:
         print(f"vision-attn: {failure}", file=sys.stderr)
-    drawn = len(sheets.manifest)
-    print(f"{drawn} sheet{'s' * (drawn != 1)} in {sheets.out}")
+    drawn = len(sheets.entries)
+    print(f"{drawn} sheet{'s' * (drawn != 1)} in {out}")
     return 2 if failures else 0
 
 
-def find_images(paths: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """The image files that paths name, and a message for each path that names none."""
-    from vision_attn.data.image_folder import image_files
+def progress(
+    explanations: "Iterator[Explanation]", total: int, batch_size: int
+) -> "Iterator[Explanation]":
+    """The same, with a bar on a terminal."""
+    from rich.console import Console
+    from rich.progress import track
 
-    files, failures = [], []
-    for path in map(Path, paths):
-        inside = image_files(path) if path.is_dir() else [path]
-        if not path.exists():
-            failures.append(f"there is no file or folder {path}.")
-        elif not inside:
-            failures.append(f"{path} has no images in it.")
-        else:
-            files += inside
-    return list(dict.fromkeys(files)), failures
+    show = sys.stderr.isatty() and total > batch_size
+    console = Console(stderr=True)
+    yield from track(
+        explanations, "explaining", total, console=console, disable=not show, transient=True
+    )
 
 
 class Sheets:
     """Draws sheets and writes raw maps and the manifest beside them."""
 
-    def __init__(self, options: argparse.Namespace, folder: Any) -> None:
-        import torch
-
-        from vision_attn.explainers.base import Explainer
-
-        self.card = folder.load_card()
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model: AttentionClassifier = folder.load_model(options.trust).to(self.device)
-        classes = self.card.class_names
-        self.target = class_index(options.target, classes, "--target")
-        self.explainers = choose(Explainer, options.explainers, "--explainers")
-        if options.against is not None:
-            if options.against == "predicted":
-                raise UserError("--against is the name of a class.")
-            set_against(self.explainers, class_index(options.against, classes, "--against"))
-        self.classes = min(options.classes, len(classes))
-        self.heads, self.cells = options.heads, options.cells
-        self.batch_size = options.batch_size
-        self.out = free_folder(options.out, folder.pictures)
-        self.manifest: list[dict[str, Any]] = []
+    def __init__(self, out: Path, cells: bool) -> None:
+        self.out = out
+        self.cells = cells
+        self.entries: list[dict[str, Any]] = []
         self.names: set[str] = set()
 
-    def draw(self, files: Sequence[Path]) -> list[str]:
-        """Explain files batch by batch; returns a message for each that could not be read."""
-        from rich.progress import track
-
-        from vision_attn.run import write_whole
-
-        failures: list[str] = []
-        batches = [
-            files[start : start + self.batch_size]
-            for start in range(0, len(files), self.batch_size)
-        ]
-        show = sys.stderr.isatty() and len(files) > self.batch_size
-        for batch in track(batches, "explaining", disable=not show, transient=True):
-            self.draw_batch(batch, failures)
-        import json
-
-        content = {
-            "model": self.card.backbone,
-            "pooling": self.card.pooling,
-            "class_names": self.card.class_names,
-            "images": self.manifest,
-        }
-        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        write_whole(self.out / "manifest.json", lambda place: place.write_text(text, "utf-8"))
-        return failures
-
-    def draw_batch(self, files: Sequence[Path], failures: list[str]) -> None:
-        """Read, predict, explain and draw a few files."""
-        import torch
-
-        from vision_attn.data.reader import open_image, to_tensor
-
-        pictures = []
-        for file in files:
-            try:
-                pictures.append((file, open_image(file)))
-            except OSError as error:
-                failures.append(str(error))
-        if not pictures:
-            return
-        tensors = [to_tensor(picture, self.card.image_size) for _, picture in pictures]
-        images = torch.stack(tensors).to(self.device).float() / 255
-        with torch.no_grad():
-            logits = self.model(images)
-        targets = logits.argmax(1)
-        if self.target is not None:
-            targets = torch.full_like(targets, self.target)
-        found = list(self.maps(images, logits, targets))
-        for place, (file, picture) in enumerate(pictures):
-            target = int(targets[place])
-            chosen = [maps.of_image(place) for maps in found if maps.adds(place, target)]
-            self.write(file, picture, logits[place], target, chosen)
-
-    def maps(self, images: "Tensor", logits: "Tensor", targets: "Tensor") -> "Iterator[Maps]":
-        """Every map that was asked for, of a few images."""
-        names = self.card.class_names
-        for kind, explainer in self.explainers.items():
-            yield Maps(kind, explainer.signed, explainer(self.model, images, targets), targets)
-        best = logits.topk(self.classes).indices
-        ranked = {
-            kind: explainer.for_targets(self.model, images, best)
-            for kind, explainer in self.explainers.items()
-            if explainer.class_specific and self.classes
-        }
-        for rank in range(self.classes):
-            for kind, values in ranked.items():
-                signed, target = self.explainers[kind].signed, best[:, rank]
-                titles = [f"{kind}: {names[k]}" for k in target.tolist()]
-                yield Maps(f"{kind}.{rank + 1}", signed, values[:, rank], target, titles)
-        if self.heads:
-            weights = self.model.attend(images).weights.detach()
-            for head in range(min(weights.shape[1], MOST_HEADS)):
-                yield Maps(f"head.{head + 1}", False, weights[:, head], targets)
-
-    def write(
-        self,
-        file: Path,
-        picture: Any,
-        logits: "Tensor",
-        target: int,
-        maps: "Sequence[OneMap]",
-    ) -> None:
+    def add(self, explanation: "Explanation") -> None:
         """One image's sheet, raw maps and entry in the manifest."""
         import numpy as np
 
-        from vision_attn.overlay import Explained, Heatmap, sheet
+        from vision_attn.data.reader import upright_size
+        from vision_attn.explanation import TOP
 
-        name = self.free_name(file)
-        classes = self.card.class_names
-        best = self.model.chances(logits).topk(min(TOP, len(classes)))
-        predictions = [
-            (classes[int(k)], float(p)) for p, k in zip(best.values, best.indices, strict=True)
-        ]
-        heatmaps = [Heatmap(m.title, m.values, m.signed, self.cells) for m in maps]
-        explained = Explained(
-            file.name, np.asarray(picture), predictions, heatmaps, classes[target]
-        )
-        sheet([explained]).savefig(self.out / f"{name}.png")
-        (self.out / "maps").mkdir(exist_ok=True)
-        for one in maps:
-            np.save(self.out / map_file(name, one.kind), one.values.numpy())
-        self.manifest.append(
+        path = explanation.prediction.path
+        name = self.free_name(path)
+        (self.out / "maps").mkdir(parents=True, exist_ok=True)
+        explanation.save(self.out / f"{name}.png", self.cells)
+        for kind, found in explanation.maps.items():
+            np.save(self.out / map_file(name, kind), found.values.numpy())
+        self.entries.append(
             {
-                "file": str(file),
+                "file": str(path),
                 "sheet": f"{name}.png",
-                "size": list(picture.size),
-                "predictions": dict(predictions),
-                "target": classes[target],
-                "logit": float(logits[target]),
-                "bias": float(self.model.head.bias[target].detach()),
+                "size": list(upright_size(path)),
+                "predictions": dict(explanation.prediction.top(TOP)),
+                "target": explanation.target,
+                "logit": explanation.logit,
+                "bias": explanation.bias,
                 "maps": {
-                    one.kind: {
-                        "file": map_file(name, one.kind),
-                        "shape": list(one.values.shape),
-                        "sum": float(one.values.double().sum()),
-                        "signed": one.signed,
-                        "target": classes[one.target],
+                    kind: {
+                        "file": map_file(name, kind),
+                        "shape": list(found.values.shape),
+                        "sum": float(found.values.double().sum()),
+                        "signed": found.signed,
+                        "target": found.target,
                     }
-                    for one in maps
+                    for kind, found in explanation.maps.items()
                 },
             }
+        )
+
+    def write_manifest(self, model: "TrainedModel") -> None:
+        """`manifest.json`: what was drawn, and the numbers behind it."""
+        import json
+
+        from vision_attn.run import write_whole
+
+        content = {
+            "model": model.card.backbone,
+            "pooling": model.card.pooling,
+            "class_names": model.class_names,
+            "images": self.entries,
+        }
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        write_whole(
+            self.out / "manifest.json",
+            # Bytes of a file's name that are no UTF-8 become JSON's own escapes.
+            lambda place: place.write_text(text, "utf-8", "backslashreplace"),
         )
 
     def free_name(self, file: Path) -> str:
@@ -250,64 +176,3 @@ def candidate_names(file: Path) -> Iterator[str]:
     while True:
         yield f"{file.stem}-{number}"
         number += 1
-
-
-@dataclass(frozen=True)
-class OneMap:
-    """One map of one image."""
-
-    kind: str
-    title: str
-    signed: bool
-    values: "Tensor"
-    target: int
-
-
-@dataclass(frozen=True)
-class Maps:
-    """Maps of one kind, of a few images.
-
-    Attributes:
-        kind: what its files are called.
-        signed: whether negative values speak against the class.
-        values: (B, h, w).
-        targets: (B,), the classes they speak for.
-        titles: what stands above maps of a class other than the target; None takes the kind.
-    """
-
-    kind: str
-    signed: bool
-    values: "Tensor"
-    targets: "Tensor"
-    titles: list[str] | None = None
-
-    def adds(self, place: int, target: int) -> bool:
-        """Whether these show something that the target's maps do not."""
-        return self.titles is None or int(self.targets[place]) != target
-
-    def of_image(self, place: int) -> OneMap:
-        """The map of one of the images."""
-        title = self.kind.replace(".", " ") if self.titles is None else self.titles[place]
-        target = int(self.targets[place])
-        return OneMap(self.kind, title, self.signed, self.values[place].cpu(), target)
-
-
-def set_against(explainers: "dict[str, Explainer]", against: int | None) -> None:
-    """Let the contrasts among the explainers compare with a named class."""
-    from vision_attn.explainers.contrast import Contrast
-
-    contrasts = [found for found in explainers.values() if isinstance(found, Contrast)]
-    if not contrasts:
-        raise UserError("--against belongs to contrast: --explainers contrast,evidence,...")
-    for contrast in contrasts:
-        contrast.against = against
-
-
-def class_index(name: str, class_names: list[str], option: str) -> int | None:
-    """The index of a class, or None for the predicted one."""
-    if name == "predicted":
-        return None
-    if name not in class_names:
-        hint = did_you_mean(name, class_names)
-        raise UserError(f"{option}: the model has no class '{name}'.{hint}")
-    return class_names.index(name)
