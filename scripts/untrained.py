@@ -8,7 +8,6 @@ from vision_attn.model import AttentionClassifier
 from vision_attn.pooling.base import Pooling
 from vision_attn.run import ModelCard, RunFolder
 
-
 TINY = {"channels": [8, 8, 16, 16]}  # a ResNet that costs less than reading a file
 
 

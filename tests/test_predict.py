@@ -161,6 +161,16 @@ class TestWhatIsNamed:
             "a/000.png", "a/002.png", "a/deep/000.png", "a/deep/002.png", "b/000.png", "b/002.png",
         ]  # fmt: skip
 
+    def test_a_listed_file_that_is_not_there_looks_like_a_pattern(
+        self, trained: tuple[Path, Path], tmp_path: Path
+    ) -> None:
+        (tmp_path / "list.txt").write_text("gone [1].png\n@gone.png\n")
+        words = ["predict", str(trained[0]), "--list", str(tmp_path / "list.txt")]
+        assert main([*words, "--out", str(tmp_path / "p.csv")]) == 1
+        rows = rows_of(tmp_path / "p.csv")
+        assert [row["file"] for row in rows] == ["gone [1].png", "@gone.png"]
+        assert all("there is no such file" in row["error"] for row in rows)
+
     @pytest.mark.parametrize(
         ("words", "message"),
         [

@@ -31,13 +31,13 @@ def listed_images(paths: Iterable[str | Path]) -> Iterator[Path]:
 
     A folder stands for the images below it, `@list.txt` for the paths in that file, one a line,
     and a pattern such as `photos/**/*.jpg` for what it finds. Any other path is a file, whether
-    it is there or not.
+    it is there or not. A `Path` is never a list or a pattern.
 
     Raises:
         UserError: a folder has no images in it, a pattern finds nothing, or there is no such list.
     """
     for path in paths:
-        word = os.fspath(path)
+        word = path if isinstance(path, str) else ""
         if word.startswith("@") and not Path(word).exists():
             for line in lines_of(Path(word[1:])):
                 yield from folder_or_file(Path(line))
@@ -49,7 +49,7 @@ def listed_images(paths: Iterable[str | Path]) -> Iterator[Path]:
             for name in found:
                 yield from folder_or_file(Path(name))
         else:
-            yield from folder_or_file(Path(word))
+            yield from folder_or_file(Path(path))
 
 
 def folder_or_file(path: Path) -> Iterator[Path]:
