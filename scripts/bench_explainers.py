@@ -18,8 +18,7 @@ import torch
 from torch import Tensor
 
 from vision_attn.backbone import Backbone
-from vision_attn.catalog import catalog
-from vision_attn.commands.choosing import choose
+from vision_attn.catalog import catalog, choose
 from vision_attn.explainers.base import Explainer
 from vision_attn.explainers.grad_cam import GradCam
 from vision_attn.model import AttentionClassifier

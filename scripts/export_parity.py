@@ -19,7 +19,7 @@ from vision_attn.backbone import Backbone
 from vision_attn.catalog import catalog, class_path
 from vision_attn.commands.export import MOST_IMAGES
 from vision_attn.commands.scoring import spread
-from vision_attn.data.image_folder import image_files
+from vision_attn.data.listing import image_files
 from vision_attn.data.reader import read_image
 from vision_attn.export.base import OUTPUTS, Format, Trained
 from vision_attn.export.delivery import Differs, deliver

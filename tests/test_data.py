@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch.testing import assert_close
 
 from tests.conftest import write_images
@@ -21,7 +20,6 @@ from vision_attn.data.base import ImageSource
 from vision_attn.data.cifar10 import Cifar10
 from vision_attn.data.image_folder import ImageFolder
 from vision_attn.data.module import ImageData
-from vision_attn.data.reader import open_image, read_image
 from vision_attn.data.shapes import Shapes
 from vision_attn.errors import UserError
 
@@ -290,33 +288,3 @@ class TestAugment:
         spans = changed.amax((1, 2, 3)) - changed.amin((1, 2, 3))
         assert 0.45 < spans.min() < 0.6
         assert spans.max() > 0.9
-
-
-class TestReader:
-    @pytest.mark.parametrize("mode", ["L", "P", "1", "LA", "RGBA", "CMYK", "I;16", "F", "YCbCr"])
-    def test_modes(self, mode: str, tmp_path: Path) -> None:
-        suffix = {"CMYK": "jpg", "YCbCr": "jpg", "F": "tiff"}.get(mode, "png")
-        path = tmp_path / f"image.{suffix}"
-        Image.new(mode, (6, 4)).save(path)
-        assert read_image(path, 8).shape == (3, 8, 8)
-
-    def test_exif_orientation(self, tmp_path: Path) -> None:
-        exif = Image.Exif()
-        exif[0x0112] = 6  # the camera was turned
-        picture = Image.new("RGB", (8, 4))
-        picture.save(tmp_path / "turned.jpg", exif=exif)
-        assert open_image(tmp_path / "turned.jpg").size == (4, 8)
-
-    def test_16_bits_are_scaled(self, tmp_path: Path) -> None:
-        ramp = np.linspace(0, 65535, 16).astype(np.uint16).reshape(4, 4)
-        Image.fromarray(ramp).save(tmp_path / "deep.png")
-        read = read_image(tmp_path / "deep.png", 4)[0].numpy()
-        assert_close(torch.tensor(read.astype(float)), torch.tensor(np.round(ramp / 257.0)))
-
-    def test_what_is_no_image(self, tmp_path: Path) -> None:
-        for name, content in (("text.png", b"hello"), ("empty.jpg", b"")):
-            (tmp_path / name).write_bytes(content)
-            with pytest.raises(OSError, match=f"{name} is no image"):
-                read_image(tmp_path / name, 8)
-        with pytest.raises(OSError, match="none.png"):
-            read_image(tmp_path / "none.png", 8)

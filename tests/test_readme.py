@@ -14,6 +14,13 @@ from vision_attn.cli import VERBS, main
 from vision_attn.composition import config_folder
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
+CODE = re.findall(r"```python\n(.*?)```", README, flags=re.S)
+
+
+def code_with(words: str) -> str:
+    """The one piece of Python that holds these words."""
+    (code,) = [code for code in CODE if words in code]
+    return code
 
 
 def test_a_pooling_in_one_file(
@@ -23,7 +30,7 @@ def test_a_pooling_in_one_file(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The README's pooling, from the command line to an overlay, with no other file edited."""
-    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.S)
+    code = code_with("class Brightest")
     (tmp_path / "brightest.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     run, path = tmp_path / "run", "brightest.Brightest"
@@ -39,7 +46,7 @@ def test_a_pooling_in_one_file(
 
 def test_a_file_in_the_folder_is_enough(image_root: Path, tmp_path: Path) -> None:
     """The README's pooling dropped into a copy of the package, and trained by its name."""
-    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.S)
+    code = code_with("class Brightest")
     package = Path(__file__).parents[1] / "vision_attn"
     shutil.copytree(package, tmp_path / "vision_attn", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(config_folder(), tmp_path / "vision_attn" / "configs", dirs_exist_ok=True)
@@ -74,6 +81,22 @@ def test_an_exported_file_needs_onnxruntime_alone(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.startswith("red 0.")
+
+
+def test_the_python_example(
+    trained: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As it stands, where a run and photographs are."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(trained[0], tmp_path / "runs" / "mine")
+    shutil.copytree(trained[1] / "test", tmp_path / "photos")
+    shutil.copy(tmp_path / "photos" / "red" / "000.png", "holiday.jpg")
+    exec(code_with("vision_attn.load"), {})
+    assert capsys.readouterr().out.count(" red ") == 4
+    assert (tmp_path / "holiday.png").stat().st_size > 10_000
 
 
 def test_every_command_line_names_what_there_is() -> None:

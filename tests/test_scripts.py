@@ -1,6 +1,7 @@
 """Scripts that measure: they run, go on where they were, and print what they know."""
 
 import csv
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -60,3 +61,19 @@ def test_what_maps_cost() -> None:
     assert list(rows) == ["`attention`", "`contrast`", "`grad_cam`", one_by_one]
     assert rows["`attention`"][1].strip() == "the same map"
     assert float(rows[one_by_one][1].split()[0]) > 1  # three classes cost more than a forward pass
+
+
+def test_damaged_images_are_refused_in_a_line_each() -> None:
+    """Some hundred; `python scripts/fuzz_reader.py --images 10000` is the long run."""
+    told = call("fuzz_reader.py", "--images", "300", "--seed", "1")
+    read, refused = (
+        int(re.search(rf"{key} +(\d+)", told)[1]) for key in ("read", "refused in a line")
+    )
+    assert read + refused == 300
+    assert min(read, refused) > 60  # neither trivial nor hopeless
+
+
+def test_predict_is_measured() -> None:
+    told = call("bench_predict.py", "--images", "40", "--backbones", "tiny", "--side", "32")
+    name, images, *_ = told.splitlines()[-1].strip("| ").split(" | ")
+    assert (name, images) == ("tiny", "40")

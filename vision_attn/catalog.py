@@ -1,5 +1,7 @@
 """Finds concepts by scanning their folder: the file name is the name on the command line.
 
+What is typed may be several, parted by commas, each with an argument: `contrast:grad_cam`.
+
 No list is kept by hand. A class of the user's own is named by its dotted path.
 """
 
@@ -82,3 +84,40 @@ def class_path(found: type) -> str:
     'vision_attn.errors.UserError'
     """
     return f"{found.__module__}.{found.__qualname__}"
+
+
+def choose(promise: type[T], names: str, option: str) -> dict[str, T]:
+    """Instances by their names, parted by commas.
+
+    Raises:
+        UserError: no name, or one that nothing has.
+    """
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    if not wanted:
+        raise UserError(f"{option} names none.")
+    found = {short_name(name): chosen(promise, name) for name in wanted}
+    if len(found) < len(wanted):
+        raise UserError(f"{option}: two of {', '.join(wanted)} have the same name.")
+    return found
+
+
+def short_name(name: str) -> str:
+    """What to call it in tables and files: the last parts of dotted paths.
+
+    >>> short_name("my.module.Brightest"), short_name("contrast:my.module.Brightest")
+    ('Brightest', 'contrast:Brightest')
+    """
+    return ":".join(part.split(".")[-1] for part in name.split(":"))
+
+
+def chosen(promise: type[T], name: str) -> T:
+    """One instance; what follows a colon is its first argument, a number or another of its kind."""
+    head, _, rest = name.partition(":")
+    found = resolve(promise, head)
+    if not rest:
+        return found()
+    argument = int(rest) if rest.isdecimal() else chosen(promise, rest)
+    try:
+        return found(argument)  # type: ignore[call-arg]
+    except TypeError:
+        raise UserError(f"{head} takes nothing after a colon, not ':{rest}'.") from None

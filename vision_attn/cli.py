@@ -12,6 +12,7 @@ VERBS = {
     "validate": "score a run on its validation images",
     "test": "score a run on its test images, or on other images",
     "check": "tell what is wrong with a folder of images before hours are lost",
+    "predict": "classify image files and folders, into CSV, JSON Lines or Parquet",
     "explain": "draw where a run looked, for image files and folders",
     "evaluate": "score how far each kind of map can be believed",
     "export": "write a run's model for other programs: ONNX, torch.export, the Hub",
@@ -35,7 +36,10 @@ def help_text() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb and return its exit code: 0 done, 2 something the user can put right."""
+    """Run one verb and return its exit code.
+
+    0 done, 1 done but for files that could not be read, 2 something the user can put right.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
         print(help_text(), end="")

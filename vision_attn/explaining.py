@@ -1,79 +1,171 @@
 """Every map that is asked for, of a few images, and how far each is from the sum it promises."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from vision_attn.catalog import choose
+from vision_attn.errors import UserError, did_you_mean
 from vision_attn.explainers.base import Explainer, gap
+from vision_attn.explainers.contrast import Contrast
+from vision_attn.explanation import Explanation, TargetMap
 from vision_attn.model import AttentionClassifier
+from vision_attn.prediction import Prediction
 
 MOST_HEADS = 16  # max pooling has a head a channel
 WIDE = 0.05  # a map further off its sum, as a share of it, is reported
 
 
 @dataclass(frozen=True)
-class OneMap:
-    """One map of one image.
-
-    Attributes:
-        kind: what its files are called.
-        title: what stands above it.
-        signed: whether negative values speak against the class.
-        values: (h, w).
-        target: the class it speaks for.
-        promised: what it should add up to; None if the method promises nothing.
-        gap: how far it is from that, as a share of it.
-        head: the head whose attention it is, from 0.
-    """
-
-    kind: str
-    title: str
-    signed: bool
-    values: Tensor
-    target: int
-    promised: float | None = None
-    gap: float | None = None
-    head: int | None = None
-
-
-@dataclass(frozen=True)
 class Maps:
-    """Maps of one kind, of a few images.
+    """Maps of one name, of a few images.
 
     Attributes:
-        kind: what its files are called.
+        name: what they are called.
         signed: whether negative values speak against the class.
         values: (B, h, w).
         targets: (B,), the classes they speak for.
         totals: (B,), what they should add up to, NaN where nothing is promised; None for none.
-        titles: what stands above maps of a class other than the target; None takes the kind.
+        ranked: whether these are the maps of a likely class, whichever that is in each image.
         head: the head whose attention they are, from 0.
     """
 
-    kind: str
+    name: str
     signed: bool
     values: Tensor
     targets: Tensor
     totals: Tensor | None = None
-    titles: list[str] | None = None
+    ranked: bool = False
     head: int | None = None
 
     def adds(self, place: int, target: int) -> bool:
         """Whether these show something that the target's maps do not."""
-        return self.titles is None or int(self.targets[place]) != target
+        return not self.ranked or int(self.targets[place]) != target
 
-    def of_image(self, place: int) -> OneMap:
+    def of_image(self, place: int, class_names: list[str]) -> TargetMap:
         """The map of one of the images."""
-        title = self.kind.replace(".", " ") if self.titles is None else self.titles[place]
-        target, values = int(self.targets[place]), self.values[place].cpu()
-        one = OneMap(self.kind, title, self.signed, values, target, head=self.head)
+        target, values = class_names[int(self.targets[place])], self.values[place].cpu()
+        kind = self.name.rpartition(".")[0]
+        title = f"{kind}: {target}" if self.ranked else self.name.replace(".", " ")
+        one = TargetMap(title, values, self.signed, target, head=self.head)
         if self.totals is None or self.totals[place].isnan():
             return one
         total = self.totals[place].cpu()
         return replace(one, promised=float(total), gap=float(gap(values, total)))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which maps are made of each image.
+
+    Attributes:
+        explainers: by name.
+        class_names: the model's.
+        target: the index of the class to explain; None takes the predicted one.
+        classes: how many of the likeliest classes have maps of their own, too.
+        heads: whether there is a map of each head's attention.
+        windows: whether the windows of local heads are told.
+    """
+
+    explainers: Mapping[str, Explainer]
+    class_names: list[str]
+    target: int | None = None
+    classes: int = 0
+    heads: bool = False
+    windows: bool = False
+
+    @classmethod
+    def named(
+        cls,
+        class_names: list[str],
+        explainers: str,
+        target: str = "predicted",
+        against: str | None = None,
+        classes: int = 0,
+        heads: bool = False,
+        windows: bool = False,
+    ) -> "Wanted":
+        """As a person names them; see `TrainedModel.explain`.
+
+        Raises:
+            UserError: there is no such explainer or class, or a number is out of its range.
+        """
+        chosen = choose(Explainer, explainers, "--explainers")
+        index = None if target == "predicted" else class_index(target, class_names, "--target")
+        if against is not None:
+            if against == "predicted":
+                raise UserError("--against is the name of a class.")
+            set_against(chosen, class_index(against, class_names, "--against"))
+        if classes < 0:
+            raise UserError(f"--classes is at least 0, not {classes}.")
+        return cls(chosen, class_names, index, min(classes, len(class_names)), heads, windows)
+
+    def explain(
+        self, model: AttentionClassifier, images: Tensor, predictions: list[Prediction]
+    ) -> list[Explanation]:
+        """Explanations of images (B, 3, H, W) in [0, 1], whose predictions are known."""
+        with torch.no_grad():
+            logits = model(images)
+            windows = model.windows(images) if self.windows else [[]] * len(images)
+        targets = logits.argmax(1)
+        if self.target is not None:
+            targets = torch.full_like(targets, self.target)
+        found = list(self.maps(model, images, logits, targets))
+        explanations = []
+        for place, prediction in enumerate(predictions):
+            target = int(targets[place])
+            explanations.append(
+                Explanation(
+                    prediction,
+                    self.class_names[target],
+                    float(logits[place, target]),
+                    float(model.head.bias[target].detach()),
+                    {
+                        maps.name: maps.of_image(place, self.class_names)
+                        for maps in found
+                        if maps.adds(place, target)
+                    },
+                    windows[place],
+                )
+            )
+        return explanations
+
+    def maps(
+        self, model: AttentionClassifier, images: Tensor, logits: Tensor, targets: Tensor
+    ) -> Iterator[Maps]:
+        """Every map that was asked for, of a few images."""
+        for name, explainer in self.explainers.items():
+            values = explainer(model, images, targets)
+            totals = explainer.total(model, images, targets)
+            yield Maps(name, explainer.signed, values, targets, totals)
+        if self.classes:
+            yield from self.of_classes(model, images, logits.topk(self.classes).indices)
+        if self.heads:
+            yield from of_heads(model, images, targets)
+
+    def of_classes(
+        self, model: AttentionClassifier, images: Tensor, classes: Tensor
+    ) -> Iterator[Maps]:
+        """Every explainer's map of several classes (B, M), those of a rank side by side."""
+        specific = {name: one for name, one in self.explainers.items() if one.class_specific}
+        found = {name: one.for_targets(model, images, classes) for name, one in specific.items()}
+        for rank, targets in enumerate(classes.unbind(1)):
+            for name, one in specific.items():
+                totals = one.total(model, images, targets)
+                values = found[name][:, rank]
+                yield Maps(f"{name}.{rank + 1}", one.signed, values, targets, totals, ranked=True)
+
+
+@torch.no_grad()
+def of_heads(model: AttentionClassifier, images: Tensor, targets: Tensor) -> Iterator[Maps]:
+    """The attention of each head."""
+    weights = model.attend(images).weights
+    ones = torch.ones(len(images))
+    for head in range(min(weights.shape[1], MOST_HEADS)):
+        yield Maps(f"head.{head + 1}", False, weights[:, head], targets, ones, head=head)
 
 
 class Promises:
@@ -82,18 +174,18 @@ class Promises:
     def __init__(self) -> None:
         self.gaps: dict[str, list[tuple[float, str]]] = defaultdict(list)
 
-    def note(self, image: str, maps: Iterable[OneMap]) -> None:
+    def note(self, image: str, maps: Mapping[str, TargetMap]) -> None:
         """Take down how far an image's maps are off."""
-        for one in maps:
+        for kind, one in maps.items():
             if one.gap is not None:
-                self.gaps[one.kind].append((one.gap, image))
+                self.gaps[kind].append((one.gap, image))
 
     def broken(self) -> Iterator[str]:
         """A line for each kind of which some are far off.
 
         >>> promises = Promises()
-        >>> maps = [OneMap("deep_lift", "", True, torch.zeros(1, 1), 0, 2.0, gap=0.2)]
-        >>> promises.note("cat.png", maps)
+        >>> one = TargetMap("", torch.zeros(1, 1), True, "cat", promised=2.0, gap=0.2)
+        >>> promises.note("cat.png", {"deep_lift": one})
         >>> next(promises.broken())
         'deep_lift: 1 of 1 maps over 5 % off the sum that the method promises; worst 20 % (cat.png)'
         """
@@ -107,41 +199,18 @@ class Promises:
                 )
 
 
-@torch.no_grad()
-def of_heads(model: AttentionClassifier, images: Tensor, targets: Tensor) -> Iterator[Maps]:
-    """The attention of each head."""
-    weights = model.attend(images).weights
-    ones = torch.ones(len(images))
-    for head in range(min(weights.shape[1], MOST_HEADS)):
-        yield Maps(f"head.{head + 1}", False, weights[:, head], targets, ones, head=head)
+def set_against(explainers: Mapping[str, Explainer], against: int) -> None:
+    """Let the contrasts among the explainers compare with a named class."""
+    contrasts = [found for found in explainers.values() if isinstance(found, Contrast)]
+    if not contrasts:
+        raise UserError("--against belongs to contrast: --explainers contrast,evidence,...")
+    for contrast in contrasts:
+        contrast.against = against
 
 
-def of_target(
-    explainers: Mapping[str, Explainer],
-    model: AttentionClassifier,
-    images: Tensor,
-    targets: Tensor,
-) -> Iterator[Maps]:
-    """Every explainer's map of one class each."""
-    for kind, explainer in explainers.items():
-        values = explainer(model, images, targets)
-        totals = explainer.total(model, images, targets)
-        yield Maps(kind, explainer.signed, values, targets, totals)
-
-
-def of_classes(
-    explainers: Mapping[str, Explainer],
-    model: AttentionClassifier,
-    images: Tensor,
-    classes: Tensor,
-    names: list[str],
-) -> Iterator[Maps]:
-    """Every explainer's maps of several classes (B, M), those of a rank side by side."""
-    specific = {kind: each for kind, each in explainers.items() if each.class_specific}
-    found = {kind: each.for_targets(model, images, classes) for kind, each in specific.items()}
-    for rank, targets in enumerate(classes.unbind(1)):
-        for kind, explainer in specific.items():
-            titles = [f"{kind}: {names[k]}" for k in targets.tolist()]
-            totals = explainer.total(model, images, targets)
-            values = found[kind][:, rank]
-            yield Maps(f"{kind}.{rank + 1}", explainer.signed, values, targets, totals, titles)
+def class_index(name: str, class_names: list[str], option: str) -> int:
+    """The index of a class."""
+    if name not in class_names:
+        hint = did_you_mean(name, class_names)
+        raise UserError(f"{option}: the model has no class '{name}'.{hint}")
+    return class_names.index(name)

@@ -133,12 +133,14 @@ class ClassificationTask(pl.LightningModule):
         return self.step("train", (images, targets))
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """One batch of validation."""
-        self.step("val", batch)
+        """One batch of validation, unless none of its images could be read."""
+        if len(batch[1]):
+            self.step("val", batch)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """One batch of testing."""
-        self.step("test", batch)
+        """One batch of testing, unless none of its images could be read."""
+        if len(batch[1]):
+            self.step("test", batch)
 
     def log_scores(self, stage: str) -> None:
         """Hand the epoch's scores to the loggers and start anew."""

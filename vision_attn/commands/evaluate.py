@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vision_attn.commands.choosing import choose
+from vision_attn.catalog import choose
 from vision_attn.commands.options import Options, free_folder
 from vision_attn.commands.scoring import judged_split, scoring_config, spread
 from vision_attn.errors import UserError

@@ -2,34 +2,30 @@
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vision_attn.commands.choosing import choose
 from vision_attn.commands.options import Options, free_folder
-from vision_attn.errors import UserError, did_you_mean
+from vision_attn.errors import UserError
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
-    import numpy as np
-    from numpy.typing import NDArray
-    from PIL.Image import Image
     from torch import Tensor
 
-    from vision_attn.explainers.base import Explainer
-    from vision_attn.explaining import Maps, OneMap
-    from vision_attn.model import AttentionClassifier
-    from vision_attn.overlay import Explained
+    from vision_attn.data.truth import ReadTruth
+    from vision_attn.explanation import Explanation, TargetMap
     from vision_attn.pooling.base import Window
+    from vision_attn.trained import TrainedModel
 
 DEFAULT_EXPLAINERS = "attention,evidence,contrast,grad_cam,integrated_gradients"
-TOP = 5  # predicted classes on a sheet
+EPILOG = "PATH: an image file, a folder, a pattern ('photos/**/*.jpg') or @list.txt, a path a line."
 
 
 def parser() -> argparse.ArgumentParser:
     """The verb's options."""
-    found = Options("explain", "Draw where a run looked, one picture sheet an image.")
+    found = Options(
+        "explain", "Draw where a run looked, one picture sheet an image.", epilog=EPILOG
+    )
     add = found.add_argument
     add("run", metavar="RUN", help="a run folder that fit made")
     add("paths", nargs="+", metavar="PATH", help="image files and folders")
@@ -50,230 +46,144 @@ def parser() -> argparse.ArgumentParser:
 def run(words: list[str]) -> int:
     """Explain every image that can be read; exit code 2 if one could not."""
     options = parser().parse_args(words)
-    for key, least in (("batch_size", 1), ("classes", 0)):
-        if getattr(options, key) < least:
-            raise UserError(f"--{key} is at least {least}, not {getattr(options, key)}.")
+    if options.batch_size < 1:
+        raise UserError(f"--batch_size is at least 1, not {options.batch_size}.")
+    from vision_attn.data.listing import listed_images
+    from vision_attn.data.truth import read_truth_of_files
+    from vision_attn.explaining import Promises, Wanted
     from vision_attn.run import RunFolder
+    from vision_attn.trained import load
 
-    folder = RunFolder(Path(options.run))
-    sheets = Sheets(options, folder)
-    files, failures = find_images(options.paths)
-    if not files:
-        raise UserError(failures[0] if failures else f"no images in {', '.join(options.paths)}.")
-    sheets.out.mkdir(parents=True, exist_ok=True)
-    failures += sheets.draw(files)
+    model = load(options.run, options.trust)
+    wanted = Wanted.named(
+        model.class_names,
+        options.explainers,
+        options.target,
+        options.against,
+        options.classes,
+        options.heads,
+        options.windows,
+    )
+    if options.windows:
+        check_windows(model)
+    out = free_folder(options.out, RunFolder(Path(options.run)).pictures)
+    files = list(dict.fromkeys(listed_images(options.paths)))
+    truth = read_truth_of_files(Path(options.truth) if options.truth else None)
+    sheets, promises = Sheets(out, options.cells, truth), Promises()
+    failures = []
+    explanations = model.explanations(files, wanted, options.batch_size)
+    for explanation in progress(explanations, len(files), options.batch_size):
+        if explanation.prediction.error is None:
+            sheets.add(explanation)
+            promises.note(explanation.prediction.path.name, explanation.maps)
+        else:
+            failures.append(explanation.prediction.error)
+    if sheets.entries:
+        sheets.write_manifest(model)
     if sheets.outlined:
-        print(f"objects    known in {sheets.outlined} of {len(sheets.manifest)} images")
-    elif options.truth and sheets.manifest:
+        print(f"objects    known in {sheets.outlined} of {len(sheets.entries)} images")
+    elif options.truth and sheets.entries:
         failures.append(f"no image has an object by --truth {options.truth}; do the names fit?")
-    for line in sheets.promises.broken():
+    for line in promises.broken():
         print(f"adds up    {line}")
     for failure in failures:
         print(f"vision-attn: {failure}", file=sys.stderr)
-    drawn = len(sheets.manifest)
-    print(f"{drawn} sheet{'s' * (drawn != 1)} in {sheets.out}")
+    drawn = len(sheets.entries)
+    print(f"{drawn} sheet{'s' * (drawn != 1)} in {out}")
     return 2 if failures else 0
 
 
-def find_images(paths: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """The image files that paths name, and a message for each path that names none."""
-    from vision_attn.data.image_folder import image_files
+def check_windows(model: "TrainedModel") -> None:
+    """Refuse to draw windows that the pooling has not."""
+    import torch
 
-    files, failures = [], []
-    for path in map(Path, paths):
-        inside = image_files(path) if path.is_dir() else [path]
-        if not path.exists():
-            failures.append(f"there is no file or folder {path}.")
-        elif not inside:
-            failures.append(f"{path} has no images in it.")
-        else:
-            files += inside
-    return list(dict.fromkeys(files)), failures
+    side = model.card.image_size
+    with torch.no_grad():
+        (windows,) = model.model.windows(torch.zeros(1, 3, side, side, device=model.device))
+    if not windows:
+        name = model.card.pooling["class_path"].split(".")[-1]
+        raise UserError(f"--windows: {name} looks at the whole image; local poolings have some.")
 
 
-@dataclass(frozen=True)
-class Case:
-    """One image and all that was found of it."""
+def progress(
+    explanations: "Iterator[Explanation]", total: int, batch_size: int
+) -> "Iterator[Explanation]":
+    """The same, with a bar on a terminal."""
+    from rich.console import Console
+    from rich.progress import track
 
-    file: Path
-    picture: "Image"
-    logits: "Tensor"
-    target: int
-    maps: "Sequence[OneMap]"
-    windows: "Sequence[Window]"
+    show = sys.stderr.isatty() and total > batch_size
+    console = Console(stderr=True)
+    yield from track(
+        explanations, "explaining", total, console=console, disable=not show, transient=True
+    )
 
 
 class Sheets:
     """Draws sheets and writes raw maps and the manifest beside them."""
 
-    def __init__(self, options: argparse.Namespace, folder: Any) -> None:
-        import torch
-
-        from vision_attn.data.truth import read_truth_of_files
-        from vision_attn.explainers.base import Explainer
-        from vision_attn.explaining import Promises
-
-        self.card = folder.load_card()
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model: AttentionClassifier = folder.load_model(options.trust).to(self.device)
-        classes = self.card.class_names
-        self.target = class_index(options.target, classes, "--target")
-        self.explainers = choose(Explainer, options.explainers, "--explainers")
-        if options.against is not None:
-            if options.against == "predicted":
-                raise UserError("--against is the name of a class.")
-            set_against(self.explainers, class_index(options.against, classes, "--against"))
-        self.classes = min(options.classes, len(classes))
-        self.heads, self.cells, self.windows = options.heads, options.cells, options.windows
-        if self.windows:
-            self.check_windows()
-        self.truth = read_truth_of_files(Path(options.truth) if options.truth else None)
+    def __init__(self, out: Path, cells: bool, read_truth: "ReadTruth") -> None:
+        self.out = out
+        self.cells = cells
+        self.read_truth = read_truth
         self.outlined = 0
-        self.promises = Promises()
-        self.batch_size = options.batch_size
-        self.out = free_folder(options.out, folder.pictures)
-        self.manifest: list[dict[str, Any]] = []
+        self.entries: list[dict[str, Any]] = []
         self.names: set[str] = set()
 
-    def check_windows(self) -> None:
-        """Refuse to draw windows that the pooling has not."""
-        import torch
-
-        side = self.card.image_size
-        with torch.no_grad():
-            (windows,) = self.model.windows(torch.zeros(1, 3, side, side, device=self.device))
-        if not windows:
-            name = self.card.pooling["class_path"].split(".")[-1]
-            raise UserError(
-                f"--windows: {name} looks at the whole image; local poolings have some."
-            )
-
-    def draw(self, files: Sequence[Path]) -> list[str]:
-        """Explain files batch by batch; returns a message for each that could not be read."""
-        from rich.progress import track
-
-        from vision_attn.run import write_whole
-
-        failures: list[str] = []
-        batches = [
-            files[start : start + self.batch_size]
-            for start in range(0, len(files), self.batch_size)
-        ]
-        show = sys.stderr.isatty() and len(files) > self.batch_size
-        for batch in track(batches, "explaining", disable=not show, transient=True):
-            self.draw_batch(batch, failures)
-        import json
-
-        content = {
-            "model": self.card.backbone,
-            "pooling": self.card.pooling,
-            "class_names": self.card.class_names,
-            "images": self.manifest,
-        }
-        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        write_whole(self.out / "manifest.json", lambda place: place.write_text(text, "utf-8"))
-        return failures
-
-    def draw_batch(self, files: Sequence[Path], failures: list[str]) -> None:
-        """Read, predict, explain and draw a few files."""
-        import torch
-
-        from vision_attn.data.reader import open_image, to_tensor
-
-        pictures = []
-        for file in files:
-            try:
-                pictures.append((file, open_image(file)))
-            except OSError as error:
-                failures.append(str(error))
-        if not pictures:
-            return
-        tensors = [to_tensor(picture, self.card.image_size) for _, picture in pictures]
-        images = torch.stack(tensors).to(self.device).float() / 255
-        with torch.no_grad():
-            logits = self.model(images)
-            windows = self.model.windows(images) if self.windows else [[]] * len(images)
-        targets = logits.argmax(1)
-        if self.target is not None:
-            targets = torch.full_like(targets, self.target)
-        found = list(self.maps(images, logits, targets))
-        for place, (file, picture) in enumerate(pictures):
-            target = int(targets[place])
-            chosen = [maps.of_image(place) for maps in found if maps.adds(place, target)]
-            self.write(Case(file, picture, logits[place], target, chosen, windows[place]))
-
-    def maps(self, images: "Tensor", logits: "Tensor", targets: "Tensor") -> "Iterator[Maps]":
-        """Every map that was asked for, of a few images."""
-        from vision_attn.explaining import of_classes, of_heads, of_target
-
-        yield from of_target(self.explainers, self.model, images, targets)
-        if self.classes:
-            best, names = logits.topk(self.classes).indices, self.card.class_names
-            yield from of_classes(self.explainers, self.model, images, best, names)
-        if self.heads:
-            yield from of_heads(self.model, images, targets)
-
-    def write(self, case: "Case") -> None:
+    def add(self, explanation: "Explanation") -> None:
         """One image's sheet, raw maps and entry in the manifest."""
         import numpy as np
 
-        from vision_attn.overlay import sheet
+        from vision_attn.data.reader import upright_size
+        from vision_attn.explanation import TOP
 
-        name, classes = self.free_name(case.file), self.card.class_names
-        sheet([self.explained(case)]).savefig(self.out / f"{name}.png")
-        (self.out / "maps").mkdir(exist_ok=True)
-        for one in case.maps:
-            np.save(self.out / map_file(name, one.kind), one.values.numpy())
-        self.promises.note(case.file.name, case.maps)
-        self.manifest.append(
+        path = explanation.prediction.path
+        name, size = self.free_name(path), upright_size(path)
+        (self.out / "maps").mkdir(parents=True, exist_ok=True)
+        explanation.save(self.out / f"{name}.png", self.cells, self.mask)
+        for kind, found in explanation.maps.items():
+            np.save(self.out / map_file(name, kind), found.values.numpy())
+        self.entries.append(
             {
-                "file": str(case.file),
+                "file": str(path),
                 "sheet": f"{name}.png",
-                "size": list(case.picture.size),
-                "predictions": dict(self.predictions(case.logits)),
-                "target": classes[case.target],
-                "logit": float(case.logits[case.target]),
-                "bias": float(self.model.head.bias[case.target].detach()),
+                "size": list(size),
+                "predictions": dict(explanation.prediction.top(TOP)),
+                "target": explanation.target,
+                "logit": explanation.logit,
+                "bias": explanation.bias,
                 "maps": {
-                    one.kind: about_map(one, map_file(name, one.kind), classes) for one in case.maps
+                    kind: about_map(found, map_file(name, kind))
+                    for kind, found in explanation.maps.items()
                 },
-                "windows": [about_window(window, *case.picture.size) for window in case.windows],
+                "windows": [about_window(window, *size) for window in explanation.windows],
             }
         )
 
-    def explained(self, case: "Case") -> "Explained":
-        """What is drawn of an image."""
-        import numpy as np
+    def mask(self, path: Path, height: int, width: int) -> "Tensor":
+        """Where the object is in an image, counting those in which that is known."""
+        found = self.read_truth(path, height, width)
+        self.outlined += bool(found.any())
+        return found
 
-        from vision_attn.overlay import Explained, Heatmap
+    def write_manifest(self, model: "TrainedModel") -> None:
+        """`manifest.json`: what was drawn, and the numbers behind it."""
+        import json
 
-        heatmaps = []
-        for one in case.maps:
-            its_own = [window for window in case.windows if one.head in window.heads]
-            heatmaps.append(Heatmap(one.title, one.values, one.signed, self.cells, its_own))
-        return Explained(
-            case.file.name,
-            np.asarray(case.picture),
-            self.predictions(case.logits),
-            heatmaps,
-            self.card.class_names[case.target],
-            self.outline(case.file, case.picture),
-            case.windows,
+        from vision_attn.run import write_whole
+
+        content = {
+            "model": model.card.backbone,
+            "pooling": model.card.pooling,
+            "class_names": model.class_names,
+            "images": self.entries,
+        }
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        write_whole(
+            self.out / "manifest.json",
+            # Bytes of a file's name that are no UTF-8 become JSON's own escapes.
+            lambda place: place.write_text(text, "utf-8", "backslashreplace"),
         )
-
-    def predictions(self, logits: "Tensor") -> list[tuple[str, float]]:
-        """The likeliest classes with their probabilities, best first."""
-        best = self.model.chances(logits).topk(min(TOP, len(logits)))
-        return [
-            (self.card.class_names[int(k)], float(p))
-            for p, k in zip(best.values, best.indices, strict=True)
-        ]
-
-    def outline(self, file: Path, picture: "Image") -> "NDArray[np.bool_] | None":
-        """Where the object is in an image, if that is known."""
-        mask = self.truth(file, picture.height, picture.width)
-        self.outlined += bool(mask.any())
-        return mask.numpy() if mask.any() else None
 
     def free_name(self, file: Path) -> str:
         """A name for the sheet that no other image of this call has."""
@@ -301,16 +211,18 @@ def candidate_names(file: Path) -> Iterator[str]:
         number += 1
 
 
-def about_map(one: "OneMap", file: str, classes: list[str]) -> dict[str, Any]:
+def about_map(found: "TargetMap", file: str) -> dict[str, Any]:
     """What the manifest says of a map."""
     about = {
         "file": file,
-        "shape": list(one.values.shape),
-        "sum": float(one.values.double().sum()),
-        "signed": one.signed,
-        "target": classes[one.target],
+        "shape": list(found.values.shape),
+        "sum": float(found.values.double().sum()),
+        "signed": found.signed,
+        "target": found.target,
     }
-    return about if one.promised is None else about | {"promised": one.promised, "gap": one.gap}
+    if found.promised is None:
+        return about
+    return about | {"promised": found.promised, "gap": found.gap}
 
 
 def about_window(window: "Window", width: int, height: int) -> dict[str, Any]:
@@ -325,24 +237,3 @@ def about_window(window: "Window", width: int, height: int) -> dict[str, Any]:
         "reach": pixels(window.reach),
         "sigma": None if window.sigma is None else pixels(window.sigma),
     }
-
-
-def set_against(explainers: "dict[str, Explainer]", against: int | None) -> None:
-    """Let the contrasts among the explainers compare with a named class."""
-    from vision_attn.explainers.contrast import Contrast
-
-    contrasts = [found for found in explainers.values() if isinstance(found, Contrast)]
-    if not contrasts:
-        raise UserError("--against belongs to contrast: --explainers contrast,evidence,...")
-    for contrast in contrasts:
-        contrast.against = against
-
-
-def class_index(name: str, class_names: list[str], option: str) -> int | None:
-    """The index of a class, or None for the predicted one."""
-    if name == "predicted":
-        return None
-    if name not in class_names:
-        hint = did_you_mean(name, class_names)
-        raise UserError(f"{option}: the model has no class '{name}'.{hint}")
-    return class_names.index(name)

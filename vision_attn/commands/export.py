@@ -122,12 +122,10 @@ def read_images(folder: Any, card: Any, options: argparse.Namespace) -> "Tensor"
 
 def named_images(paths: list[str], size: int) -> "Readable":
     """How to read the images at some paths, how many they are, and what to call them."""
-    from vision_attn.commands.explain import find_images
+    from vision_attn.data.listing import listed_images
     from vision_attn.data.reader import read_image
 
-    files, failures = find_images(paths)
-    if failures:
-        raise UserError(f"--images: {failures[0]}")
+    files = list(listed_images(paths))
     return lambda index: read_image(files[index], size), len(files), "of the images named"
 
 

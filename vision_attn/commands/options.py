@@ -39,3 +39,15 @@ def free_folder(named: str | None, usual: Path) -> Path:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out: {out} is not empty; name a new folder.")
     return out
+
+
+def free_file(named: str) -> Path:
+    """Where a single file of results goes: a place where there is none.
+
+    Raises:
+        UserError: there is something.
+    """
+    out = Path(named)
+    if out.exists():
+        raise UserError(f"--out: {out} exists; name a new file.")
+    return out

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from vision_attn.data.base import Split
-from vision_attn.data.reader import is_readable, read_image
+from vision_attn.data.reader import is_readable, opened, read_image
 from vision_attn.data.truth import ReadTruth
 
 USUAL_NAMES = {
@@ -36,6 +35,6 @@ def usual_side(paths: list[Path]) -> int:
     chosen = [paths[i] for i in np.linspace(0, len(paths) - 1, SAMPLED_SIZES).astype(int)]
     sides = []
     for path in filter(is_readable, chosen):
-        with Image.open(path) as image:
+        with opened(path) as image:
             sides.append(min(image.size))
     return int(np.median(sides)) if sides else 224

@@ -1,12 +1,12 @@
 """A folder of one's own: a folder a class, in train/val/test folders or all in one."""
 
-import os
 from pathlib import Path
 from typing import Literal
 
 from vision_attn.data.base import ImageSource, Split
 from vision_attn.data.files import USUAL_NAMES, split_of_files, usual_side
-from vision_attn.data.reader import EXTENSIONS, is_readable
+from vision_attn.data.listing import image_files
+from vision_attn.data.reader import is_readable
 from vision_attn.data.truth import ReadTruth, find_boxes, read_truth
 from vision_attn.errors import UserError
 
@@ -134,19 +134,6 @@ def names_in(folder: Path) -> set[str]:
 def visible_folders(place: Path) -> list[Path]:
     """The folders in a folder, by name, without hidden ones."""
     return sorted(p for p in place.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
-
-
-def image_files(folder: Path) -> list[Path]:
-    """The image files below a folder, by path, without hidden ones."""
-    found = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            Path(place, name)
-            for name in names
-            if not name.startswith(".") and Path(name).suffix.lower() in EXTENSIONS
-        ]
-    return sorted(found)
 
 
 def as_split(by_class: dict[str, list[Path]], truth: ReadTruth | None = None) -> Split:

@@ -16,6 +16,8 @@ from vision_attn.data.splitting import check_divisible, check_labels, stratified
 from vision_attn.data.store import InMemory, Streamed, fits_in_memory
 from vision_attn.errors import UserError
 
+NAMED = 3  # files in a message
+
 
 class ImageData(pl.LightningDataModule):
     """Batches of one image source: uint8 images on the way to the device, floats in [0, 1] there.
@@ -36,6 +38,10 @@ class ImageData(pl.LightningDataModule):
         seed: decides the splits that are cut here.
         num_workers: reader processes, for a source that does not fit into memory.
         memory_limit: read all images into memory up to this many bytes a split.
+        max_unreadable: the share of all images that may be damaged; they are named and left out.
+
+    Raises:
+        UserError: a setting is out of its range, or too many files cannot be read.
     """
 
     def __init__(
@@ -52,10 +58,13 @@ class ImageData(pl.LightningDataModule):
         seed: int = 0,
         num_workers: int = 2,
         memory_limit: int = 4 * 2**30,
+        max_unreadable: float = 0.05,
     ) -> None:
         super().__init__()
         if not 0 < val_fraction < 0.5:
             raise UserError(f"--data.val_fraction lies between 0 and 0.5, not {val_fraction}.")
+        if not 0 <= max_unreadable <= 1:
+            raise UserError(f"--data.max_unreadable lies between 0 and 1, not {max_unreadable}.")
         self.source = source
         self.given_batch_size = batch_size
         self.image_size = image_size or suggested_size(source.natural_size)
@@ -65,6 +74,7 @@ class ImageData(pl.LightningDataModule):
         self.seed = seed
         self.num_workers = num_workers
         self.memory_limit = memory_limit
+        self.max_unreadable = max_unreadable
         self.augment = suited_to(self.image_size, flip, shift, zoom)
         self.given_balance = balance
         self.stores: dict[str, InMemory | Streamed] = {}
@@ -122,7 +132,8 @@ class ImageData(pl.LightningDataModule):
         """The images of a split, read into memory at the first call if they fit.
 
         Raises:
-            UserError: there is no such split, or a class has no readable image.
+            UserError: there is no such split, a class has no readable image, or too many files
+                cannot be read.
         """
         if name not in self.stores:
             split = self.split(name)
@@ -130,7 +141,26 @@ class ImageData(pl.LightningDataModule):
             fits = fits_in_memory(len(split), self.image_size, self.memory_limit)
             kind = InMemory if fits else Streamed
             self.stores[name] = kind(split, targets, self.image_size, title=f"reading {name}")
+            self.check_unreadable()
         return self.stores[name]
+
+    def check_unreadable(self) -> None:
+        """Stop where more files cannot be read than may be.
+
+        Raises:
+            UserError: naming some of them, and what to do.
+        """
+        bad = [
+            store.split.names[index] for store in self.stores.values() for index in store.unreadable
+        ]
+        total = sum(len(split) for split in self.splits.values())
+        if len(bad) > self.max_unreadable * total:
+            more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
+            raise UserError(
+                f"{len(bad)} of {total} images cannot be read: {', '.join(bad[:NAMED])}{more}.\n"
+                "Mend or remove them, or allow a larger share of such files "
+                f"(--data.max_unreadable {self.max_unreadable:g})."
+            )
 
     def setup(self, stage: str) -> None:
         """Read what the stage needs."""
@@ -176,6 +206,18 @@ class ImageData(pl.LightningDataModule):
     def test_dataloader(self) -> DataLoader:
         """Test batches in order."""
         return self.loader("test", shuffle=False)
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """In the process that trains: stop where reading batch by batch has met too many faults.
+
+        Raises:
+            UserError: too many files cannot be read, or none of a whole training batch.
+        """
+        if any(isinstance(store, Streamed) for store in self.stores.values()):
+            self.check_unreadable()
+            if not len(batch[1]) and self.trainer is not None and self.trainer.training:
+                raise UserError("a whole batch of images cannot be read; see above.")
+        return batch
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> tuple[Tensor, Tensor]:
         """On the device: bytes to floats in [0, 1], and augmentation while training."""

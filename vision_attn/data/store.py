@@ -49,6 +49,7 @@ class InMemory(Dataset):
             for _ in track(decoded, title, total=len(split), disable=not show, transient=True):
                 pass
         report_unreadable(split, unreadable)
+        self.unreadable = sorted(unreadable)
         self.kept = [index for index in range(len(split)) if index not in unreadable]
         self.targets = torch.tensor(targets)[self.kept]
         self.images = self.images[self.kept] if unreadable else self.images
@@ -90,6 +91,8 @@ class Streamed(Dataset):
         self.split = split
         self.targets = torch.tensor(targets)
         self.size = size
+        # Shared, so that what reader processes find is known here.
+        self.failed = torch.zeros(len(split), dtype=torch.bool).share_memory_()
 
     def __len__(self) -> int:
         return len(self.split)
@@ -98,15 +101,21 @@ class Streamed(Dataset):
         try:
             return self.split.read(index, self.size), self.targets[index]
         except OSError as error:
-            print(f"left out, unreadable: {error}", file=sys.stderr)
+            if not self.failed[index]:  # told once, not at every epoch
+                print(f"left out, unreadable: {error}", file=sys.stderr)
+            self.failed[index] = True
             return None
 
-    @staticmethod
-    def collate(items: list[tuple[Tensor, Tensor] | None]) -> Batch:
-        """Stack the items that could be read."""
+    @property
+    def unreadable(self) -> list[int]:
+        """Which images could not be read so far."""
+        return self.failed.nonzero().flatten().tolist()
+
+    def collate(self, items: list[tuple[Tensor, Tensor] | None]) -> Batch:
+        """Stack the items that could be read; none, where none could."""
         read = [item for item in items if item is not None]
         if not read:
-            raise UserError("a whole batch of images could not be read; see the messages above.")
+            return torch.empty(0, 3, self.size, self.size, dtype=torch.uint8), self.targets[:0]
         images, targets = zip(*read, strict=True)
         return torch.stack(images), torch.stack(targets)
 

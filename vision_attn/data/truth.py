@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
-from vision_attn.data.reader import EXTENSIONS, open_image
+from vision_attn.data.reader import EXTENSIONS, open_image, stored_size, upright
 from vision_attn.errors import UserError
 
 COLUMNS = ("file", "xmin", "ymin", "xmax", "ymax")
@@ -124,18 +124,15 @@ def read_boxes(place: Path) -> dict[Path, list[Box]]:
 
 def mask_from_boxes(boxes: list[Box], path: Path, height: int, width: int) -> Tensor:
     """The union of an image's boxes at the size wanted; degenerate boxes are empty."""
-    with Image.open(path) as image:
-        across, down = image.size
-        turned = image.getexif().get(ExifTags.Base.Orientation)
+    (across, down), turned = stored_size(path)
     mask = torch.zeros(down, across, dtype=torch.bool)
     for left, top, right, bottom in boxes:
         if right > left and bottom > top:
             rows = slice(inside(top, down), inside(bottom + 1, down))
             mask[rows, inside(left, across) : inside(right + 1, across)] = True
     picture = Image.fromarray(mask.numpy().astype(np.uint8) * 255)
-    if turned is not None:  # boxes are in pixels as stored, the model sees the image upright
-        picture.getexif()[ExifTags.Base.Orientation] = turned
-    return at_size(ImageOps.exif_transpose(picture), height, width)
+    # Boxes are in pixels as stored, the model sees the image upright.
+    return at_size(upright(picture, turned), height, width)
 
 
 def inside(edge: float, side: int) -> int:

@@ -1,0 +1,42 @@
+"""A run folder with an untrained model, for scripts that measure how files are read."""
+
+from pathlib import Path
+
+from vision_attn.backbone import Backbone
+from vision_attn.catalog import catalog
+from vision_attn.model import AttentionClassifier
+from vision_attn.pooling.base import Pooling
+from vision_attn.run import ModelCard, RunFolder
+
+TINY = {"channels": [8, 8, 16, 16]}  # a ResNet that costs less than reading a file
+
+
+def untrained_run(place: Path, backbone: str, image_size: int, classes: int = 10) -> Path:
+    """Write the model of a run as `fit` would, with the weights it starts from.
+
+    Args:
+        place: the run folder.
+        backbone: timm's name, or "tiny".
+        image_size: pixels a side that images are brought to.
+        classes: how many.
+    """
+    backbone, options = ("resnet10t", TINY) if backbone == "tiny" else (backbone, {})
+    network = Backbone(backbone, options=options)
+    network.refine(image_size, 2)
+    model = AttentionClassifier(network, catalog(Pooling)["global_attention"], classes)
+    card = ModelCard(
+        backbone=backbone,
+        backbone_options=options,
+        stride=None,
+        unstrided=network.unstrided,
+        pooling={
+            "class_path": "vision_attn.pooling.global_attention.GlobalAttention",
+            "init_args": {},
+        },
+        class_names=[f"class {k}" for k in range(classes)],
+        image_size=image_size,
+        mean=network.mean.flatten().tolist(),
+        std=network.std.flatten().tolist(),
+    )
+    RunFolder(place).save_model(model.eval(), card)
+    return place

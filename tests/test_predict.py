@@ -1,0 +1,392 @@
+"""Predicting through the door and from Python: rows, kinds of files, faults, interruptions."""
+
+import csv
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pyarrow import parquet
+
+import vision_attn
+from tests.conftest import write_images
+from vision_attn.cli import main
+from vision_attn.data.ahead import read_ahead
+from vision_attn.data.listing import listed_images
+from vision_attn.errors import UserError
+from vision_attn.table import Table
+from vision_attn.trained import TrainedModel
+
+
+def rows_of(place: Path) -> list[dict[str, str]]:
+    with place.open(newline="", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Images below folders, of several sizes, one that is damaged, and a file that is no image."""
+    root = tmp_path / "photos"
+    write_images(root / "b", 5, 0, size=(40, 30))
+    write_images(root / "a" / "deep", 6, 1)
+    write_images(root / "a", 3, 2, size=(9, 70))
+    bad = root / "a" / "001.png"
+    bad.write_bytes(bad.read_bytes()[:300])
+    (root / "notes.txt").write_text("no image")
+    return root
+
+
+class TestTables:
+    def test_csv(self, trained: tuple[Path, Path], tmp_path: Path) -> None:
+        run, images = trained
+        out = tmp_path / "new" / "predictions.csv"
+        assert main(["predict", str(run), str(images / "test"), "--out", str(out)]) == 0
+        rows = rows_of(out)
+        assert list(rows[0]) == [
+            "file", "predicted", "probability", "error", "p_green", "p_red",
+        ]  # fmt: skip
+        assert [row["file"] for row in rows] == [
+            str(path) for path in sorted((images / "test").rglob("*.png"))
+        ]
+        for row in rows:
+            assert row["predicted"] == Path(row["file"]).parent.name
+            assert row["probability"] == row[f"p_{row['predicted']}"]
+            assert float(row["p_green"]) + float(row["p_red"]) == pytest.approx(1, abs=1e-6)
+        assert [path.name for path in out.parent.iterdir()] == ["predictions.csv"]
+
+    def test_all_kinds_say_the_same(
+        self, trained: tuple[Path, Path], photos: Path, tmp_path: Path
+    ) -> None:
+        for kind in ("csv", "jsonl", "parquet"):
+            words = ["predict", str(trained[0]), str(photos), "--out", str(tmp_path / f"p.{kind}")]
+            assert main(words) == 1  # one file is damaged
+        rows = rows_of(tmp_path / "p.csv")
+        lines = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+        table = parquet.read_table(tmp_path / "p.parquet")
+        assert table.column_names == list(rows[0])
+        assert table.schema.field("p_red").type == "float"
+        found = table.to_pylist()
+        assert len(rows) == len(lines) == len(found) == 14
+        for row, line, cells in zip(rows, lines, found, strict=True):
+            assert row["file"] == line["file"] == cells["file"]
+            assert (row["error"] or None) == line["error"] == cells["error"]
+            assert (row["predicted"] or None) == line["predicted"] == cells["predicted"]
+            if line["error"] is None:
+                assert float(row["p_red"]) == line["probabilities"]["red"]
+                assert np.float32(row["p_red"]) == np.float32(cells["p_red"])
+            else:
+                assert line["probability"] is cells["probability"] is cells["p_red"] is None
+        assert not list(tmp_path.glob(".*")) + list(tmp_path.glob("*.part"))
+
+    def test_the_order_of_files_and_the_one_that_is_damaged(
+        self,
+        trained: tuple[Path, Path],
+        photos: Path,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        out = tmp_path / "p.csv"
+        assert main(["predict", str(trained[0]), str(photos), "--out", str(out)]) == 1
+        told = capsys.readouterr()
+        assert f"{photos / 'a' / '001.png'}: " in told.err
+        assert f"14 images, 1 of which could not be read, in {out}" in told.out
+        rows = rows_of(out)
+        names = [Path(row["file"]).relative_to(photos).as_posix() for row in rows]
+        assert names == [
+            *(f"a/{k:03d}.png" for k in range(3)),  # a folder's files, then its folders
+            *(f"a/deep/{k:03d}.png" for k in range(6)),
+            *(f"b/{k:03d}.png" for k in range(5)),
+        ]
+        assert [bool(row["error"]) for row in rows] == [False, True] + [False] * 12
+        assert rows[1]["predicted"] == rows[1]["p_red"] == ""
+
+    @pytest.mark.parametrize("batch_size", [1, 7])
+    def test_the_batch_size_changes_nothing(
+        self, batch_size: int, trained: tuple[Path, Path], photos: Path, tmp_path: Path
+    ) -> None:
+        """Probabilities to 1e-6, and everything else to the letter."""
+        words = ["predict", str(trained[0]), str(photos), "--out"]
+        assert main([*words, str(tmp_path / "64.csv")]) == 1
+        other = tmp_path / f"{batch_size}.csv"
+        assert main([*words, str(other), "--batch_size", str(batch_size)]) == 1
+        for one, two in zip(rows_of(tmp_path / "64.csv"), rows_of(other), strict=True):
+            for key in ("file", "predicted", "error"):
+                assert one[key] == two[key]
+            for key in ("probability", "p_red", "p_green"):
+                assert one[key] == two[key] or abs(float(one[key]) - float(two[key])) < 1e-6
+
+    def test_names_that_are_no_utf8_or_hold_breaks(
+        self, trained: tuple[Path, Path], tmp_path: Path
+    ) -> None:
+        write_images(tmp_path, 1, 0)
+        odd = tmp_path / os.fsdecode(b'a\xff,"b\n.png')
+        (tmp_path / "000.png").rename(odd)
+        for kind in ("csv", "jsonl", "parquet"):
+            words = ["predict", str(trained[0]), str(odd), "--out", str(tmp_path / f"p.{kind}")]
+            assert main(words) == 0
+        escaped = str(tmp_path / 'a\\udcff,"b\\n.png')
+        assert rows_of(tmp_path / "p.csv")[0]["file"] == escaped
+        assert json.loads((tmp_path / "p.jsonl").read_text())["file"] == escaped
+        assert parquet.read_table(tmp_path / "p.parquet").to_pylist()[0]["file"] == escaped
+
+    def test_without_a_file_it_is_told(
+        self, trained: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        one = trained[1] / "test" / "red" / "000.png"
+        assert main(["predict", str(trained[0]), str(one), "none.png"]) == 1
+        told = capsys.readouterr()
+        assert told.out.startswith(f"{one}: red ")
+        assert "none.png: there is no such file" in told.err
+
+
+class TestWhatIsNamed:
+    def test_lists_patterns_and_files(self, photos: Path, tmp_path: Path) -> None:
+        listed = tmp_path / "list.txt"
+        odd = tmp_path / "odd [1].png"
+        shutil.copy(photos / "b" / "000.png", odd)
+        listed.write_bytes(f"{odd}\r\n\n{photos / 'b'}\nnone.png\n".encode("utf-8-sig"))
+        names = [path.name for path in listed_images([f"@{listed}", odd])]
+        assert names == [odd.name, *(f"{k:03d}.png" for k in range(5)), "none.png", odd.name]
+        pattern = str(photos / "**" / "00[02].png")
+        found = [path.relative_to(photos).as_posix() for path in listed_images([pattern])]
+        assert found == [
+            "a/000.png", "a/002.png", "a/deep/000.png", "a/deep/002.png", "b/000.png", "b/002.png",
+        ]  # fmt: skip
+
+    def test_a_listed_file_that_is_not_there_looks_like_a_pattern(
+        self, trained: tuple[Path, Path], tmp_path: Path
+    ) -> None:
+        (tmp_path / "list.txt").write_text("gone [1].png\n@gone.png\n")
+        words = ["predict", str(trained[0]), "--list", str(tmp_path / "list.txt")]
+        assert main([*words, "--out", str(tmp_path / "p.csv")]) == 1
+        rows = rows_of(tmp_path / "p.csv")
+        assert [row["file"] for row in rows] == ["gone [1].png", "@gone.png"]
+        assert all("there is no such file" in row["error"] for row in rows)
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (["EMPTY", "--out", "p.csv"], "has no images in it"),
+            (["EMPTY/*.png", "--out", "p.csv"], "finds no file"),
+            (["@none.txt", "--out", "p.csv"], "the list none.txt: No such file"),
+            (["--list", "none.txt"], "the list none.txt: No such file"),
+            (["--out", "p.csv"], "name the images"),
+            (["IMAGES", "--out", "p.cvs"], "does not end in .csv, .jsonl, .parquet. Did you"),
+            (["IMAGES", "--out", "taken.csv"], "taken.csv exists; name a new file"),
+            (["IMAGES", "--out", "p.csv", "--resume"], "there is no p.csv.part to go on from"),
+            (["IMAGES", "--resume"], "--resume goes on with a file"),
+            (["IMAGES", "--batch_size", "0"], "--batch_size is at least 1"),
+        ],
+    )
+    def test_what_is_not_there(
+        self, words: list[str], message: str, trained: tuple[Path, Path], tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    ) -> None:  # fmt: skip
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "EMPTY").mkdir()
+        (tmp_path / "taken.csv").write_text("mine")
+        words = [word.replace("IMAGES", str(trained[1] / "test")) for word in words]
+        assert main(["predict", str(trained[0]), *words]) == 2
+        assert message in capsys.readouterr().err
+        assert (tmp_path / "taken.csv").read_text() == "mine"
+        assert {path.name for path in tmp_path.iterdir()} == {"EMPTY", "taken.csv"}
+
+    def test_parquet_without_pyarrow(
+        self, trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:  # fmt: skip
+        monkeypatch.setitem(sys.modules, "pyarrow", None)
+        words = ["predict", str(trained[0]), str(trained[1]), "--out", str(tmp_path / "p.parquet")]
+        assert main(words) == 2
+        assert "pip install 'vision-attn[parquet]'" in capsys.readouterr().err
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestInterruption:
+    @pytest.fixture
+    def stopped(
+        self, trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> list[str]:
+        """Words whose prediction was interrupted at the eleventh of 24 rows."""
+        words = ["predict", str(trained[0]), str(trained[1] / "train"), "--batch_size", "3"]
+        self.interrupt(words, tmp_path / "p.csv", monkeypatch)
+        return [*words, "--out", str(tmp_path / "p.csv")]
+
+    @staticmethod
+    def interrupt(words: list[str], out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        added = Table.add
+
+        def add(table: Table, prediction: Any) -> None:
+            if table.rows == 10:
+                raise KeyboardInterrupt
+            added(table, prediction)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Table, "add", add)
+            assert main([*words, "--out", str(out)]) == 130
+
+    @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+    def test_goes_on_where_it_stopped(
+        self, kind: str, trained: tuple[Path, Path], tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    ) -> None:  # fmt: skip
+        words = ["predict", str(trained[0]), str(trained[1] / "train"), "--batch_size", "3"]
+        whole, out = tmp_path / f"whole.{kind}", tmp_path / f"p.{kind}"
+        assert main([*words, "--out", str(whole)]) == 0
+        self.interrupt(words, out, monkeypatch)
+        part = tmp_path / f"p.{kind}.part"
+        assert not out.exists()
+        assert "go on with --resume" in capsys.readouterr().out
+        with part.open("a") as file:
+            file.write('{"file": "cut off')  # a process that was killed while it wrote
+        words += ["--out", str(out)]
+        assert main(words) == 2
+        assert "add --resume to go on, or delete it" in capsys.readouterr().err
+        assert main([*words, "--resume"]) == 0
+        assert f"24 images in {out}" in capsys.readouterr().out
+        assert not part.exists()
+        if kind == "parquet":
+            assert parquet.read_table(out).equals(parquet.read_table(whole))
+        else:
+            assert out.read_text() == whole.read_text()
+
+    def test_other_images(
+        self, stopped: list[str], photos: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main([*stopped[:2], str(photos), *stopped[3:], "--resume"]) == 2
+        assert "name the same paths" in capsys.readouterr().err
+
+    def test_another_model(
+        self, stopped: list[str], trained: tuple[Path, Path], tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:  # fmt: skip
+        """The same classes, other weights: seen by the last row, which is predicted again."""
+        from safetensors.torch import load_file, save_file
+
+        other = tmp_path / "other"
+        other.mkdir()
+        shutil.copy(trained[0] / "model.json", other)
+        weights = load_file(trained[0] / "model.safetensors")
+        weights["head.bias"] += torch.tensor([3.0, -3.0])
+        save_file(weights, other / "model.safetensors")
+        assert main([stopped[0], str(other), *stopped[2:], "--resume"]) == 2
+        assert "another model" in capsys.readouterr().err
+        assert main([*stopped, "--resume"]) == 0
+
+    def test_what_fails_at_once_leaves_nothing(
+        self, trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: object) -> None:
+            raise UserError("the model takes no images")
+
+        monkeypatch.setattr(TrainedModel, "predict_batch", fail)
+        words = ["predict", str(trained[0]), str(trained[1]), "--out", str(tmp_path / "p.csv")]
+        assert main(words) == 2
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_full_disk(
+        self, trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:  # fmt: skip
+        added = Table.add
+
+        def add(table: Table, prediction: Any) -> None:
+            added(table, prediction)
+            if table.rows == 5:
+                raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(Table, "add", add)
+        words = ["predict", str(trained[0]), str(trained[1]), "--out", str(tmp_path / "p.csv")]
+        assert main(words) == 2
+        assert "p.csv.part: No space left on device; go on with" in capsys.readouterr().err
+
+
+class TestReadAhead:
+    def test_only_so_many_are_read_before_they_are_taken(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_images(tmp_path, 30, 0)
+        asked: list[Path] = []
+
+        def paths() -> Any:
+            for path in sorted(tmp_path.iterdir()):
+                asked.append(path)
+                yield path
+
+        files = read_ahead(paths(), 16, ahead=5)
+        taken = [next(files) for _ in range(3)]
+        assert [file.path.name for file in taken] == ["000.png", "001.png", "002.png"]
+        assert len(asked) == 7  # five ahead, and one more for each that was asked for again
+        files.close()
+
+
+class TestPython:
+    def test_importing_it_imports_no_torch(self) -> None:
+        code = (
+            "import sys, vision_attn; dir(vision_attn);"
+            "sys.exit('torch' in sys.modules or 'load' not in dir(vision_attn))"
+        )
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+        with pytest.raises(AttributeError, match="no attribute 'lod'"):
+            _ = vision_attn.lod
+
+    def test_predict(self, trained: tuple[Path, Path], photos: Path) -> None:
+        model = vision_attn.load(trained[0])
+        assert model.class_names == ["green", "red"]
+        found = model.predict([photos / "a", photos / "b" / "000.png"])
+        assert len(found) == 10
+        assert found[1].path == photos / "a" / "001.png"
+        assert str(found[1].path) in found[1].error
+        assert found[1].class_name == ""
+        assert math.isnan(found[1].probability)
+        assert found[-1].class_name == "red"
+        assert found[-1].probability == max(found[-1].probabilities.values())
+        assert found[-1].error is None
+
+    def test_explain(self, trained: tuple[Path, Path], photos: Path, tmp_path: Path) -> None:
+        model = vision_attn.load(str(trained[0]))
+        found = model.explain(
+            photos / "a", explainers="evidence,attention", target="red", classes=2
+        )
+        assert len(found) == 9
+        assert found[1].prediction.error is not None
+        assert found[1].maps == {}
+        assert found[1]._repr_png_() is None
+        with pytest.raises(OSError, match=r"001\.png"):
+            found[1].save(tmp_path / "none.png")
+        for one in [found[0], *found[2:]]:
+            assert one.target == "red"
+            evidence = one.heatmaps["evidence"]
+            assert float(evidence.double().sum()) + one.bias == pytest.approx(one.logit, abs=1e-4)
+            (other,) = [name for name in one.maps if name.startswith("evidence.")]
+            assert one.maps[other].target == "green"
+        found[0].save(tmp_path / "sheet.png")
+        assert np.asarray(Image.open(tmp_path / "sheet.png").convert("RGB")).std() > 20
+        assert found[0]._repr_png_().startswith(b"\x89PNG")
+
+    def test_predictions_are_those_of_the_explanations(
+        self, trained: tuple[Path, Path], photos: Path
+    ) -> None:
+        model = vision_attn.load(trained[0])
+        for one, two in zip(model.predict(photos), model.explain(photos), strict=True):
+            assert one.path == two.prediction.path
+            assert one.error == two.prediction.error
+            if one.error is None:
+                assert one.probabilities == pytest.approx(two.prediction.probabilities, abs=1e-6)
+
+    def test_what_does_not_exist(self, trained: tuple[Path, Path], tmp_path: Path) -> None:
+        model = vision_attn.load(trained[0])
+        with pytest.raises(UserError, match="Did you mean 'green'"):
+            model.explain(trained[1], target="gren")
+        with pytest.raises(UserError, match="has no images in it"):
+            model.predict(tmp_path)
+        with pytest.raises(UserError, match="--batch_size is at least 1"):
+            model.predict(trained[1], batch_size=0)
