@@ -78,7 +78,8 @@ def merged(windows: Sequence[Window]) -> list[Window]:
 def draw_edged(axes: Axes, patch: Patch, colour: str, width: float) -> None:
     """A patch's border with dark edges, which lie under the borders of all others."""
     edge = copy(patch)
-    for part, ink, wide, layer in ((edge, "black", width + 1.4, 3), (patch, colour, width, 4)):
+    edge.set(linestyle="-")  # shows between dashes
+    for part, ink, wide, layer in ((edge, "black", width + 0.9, 3), (patch, colour, width, 4)):
         part.set(fill=False, edgecolor=ink, linewidth=wide, zorder=layer)
         axes.add_patch(part)
 
@@ -107,6 +108,5 @@ def draw_numbers(
         fontweight="bold",
         ha="center",
         va="center",
-        clip_on=True,
         path_effects=stroke,
     )
