@@ -11,8 +11,8 @@ from torchvision.transforms.functional import gaussian_blur
 
 from vision_attn.catalog import catalog
 from vision_attn.errors import UserError
-from vision_attn.evaluation import gap, judge, prepare, summary
-from vision_attn.explainers.base import Explainer
+from vision_attn.evaluation import judge, prepare, summary
+from vision_attn.explainers.base import Explainer, gap
 from vision_attn.explainers.evidence import Evidence
 from vision_attn.metrics.base import ExplanationMetric, Trial, explained
 from vision_attn.metrics.deletion import Deletion
@@ -341,9 +341,12 @@ class TestJudge:
 
     def test_the_gap_is_a_share_of_the_promised_sum(self, colours: Trial) -> None:
         images, targets = colours.images[:3], colours.targets[:3]
-        part = Trial(colours.model, images, targets)
-        maps = Evidence()(colours.model, images, targets)
-        assert_close(gap(Evidence(), part, 1.1 * maps)[0], torch.full((3,), 0.1))
+        maps = Evidence()(colours.model, images, targets).double()
+        total = Evidence().total(colours.model, images, targets)
+        assert total is not None
+        assert_close(
+            gap(1.1 * maps, total.double()), torch.full((3,), 0.1).double(), rtol=0, atol=1e-5
+        )
 
     def test_nothing_to_count(self) -> None:
         assert summary(torch.tensor([float("nan")]))["images"] == 0

@@ -317,7 +317,7 @@ class TestBelief:
         belief = evaluated(run)
         assert belief is not None
         assert belief.better == {"deletion": False}
-        assert set(belief.scores) == {"random", "evidence"}
+        assert set(belief.scores) == {"random", "centre", "evidence"}
         (found,) = run.glob("evaluations/*/evaluation.json")
         later = found.stat().st_mtime + 1
         os.utime(run / "model.safetensors", (later, later))

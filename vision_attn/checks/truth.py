@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from vision_attn.checks.base import Check, Finding, Severity, number
 from vision_attn.checks.parallel import for_each
 from vision_attn.checks.survey import Survey
 from vision_attn.data.reader import open_image
-from vision_attn.data.truth import Box, find_mask, read_boxes
+from vision_attn.data.truth import Box, find_mask, images_by_stem, read_boxes
 
 WHITE = 127  # a mask's object is brighter
 
@@ -57,9 +58,10 @@ def as_text(box: Box) -> str:
 def about_masks(survey: Survey, place: Path) -> Iterator[Finding]:
     """Images without a mask, unreadable masks, and empty ones where their class has others."""
     masks: dict[int, Path] = {}
+    listed = cache(images_by_stem)
     for index, image in enumerate(survey.images):
         path = Path(image.path)
-        mask = find_mask(place, path, above(survey.root, path))
+        mask = find_mask(place, path, above(survey.root, path), listed)
         if mask is not None:
             masks[index] = mask
     lightest = for_each(brightest, [str(mask) for mask in masks.values()], "looking at masks")

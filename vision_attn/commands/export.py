@@ -126,6 +126,9 @@ def named_images(paths: list[str], size: int) -> "Readable":
     from vision_attn.data.reader import read_image
 
     files = list(listed_images(paths))
+    missing = [file for file in files if not file.exists()]
+    if missing:
+        raise UserError(f"--images: there is no file or folder {missing[0]}.")
     return lambda index: read_image(files[index], size), len(files), "of the images named"
 
 

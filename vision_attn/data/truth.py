@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Callable, Sequence
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -68,8 +68,9 @@ def truth_from_boxes(place: Path) -> ReadTruth:
 
 def truth_from_masks(place: Path, below: Callable[[Path], Sequence[Path]]) -> ReadTruth:
     """Masks named as the images are below some folders, which are tried in turn."""
+    listed = cache(images_by_stem)  # each folder once, not once an image
     return lambda path, height, width: mask_from_file(
-        find_mask(place, path, below(path)), path, height, width
+        find_mask(place, path, below(path), listed), path, height, width
     )
 
 
@@ -144,19 +145,23 @@ def inside(edge: float, side: int) -> int:
     return round(min(max(edge, 0.0), side))
 
 
-def find_mask(masks: Path, path: Path, below: Sequence[Path]) -> Path | None:
+def find_mask(
+    masks: Path,
+    path: Path,
+    below: Sequence[Path],
+    listed: Callable[[Path], dict[str, Path]],
+) -> Path | None:
     """The mask of an image: the same path below the folder of masks, with any image's ending."""
     for root in below:
         name = path.relative_to(root)
-        found = images_by_stem(masks / name.parent).get(name.stem)
+        found = listed(masks / name.parent).get(name.stem)
         if found is not None:
             return found
     return None
 
 
-@lru_cache(maxsize=1024)
 def images_by_stem(folder: Path) -> dict[str, Path]:
-    """The first image file of each stem in a folder, listed once; nothing if it is not there."""
+    """The first image file of each stem in a folder; nothing if it is not there."""
     if not folder.is_dir():
         return {}
     files = sorted(folder.iterdir(), reverse=True)
