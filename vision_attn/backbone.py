@@ -47,6 +47,7 @@ class Backbone(nn.Module):
 
     Attributes:
         channels: width C of the features.
+        strides: how many times the whole network reduces images by the end of each stage.
         finer: widths of the stages before the last, finest first: what else `grids` can give.
         mean, std: (1, 3, 1, 1), what the weights expect images to be normalised with.
 
@@ -71,7 +72,9 @@ class Backbone(nn.Module):
         self.stride = stride
         self.unstrided = 0
         self.net = create_network(name, pretrained, self.options)
-        widths = [stage["num_chs"] for stage in timm_of(self.net).feature_info]
+        stages = timm_of(self.net).feature_info
+        widths = [stage["num_chs"] for stage in stages]
+        self.strides = tuple(stage["reduction"] for stage in stages)
         if stride is not None:
             widths = widths[: leave_off_stages(name, self.net, stride) + 1]
         self.finer = tuple(widths[:-1])

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from vision_attn.backbone import Backbone
 from vision_attn.deletion import delete_cells
 from vision_attn.errors import UserError
+from vision_attn.grids import suited_grid, suited_stride
 from vision_attn.losses import LOSSES, evidence_for_absent, hold_bias
 from vision_attn.model import AttentionClassifier
 from vision_attn.pooling.base import Pooled, PoolingFactory
@@ -20,7 +21,6 @@ from vision_attn.scores import StageScores
 
 OptimizerFactory = Callable[[Iterable], torch.optim.Optimizer]
 
-COARSE_ENOUGH = 48  # pixels: below, a 4x4 grid must do; above, 7x7, as ImageNet models have
 
 
 class ClassificationTask(pl.LightningModule):
@@ -38,8 +38,9 @@ class ClassificationTask(pl.LightningModule):
         pretrained: true for timm's weights from its hub, or a weights file or folder.
         backbone_options: further arguments of `timm.create_model`.
         min_grid: places a side that the feature grid has at least; None takes 4 for images under
-            48 pixels and 7 above.
-        stride: leave off the backbone's stages that reduce images more than this; None keeps all.
+            48 pixels, 6 under 128 and 7 above.
+        stride: leave off the backbone's stages that reduce images more than this; None keeps all,
+            but for the last where a training from scratch has a fine enough grid without it only.
         unstrided: how many strides to leave out, from the stem on; None takes as many as
             `min_grid` needs.
         loss: `cross_entropy`, or `binary_cross_entropy` for evidence that means something by
@@ -72,9 +73,11 @@ class ClassificationTask(pl.LightningModule):
         freeze_epochs: int = 0,
     ) -> None:
         super().__init__()
+        if stride is None and not (pretrained or min_grid or unstrided is not None):
+            stride = suited_stride(backbone, backbone_options, image_size)
         network = Backbone(backbone, pretrained, unstrided or 0, backbone_options, stride)
         if min_grid or unstrided is None:
-            network.refine(image_size, min_grid or (4 if image_size < COARSE_ENOUGH else 7))
+            network.refine(image_size, min_grid or suited_grid(image_size))
         binary = loss == "binary_cross_entropy"
         self.model = AttentionClassifier(network, pooling, num_classes, independent=binary)
         self.optimizer = optimizer

@@ -1,7 +1,6 @@
 """LightningCLI with this project's defaults: configuration in, model, data and trainer out."""
 
 import logging
-import math
 import re
 import sys
 import warnings
@@ -19,11 +18,10 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from vision_attn.composition import Config, apply_words
 from vision_attn.data.module import ImageData
 from vision_attn.errors import UserError, did_you_mean
+from vision_attn.length import is_accelerated, suited_epochs, training_work
 from vision_attn.progress import EpochLines, ImagesBar, Pace
 from vision_attn.run import RunFolder
 from vision_attn.task import ClassificationTask
-
-IMAGES_SEEN = 300_000  # training length that suits most sets, in images
 
 
 class Parser(LightningArgumentParser):
@@ -100,9 +98,15 @@ class TrainingCLI(LightningCLI):
         if self.folder is None:
             chosen |= {"enable_checkpointing": False}
         elif given.max_epochs is None and given.max_steps == -1:
-            chosen["max_epochs"] = suited_epochs(len(self.datamodule.store("train")))
+            chosen["max_epochs"] = self.suited_epochs(str(given.accelerator))
         root = str(self.folder.path) if self.folder else None
         return super().instantiate_trainer(default_root_dir=root, **chosen, **kwargs)
+
+    def suited_epochs(self, accelerator: str) -> int:
+        """How long to train where nobody says."""
+        work = training_work(self.model.model, self.datamodule.image_size)
+        images = len(self.datamodule.store("train"))
+        return suited_epochs(images, work, is_accelerated(accelerator))
 
     def keepers(self) -> list[Callback]:
         """Callbacks that keep the best and the last checkpoint, where there is a run folder."""
@@ -110,7 +114,11 @@ class TrainingCLI(LightningCLI):
             return []
         place = self.folder.checkpoints
         best = ModelCheckpoint(
-            place, "best", monitor="val/accuracy", mode="max", enable_version_counter=False
+            place,
+            "best",
+            monitor=self.datamodule.monitored,
+            mode="max",
+            enable_version_counter=False,
         )
         last = ModelCheckpoint(place, "last", save_top_k=1, enable_version_counter=False)
         return [best, last]
@@ -133,6 +141,7 @@ class TrainingCLI(LightningCLI):
         config = self.given()
         network = self.model.model.backbone
         config["model"]["unstrided"] = network.unstrided
+        config["model"]["stride"] = network.stride
         config["data"]["image_size"] = self.datamodule.image_size
         config["data"]["batch_size"] = self.datamodule.batch_size
         config["data"]["balance"] = self.datamodule.balance
@@ -165,15 +174,6 @@ def suited_precision(accelerator: str) -> str:
         return "bf16-mixed" if able else "32-true"
     able = torch.cpu.get_capabilities()
     return "bf16-mixed" if able.get("avx512_bf16") or able.get("amx_bf16") else "32-true"
-
-
-def suited_epochs(images: int) -> int:
-    """So many epochs that about 300,000 images are seen, between 10 and 60.
-
-    >>> suited_epochs(50_000), suited_epochs(10_000), suited_epochs(500)
-    (10, 30, 60)
-    """
-    return min(max(math.ceil(IMAGES_SEEN / max(images, 1)), 10), 60)
 
 
 def quiet() -> None:

@@ -215,7 +215,8 @@ def train(
         tell(cli, resolved, told)
         record(folder, resolved, chosen)
         record_splits(folder, data, resumed=checkpoint is not None)
-    keeper = ModelKeeper(folder, card_of(model, resolved["model"]["pooling"], data))
+    card = card_of(model, resolved["model"]["pooling"], data)
+    keeper = ModelKeeper(folder, card, data.monitored)
     callbacks = cast(Any, cli.trainer).callbacks  # Lightning sets the list without typing it
     callbacks += [keeper, Overlays()] if options.overlays == "true" else [keeper]
     try:
