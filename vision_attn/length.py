@@ -34,6 +34,15 @@ def suited_epochs(images: int, work_an_image: float, accelerated: bool) -> int:
     return min(max(math.ceil(seen / max(images, 1)), FEWEST), MOST)
 
 
+def suited_patience(epochs: int) -> int:
+    """A third of the training: with a falling learning rate most is gained towards the end.
+
+    >>> suited_patience(60), suited_patience(10)
+    (20, 10)
+    """
+    return max(epochs // 3, 10)
+
+
 def training_work(model: nn.Module, image_size: int) -> float:
     """Floating-point operations of a training step, per image.
 

@@ -10,7 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 import yaml
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -18,10 +18,15 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from vision_attn.composition import Config, apply_words
 from vision_attn.data.module import ImageData
 from vision_attn.errors import UserError, did_you_mean
-from vision_attn.length import is_accelerated, suited_epochs, training_work
+from vision_attn.length import is_accelerated, suited_epochs, suited_patience, training_work
 from vision_attn.progress import EpochLines, ImagesBar, Pace
 from vision_attn.run import RunFolder
 from vision_attn.task import ClassificationTask
+
+PATIENCE_HELP = (
+    "end after so many validations without a better score; 0 never; by itself a third of the "
+    "epochs where these choose themselves, too"
+)
 
 
 class Parser(LightningArgumentParser):
@@ -81,10 +86,12 @@ class TrainingCLI(LightningCLI):
         """What the task takes from the data."""
         parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
         parser.link_arguments("data.image_size", "model.image_size", apply_on="instantiate")
+        parser.add_argument("--patience", type=int | None, help=PATIENCE_HELP)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """The trainer, with what the user left open chosen and printed."""
         given = self.config_init["trainer"]
+        self.patience = self.config_init["patience"]
         pace = Pace()
         on_screen = sys.stdout.isatty() and given.enable_progress_bar is not False
         bar = ImagesBar(pace) if on_screen else EpochLines(pace)
@@ -99,6 +106,13 @@ class TrainingCLI(LightningCLI):
             chosen |= {"enable_checkpointing": False}
         elif given.max_epochs is None and given.max_steps == -1:
             chosen["max_epochs"] = self.suited_epochs(str(given.accelerator))
+            if self.patience is None:
+                self.patience = suited_patience(chosen["max_epochs"])
+        if self.folder and self.patience:
+            monitored = self.datamodule.monitored
+            chosen["callbacks"].append(
+                EarlyStopping(monitored, patience=self.patience, mode="max", strict=False)
+            )
         root = str(self.folder.path) if self.folder else None
         return super().instantiate_trainer(default_root_dir=root, **chosen, **kwargs)
 
@@ -107,6 +121,17 @@ class TrainingCLI(LightningCLI):
         work = training_work(self.model.model, self.datamodule.image_size)
         images = len(self.datamodule.store("train"))
         return suited_epochs(images, work, is_accelerated(accelerator))
+
+    def told(self) -> list[str]:
+        """Lines on how the training may end and how fast its parts learn, where that matters."""
+        lines = []
+        if self.patience:
+            score = self.datamodule.monitored.removeprefix("val/").replace("_", " ")
+            lines += [f"ends after {self.patience} epochs without a better {score} (--patience 0)"]
+        if self.model.stem_rate != 1:
+            rate = f"{self.model.stem_rate:g} times as fast as the last ones"
+            lines += [f"the first layers learn {rate} (--model.stem_rate 1)"]
+        return lines
 
     def keepers(self) -> list[Callback]:
         """Callbacks that keep the best and the last checkpoint, where there is a run folder."""
@@ -142,9 +167,11 @@ class TrainingCLI(LightningCLI):
         network = self.model.model.backbone
         config["model"]["unstrided"] = network.unstrided
         config["model"]["stride"] = network.stride
+        config["model"]["stem_rate"] = self.model.stem_rate
         config["data"]["image_size"] = self.datamodule.image_size
         config["data"]["batch_size"] = self.datamodule.batch_size
         config["data"]["balance"] = self.datamodule.balance
+        config["patience"] = self.patience
         config["trainer"]["max_epochs"] = self.trainer.max_epochs
         config["trainer"]["precision"] = self.trainer.precision
         return config

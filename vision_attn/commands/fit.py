@@ -36,6 +36,9 @@ EPILOG = """settings (each can stand in a config file, too):
   --data.balance true|false        draw every class equally often (where they differ fivefold)
   --data.source.root DIR           the folder that a table's paths start from (the table's own)
   --data.flip false                for images that must not be mirrored
+  --model.stem_rate X              learning rate of the first layers, as a share (0.1 in fine-tuning)
+  --data.light X                   brightness and contrast of training images vary by this share
+  --patience N                     end after so many validations without a better one; 0 never
   --trainer.max_epochs N           and every other argument of Lightning's Trainer
   --seed_everything N              another seed
 
@@ -104,6 +107,7 @@ def parser() -> argparse.ArgumentParser:
 def start(options: argparse.Namespace, settings: list[str], defaults: dict[str, Any]) -> int:
     """A new run: put the configuration together, build, train."""
     from vision_attn.composition import data_source, merge, packaged_configs, read_config
+    from vision_attn.task import FINE_TUNED_STEM
 
     config = defaults
     if not options.config and not options.init_from and options.data in packaged_configs():
@@ -111,6 +115,7 @@ def start(options: argparse.Namespace, settings: list[str], defaults: dict[str, 
         print(f"settings  the packaged ones for {options.data} (another file: --config FILE)")
     if options.init_from:
         config = merge(config, architecture_of(Path(options.init_from), options.trust))
+        config = merge(config, {"model": {"stem_rate": FINE_TUNED_STEM}})
     for name in options.config:
         config = merge(config, read_config(name))
     if options.data:
@@ -256,6 +261,8 @@ def tell(cli: Any, resolved: dict[str, Any], weights: str) -> None:
     print(
         f"training  {trainer.max_epochs} epochs, batches of {data.batch_size}, {trainer.precision}"
     )
+    for line in cli.told():
+        print(f"{'':9} {line}")
     if weights:
         print(f"weights   {weights}")
 
@@ -287,6 +294,9 @@ def describe_model(model: Any, image_size: int, resolved: dict[str, Any]) -> str
     millions = sum(p.numel() for p in model.parameters()) / 1e6
     pooling = resolved["model"]["pooling"]["class_path"].split(".")[-2]
     fine = f" (first {backbone.unstrided} strides left out)" if backbone.unstrided else ""
+    if backbone.stride is not None and backbone.stride < backbone.strides[-1]:
+        fine += f" (nothing beyond stride {backbone.stride}; the whole: --model.stride "
+        fine += f"{backbone.strides[-1]})"
     return (
         f"{backbone.name} with {pooling} pooling, {millions:.2f} M parameters; "
         f"feature grid {height}x{width}{fine}"

@@ -34,6 +34,8 @@ class ImageData(pl.LightningDataModule):
         flip: whether training images may be mirrored left to right.
         shift: training images move by up to this share of their side; None suits the size.
         zoom: training images are enlarged by up to this factor; None suits the size.
+        light: training images vary in brightness and contrast by up to this share; None suits the
+            size.
         balance: whether every class is drawn equally often in training; None does so where the
             largest has at least 5 times as many images as the smallest.
         seed: decides the splits that are cut here.
@@ -55,6 +57,7 @@ class ImageData(pl.LightningDataModule):
         flip: bool = True,
         shift: float | None = None,
         zoom: float | None = None,
+        light: float | None = None,
         balance: bool | None = None,
         seed: int = 0,
         num_workers: int = 2,
@@ -78,7 +81,7 @@ class ImageData(pl.LightningDataModule):
         self.num_workers = num_workers
         self.memory_limit = memory_limit
         self.max_unreadable = max_unreadable
-        self.augment = suited_to(self.image_size, flip, shift, zoom)
+        self.augment = suited_to(self.image_size, flip, shift, zoom, light)
         self.given_balance = balance
         self.stores: dict[str, InMemory | Streamed] = {}
         self._splits: dict[str, Split] | None = None

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from vision_attn.data.base import Split
 from vision_attn.errors import UserError, did_you_mean
 
-
 USUAL_SHARE = 0.1  # of a class, kept for validation or testing
 ENOUGH = 10  # images of a class: fewer tell little of how well it is known
 LARGEST_SHARE = 0.2  # of a small class, which has to be learnt, too
