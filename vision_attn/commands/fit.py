@@ -4,6 +4,7 @@ import argparse
 import datetime
 import math
 import os
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -36,7 +37,7 @@ EPILOG = """settings (each can stand in a config file, too):
   --data.balance true|false        draw every class equally often (where they differ fivefold)
   --data.source.root DIR           the folder that a table's paths start from (the table's own)
   --data.flip false                for images that must not be mirrored
-  --model.stem_rate X              learning rate of the first layers, as a share (0.1 in fine-tuning)
+  --model.stem_rate X              share of the learning rate for first layers (fine-tuning: 0.1)
   --data.light X                   brightness and contrast of training images vary by this share
   --patience N                     end after so many validations without a better one; 0 never
   --trainer.max_epochs N           and every other argument of Lightning's Trainer
@@ -59,6 +60,8 @@ SWITCHES = {
     "report": "write report.html at the end, which takes about two minutes at most",
     "overlays": "show attention on some validation images in TensorBoard, each epoch",
 }
+FINE_TUNING = {"model": {"stem_rate": 0.1, "optimizer": {"init_args": {"lr": 0.001}}}}
+"""What suits weights that were learnt elsewhere, under any config file."""
 NO_POOLING = ("__init__", "base")
 JOINED_RUN = "VISION_ATTN_JOINED_RUN"
 
@@ -107,17 +110,18 @@ def parser() -> argparse.ArgumentParser:
 def start(options: argparse.Namespace, settings: list[str], defaults: dict[str, Any]) -> int:
     """A new run: put the configuration together, build, train."""
     from vision_attn.composition import data_source, merge, packaged_configs, read_config
-    from vision_attn.task import FINE_TUNED_STEM
 
     config = defaults
     if not options.config and not options.init_from and options.data in packaged_configs():
         options.config = [options.data]
         print(f"settings  the packaged ones for {options.data} (another file: --config FILE)")
+    files = [read_config(name) for name in options.config]
+    if options.init_from or wants_pretrained(files, settings):
+        config = merge(config, FINE_TUNING)
     if options.init_from:
         config = merge(config, architecture_of(Path(options.init_from), options.trust))
-        config = merge(config, {"model": {"stem_rate": FINE_TUNED_STEM}})
-    for name in options.config:
-        config = merge(config, read_config(name))
+    for content in files:
+        config = merge(config, content)
     if options.data:
         config = merge(config, {"data": {"source": data_source(options.data)}})
     if "source" not in config.get("data", {}):
@@ -139,6 +143,22 @@ def start(options: argparse.Namespace, settings: list[str], defaults: dict[str, 
         return train(config, settings, folder, options)
     finally:
         os.environ.pop(JOINED_RUN, None)
+
+
+def wants_pretrained(files: list[dict[str, Any]], settings: list[str]) -> bool:
+    """Whether the backbone's weights come from elsewhere; what is typed goes over what is written.
+
+    >>> wants_pretrained([{"model": {"pretrained": True}}], [])
+    True
+    >>> wants_pretrained([{"model": {"pretrained": True}}], ["--model.pretrained=false"])
+    False
+    """
+    from vision_attn.composition import split_words
+
+    written = [content.get("model", {}).get("pretrained", False) for content in files]
+    words = split_words(settings)
+    typed = [value for key, value in pairwise(words) if key == "--model.pretrained"]
+    return str([False, *written, *typed][-1]).lower() not in ("false", "none", "null")
 
 
 def architecture_of(source: Path, trusted: list[str]) -> dict[str, Any]:
