@@ -10,14 +10,15 @@ from vision_attn.strides import blank, in_eval
 
 IMAGES_SEEN = 300_000  # training length that suits most sets, in images
 FEWEST, MOST = 10, 60  # epochs
-CPU_WORK = 1e14  # floating-point operations: some 15 minutes of one core that multiplies bf16
+CPU_RATE = 1.3e11  # floating-point operations a second of one core that multiplies bf16, measured
+CPU_WORK = 1e14  # floating-point operations of a training: some 13 minutes of such a core
 BACKWARD = 3  # a training step costs this many forward passes (Kaplan et al. 2020, section 2.1)
 
 
 def suited_epochs(images: int, work_an_image: float, accelerated: bool) -> int:
     """So many epochs that about 300,000 images are seen, between 10 and 60.
 
-    Without a GPU also no more than some 15 minutes of computing take. It is operations that are
+    Without a GPU also no more than some 13 minutes of computing take. It is operations that are
     counted, and no clock, so that the same command always trains for the same length.
 
     Args:
@@ -32,6 +33,19 @@ def suited_epochs(images: int, work_an_image: float, accelerated: bool) -> int:
     """
     seen = IMAGES_SEEN if accelerated else min(IMAGES_SEEN, CPU_WORK / work_an_image)
     return min(max(math.ceil(seen / max(images, 1)), FEWEST), MOST)
+
+
+def described(images: int, work_an_image: float, epochs: int) -> str:
+    """A line on how much a training of that length computes.
+
+    >>> described(1_000, 3e9, 34)
+    '102e12 floating-point operations: about 13 minutes of one CPU core that multiplies bf16'
+    """
+    work = images * work_an_image * epochs
+    return (
+        f"{work / 1e12:.0f}e12 floating-point operations: about {work / CPU_RATE / 60:.0f} minutes "
+        "of one CPU core that multiplies bf16"
+    )
 
 
 def suited_patience(epochs: int) -> int:

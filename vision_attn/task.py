@@ -54,7 +54,8 @@ class ClassificationTask(pl.LightningModule):
         freeze_epochs: first epochs in which only pooling and head learn.
         stem_rate: the learning rate of the backbone's first layers as a share of the last's, with
             even ratios between (Howard & Ruder 2018, arXiv 1801.06146); None takes a tenth for
-            pretrained weights and for another run's, else the same everywhere.
+            pretrained weights, else the same everywhere. Where it is given, weights are taken to
+            come from elsewhere, and the backbone stays whole.
     """
 
     def __init__(
@@ -78,7 +79,8 @@ class ClassificationTask(pl.LightningModule):
         stem_rate: float | None = None,
     ) -> None:
         super().__init__()
-        if stride is None and not (pretrained or min_grid or unstrided is not None):
+        from_scratch = not pretrained and stem_rate is None
+        if stride is None and from_scratch and not (min_grid or unstrided is not None):
             stride = suited_stride(backbone, backbone_options, image_size)
         network = Backbone(backbone, pretrained, unstrided or 0, backbone_options, stride)
         if min_grid or unstrided is None:

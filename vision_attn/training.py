@@ -18,7 +18,13 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from vision_attn.composition import Config, apply_words
 from vision_attn.data.module import ImageData
 from vision_attn.errors import UserError, did_you_mean
-from vision_attn.length import is_accelerated, suited_epochs, suited_patience, training_work
+from vision_attn.length import (
+    described,
+    is_accelerated,
+    suited_epochs,
+    suited_patience,
+    training_work,
+)
 from vision_attn.progress import EpochLines, ImagesBar, Pace
 from vision_attn.run import RunFolder
 from vision_attn.task import ClassificationTask
@@ -92,6 +98,7 @@ class TrainingCLI(LightningCLI):
         """The trainer, with what the user left open chosen and printed."""
         given = self.config_init["trainer"]
         self.patience = self.config_init["patience"]
+        self.length = ""
         pace = Pace()
         on_screen = sys.stdout.isatty() and given.enable_progress_bar is not False
         bar = ImagesBar(pace) if on_screen else EpochLines(pace)
@@ -120,11 +127,15 @@ class TrainingCLI(LightningCLI):
         """How long to train where nobody says."""
         work = training_work(self.model.model, self.datamodule.image_size)
         images = len(self.datamodule.store("train"))
-        return suited_epochs(images, work, is_accelerated(accelerator))
+        accelerated = is_accelerated(accelerator)
+        epochs = suited_epochs(images, work, accelerated)
+        if not accelerated:
+            self.length = f"{described(images, work, epochs)} (--trainer.max_epochs)"
+        return epochs
 
     def told(self) -> list[str]:
         """Lines on how the training may end and how fast its parts learn, where that matters."""
-        lines = []
+        lines = [self.length] if self.length else []
         if self.patience:
             score = self.datamodule.monitored.removeprefix("val/").replace("_", " ")
             lines += [f"ends after {self.patience} epochs without a better {score} (--patience 0)"]
