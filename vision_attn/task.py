@@ -193,7 +193,7 @@ class ClassificationTask(pl.LightningModule):
         filters = [p for p in self.model.backbone.parameters() if p.ndim > 1]
         vectors = [p for p in self.model.parameters() if p.ndim <= 1]
         rest = set(self.model.parameters()) - {*filters, *vectors}
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": filters},
             # Queries and classes are no filters: timm's Muon is to leave their directions alone.
             {"params": [p for p in self.model.parameters() if p in rest], "use_fallback": True},
