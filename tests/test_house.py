@@ -33,10 +33,13 @@ MAY_IMPORT = {
     "evaluation": {"errors", "explainers", "metrics"},
     "balanced_accuracy": set(),
     "losses": set(),
+    "length": {"strides"},
+    "grids": {"backbone", "errors"},
     "task": {
         "errors",
         "backbone",
         "deletion",
+        "grids",
         "losses",
         "model",
         "pooling",
@@ -69,7 +72,7 @@ MAY_IMPORT = {
         "scores",
     },
     "composition": {"errors", "catalog", "data", "pooling"},
-    "training": {"errors", "composition", "data", "progress", "run", "task"},
+    "training": {"errors", "composition", "data", "length", "progress", "run", "task"},
 }
 HEAVY_ONLY_IN = {
     "timm": {"airbench", "backbone"},

@@ -7,6 +7,7 @@ from typing import Any
 
 import timm
 import torch
+from timm.models import group_parameters
 from torch import Tensor, nn
 
 from vision_attn import airbench  # noqa: F401  (registers itself with timm)
@@ -47,6 +48,7 @@ class Backbone(nn.Module):
 
     Attributes:
         channels: width C of the features.
+        strides: how many times the whole network reduces images by the end of each stage.
         finer: widths of the stages before the last, finest first: what else `grids` can give.
         mean, std: (1, 3, 1, 1), what the weights expect images to be normalised with.
 
@@ -71,7 +73,9 @@ class Backbone(nn.Module):
         self.stride = stride
         self.unstrided = 0
         self.net = create_network(name, pretrained, self.options)
-        widths = [stage["num_chs"] for stage in timm_of(self.net).feature_info]
+        stages = timm_of(self.net).feature_info
+        widths = [stage["num_chs"] for stage in stages]
+        self.strides = tuple(stage["reduction"] for stage in stages)
         if stride is not None:
             widths = widths[: leave_off_stages(name, self.net, stride) + 1]
         self.finer = tuple(widths[:-1])
@@ -174,6 +178,24 @@ class Backbone(nn.Module):
             return min(self.grid(image_size)) >= min_grid
         except UserError:  # some networks cannot do anything with a grid of one place
             return False
+
+    def rates(self, first: float) -> dict[Tensor, float]:
+        """Of each parameter the share of the learning rate, from `first` up to 1 by even ratios.
+
+        The steps are timm's groups of layers, a stage each where it names stages. A network of
+        which timm knows no groups, or one alone, learns at 1 throughout.
+        """
+        net = timm_of(self.net)
+        if not hasattr(net, "group_matcher"):
+            return {}
+        layers = group_parameters(net, net.group_matcher(coarse=True), reverse=True)
+        steps = sorted({layers[name] for name, _ in net.named_parameters() if name in layers})
+        last = max(len(steps) - 1, 1)
+        return {
+            parameter: first ** (1 - steps.index(layers[name]) / last) if len(steps) > 1 else 1.0
+            for name, parameter in net.named_parameters()
+            if name in layers
+        }
 
     def leave_out_stride(self) -> None:
         """Run the first strided layers at half their stride, parallel branches together."""

@@ -11,14 +11,15 @@ from vision_attn.run import ModelCard, RunFolder
 
 
 class ModelKeeper(Callback):
-    """Writes the model whenever validation accuracy is the best so far (the later one of equals).
+    """Writes the model whenever a validation score is the best so far (the later one of equals).
 
     A run that is stopped can so be used at once, by what is whole in its folder.
     """
 
-    def __init__(self, folder: RunFolder, card: ModelCard) -> None:
+    def __init__(self, folder: RunFolder, card: ModelCard, monitored: str) -> None:
         self.folder = folder
         self.card = card
+        self.monitored = monitored
         self.best = -1.0
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -27,9 +28,9 @@ class ModelKeeper(Callback):
             return
         if trainer.state.fn != "fit":
             return
-        accuracy = float(trainer.callback_metrics["val/accuracy"])
-        if accuracy >= self.best:
-            self.best = accuracy
+        score = float(trainer.callback_metrics[self.monitored])
+        if score >= self.best:
+            self.best = score
             self.folder.save_model(cast(AttentionClassifier, pl_module.model), self.card)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

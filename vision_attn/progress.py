@@ -117,11 +117,10 @@ class EpochLines(Callback):
         if self.epoch is None or not trainer.is_global_zero:
             return
         scores = trainer.callback_metrics
-        told = [
-            f"{name} {float(scores[name]):.3f}"
-            for name in ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
-            if name in scores
-        ]
+        shown = ["train/loss", "train/accuracy", "val/loss", "val/accuracy"]
+        monitored = getattr(trainer.checkpoint_callback, "monitor", None)
+        shown += [monitored] if monitored and monitored not in shown else []
+        told = [f"{name} {float(scores[name]):.3f}" for name in shown if name in scores]
         pace = f"{self.pace.images_per_second():.0f} images/s"
         epoch = f"epoch {self.epoch + 1}/{trainer.max_epochs}"
         left = self.pace.time_left(trainer)

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from vision_attn.backbone import Backbone
 from vision_attn.deletion import delete_cells
 from vision_attn.errors import UserError
+from vision_attn.grids import suited_grid, suited_stride
 from vision_attn.losses import LOSSES, evidence_for_absent, hold_bias
 from vision_attn.model import AttentionClassifier
 from vision_attn.pooling.base import Pooled, PoolingFactory
@@ -20,7 +21,7 @@ from vision_attn.scores import StageScores
 
 OptimizerFactory = Callable[[Iterable], torch.optim.Optimizer]
 
-COARSE_ENOUGH = 48  # pixels: below, a 4x4 grid must do; above, 7x7, as ImageNet models have
+FINE_TUNED_STEM = 0.1  # of the learning rate: what first layers see is much the same everywhere
 
 
 class ClassificationTask(pl.LightningModule):
@@ -38,8 +39,9 @@ class ClassificationTask(pl.LightningModule):
         pretrained: true for timm's weights from its hub, or a weights file or folder.
         backbone_options: further arguments of `timm.create_model`.
         min_grid: places a side that the feature grid has at least; None takes 4 for images under
-            48 pixels and 7 above.
-        stride: leave off the backbone's stages that reduce images more than this; None keeps all.
+            48 pixels, 6 under 128 and 7 above.
+        stride: leave off the backbone's stages that reduce images more than this; None keeps all,
+            but for the last where a training from scratch would end on too coarse a grid.
         unstrided: how many strides to leave out, from the stem on; None takes as many as
             `min_grid` needs.
         loss: `cross_entropy`, or `binary_cross_entropy` for evidence that means something by
@@ -50,6 +52,10 @@ class ClassificationTask(pl.LightningModule):
         deleted_cells: up to so many of the 4x4 cells of a training image become plain, at random.
         warmup: share of the training in which the learning rate rises; it then falls as a cosine.
         freeze_epochs: first epochs in which only pooling and head learn.
+        stem_rate: the learning rate of the backbone's first layers as a share of the last's, with
+            even ratios between (Howard & Ruder 2018, arXiv 1801.06146); None takes a tenth for
+            pretrained weights, else the same everywhere. Where it is given, weights are taken to
+            come from elsewhere, and the backbone stays whole.
     """
 
     def __init__(
@@ -70,16 +76,21 @@ class ClassificationTask(pl.LightningModule):
         deleted_cells: int = 0,
         warmup: float = 0.1,
         freeze_epochs: int = 0,
+        stem_rate: float | None = None,
     ) -> None:
         super().__init__()
+        from_scratch = not pretrained and stem_rate is None
+        if stride is None and from_scratch and not (min_grid or unstrided is not None):
+            stride = suited_stride(backbone, backbone_options, image_size)
         network = Backbone(backbone, pretrained, unstrided or 0, backbone_options, stride)
         if min_grid or unstrided is None:
-            network.refine(image_size, min_grid or (4 if image_size < COARSE_ENOUGH else 7))
+            network.refine(image_size, min_grid or suited_grid(image_size))
         binary = loss == "binary_cross_entropy"
         self.model = AttentionClassifier(network, pooling, num_classes, independent=binary)
         self.optimizer = optimizer
         self.warmup = warmup
         self.freeze_epochs = freeze_epochs
+        self.stem_rate = stem_rate or (FINE_TUNED_STEM if pretrained else 1.0)
         self.loss = LOSSES[loss]
         self.label_smoothing = label_smoothing
         self.absent_evidence = absent_evidence
@@ -182,13 +193,15 @@ class ClassificationTask(pl.LightningModule):
         filters = [p for p in self.model.backbone.parameters() if p.ndim > 1]
         vectors = [p for p in self.model.parameters() if p.ndim <= 1]
         rest = set(self.model.parameters()) - {*filters, *vectors}
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": filters},
             # Queries and classes are no filters: timm's Muon is to leave their directions alone.
             {"params": [p for p in self.model.parameters() if p in rest], "use_fallback": True},
             {"params": vectors, "weight_decay": 0.0, "use_fallback": True},
         ]
-        optimizer = self.optimizer(groups)
+        optimizer = self.optimizer(by_rate(groups, self.model.backbone.rates(self.stem_rate)))
+        for group in optimizer.param_groups:
+            group["lr"] *= group["rate"]
         if math.isinf(self.trainer.estimated_stepping_batches):
             raise UserError("the training has no end: name one, such as --trainer.max_epochs 10.")
         total = int(self.trainer.estimated_stepping_batches)
@@ -197,6 +210,22 @@ class ClassificationTask(pl.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+
+def by_rate(groups: list[dict[str, Any]], rates: dict[Tensor, float]) -> list[dict[str, Any]]:
+    """Each group split into those of its parameters that learn at the same share of the rate.
+
+    >>> stem, head = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.ones(1))
+    >>> [group["rate"] for group in by_rate([{"params": [stem, head]}], {stem: 0.1})]
+    [0.1, 1.0]
+    """
+    split = []
+    for group in groups:
+        members: dict[float, list[Tensor]] = {}
+        for parameter in group["params"]:
+            members.setdefault(rates.get(parameter, 1.0), []).append(parameter)
+        split += [group | {"params": members[rate], "rate": rate} for rate in members]
+    return split
 
 
 def warmup_then_cosine(step: int, total: int, warmup: float) -> float:

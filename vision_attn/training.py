@@ -1,7 +1,6 @@
 """LightningCLI with this project's defaults: configuration in, model, data and trainer out."""
 
 import logging
-import math
 import re
 import sys
 import warnings
@@ -11,7 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 import yaml
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -19,11 +18,21 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from vision_attn.composition import Config, apply_words
 from vision_attn.data.module import ImageData
 from vision_attn.errors import UserError, did_you_mean
+from vision_attn.length import (
+    described,
+    is_accelerated,
+    suited_epochs,
+    suited_patience,
+    training_work,
+)
 from vision_attn.progress import EpochLines, ImagesBar, Pace
 from vision_attn.run import RunFolder
 from vision_attn.task import ClassificationTask
 
-IMAGES_SEEN = 300_000  # training length that suits most sets, in images
+PATIENCE_HELP = (
+    "end after so many validations without a better score; 0 never; by itself a third of the "
+    "epochs where these choose themselves, too"
+)
 
 
 class Parser(LightningArgumentParser):
@@ -83,10 +92,13 @@ class TrainingCLI(LightningCLI):
         """What the task takes from the data."""
         parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
         parser.link_arguments("data.image_size", "model.image_size", apply_on="instantiate")
+        parser.add_argument("--patience", type=int | None, help=PATIENCE_HELP)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """The trainer, with what the user left open chosen and printed."""
         given = self.config_init["trainer"]
+        self.patience = self.config_init["patience"]
+        self.length = ""
         pace = Pace()
         on_screen = sys.stdout.isatty() and given.enable_progress_bar is not False
         bar = ImagesBar(pace) if on_screen else EpochLines(pace)
@@ -100,9 +112,37 @@ class TrainingCLI(LightningCLI):
         if self.folder is None:
             chosen |= {"enable_checkpointing": False}
         elif given.max_epochs is None and given.max_steps == -1:
-            chosen["max_epochs"] = suited_epochs(len(self.datamodule.store("train")))
+            chosen["max_epochs"] = self.suited_epochs(str(given.accelerator))
+            if self.patience is None:
+                self.patience = suited_patience(chosen["max_epochs"])
+        if self.folder and self.patience:
+            monitored = self.datamodule.monitored
+            chosen["callbacks"].append(
+                EarlyStopping(monitored, patience=self.patience, mode="max", strict=False)
+            )
         root = str(self.folder.path) if self.folder else None
         return super().instantiate_trainer(default_root_dir=root, **chosen, **kwargs)
+
+    def suited_epochs(self, accelerator: str) -> int:
+        """How long to train where nobody says."""
+        work = training_work(self.model.model, self.datamodule.image_size)
+        images = len(self.datamodule.store("train"))
+        accelerated = is_accelerated(accelerator)
+        epochs = suited_epochs(images, work, accelerated)
+        if not accelerated:
+            self.length = f"{described(images, work, epochs)} (--trainer.max_epochs)"
+        return epochs
+
+    def told(self) -> list[str]:
+        """Lines on how the training may end and how fast its parts learn, where that matters."""
+        lines = [self.length] if self.length else []
+        if self.patience:
+            score = self.datamodule.monitored.removeprefix("val/").replace("_", " ")
+            lines += [f"ends after {self.patience} epochs without a better {score} (--patience 0)"]
+        if self.model.stem_rate != 1:
+            rate = f"{self.model.stem_rate:g} times as fast as the last ones"
+            lines += [f"the first layers learn {rate} (--model.stem_rate 1)"]
+        return lines
 
     def keepers(self) -> list[Callback]:
         """Callbacks that keep the best and the last checkpoint, where there is a run folder."""
@@ -110,7 +150,11 @@ class TrainingCLI(LightningCLI):
             return []
         place = self.folder.checkpoints
         best = ModelCheckpoint(
-            place, "best", monitor="val/accuracy", mode="max", enable_version_counter=False
+            place,
+            "best",
+            monitor=self.datamodule.monitored,
+            mode="max",
+            enable_version_counter=False,
         )
         last = ModelCheckpoint(place, "last", save_top_k=1, enable_version_counter=False)
         return [best, last]
@@ -133,9 +177,12 @@ class TrainingCLI(LightningCLI):
         config = self.given()
         network = self.model.model.backbone
         config["model"]["unstrided"] = network.unstrided
+        config["model"]["stride"] = network.stride
+        config["model"]["stem_rate"] = self.model.stem_rate
         config["data"]["image_size"] = self.datamodule.image_size
         config["data"]["batch_size"] = self.datamodule.batch_size
         config["data"]["balance"] = self.datamodule.balance
+        config["patience"] = self.patience
         config["trainer"]["max_epochs"] = self.trainer.max_epochs
         config["trainer"]["precision"] = self.trainer.precision
         return config
@@ -165,15 +212,6 @@ def suited_precision(accelerator: str) -> str:
         return "bf16-mixed" if able else "32-true"
     able = torch.cpu.get_capabilities()
     return "bf16-mixed" if able.get("avx512_bf16") or able.get("amx_bf16") else "32-true"
-
-
-def suited_epochs(images: int) -> int:
-    """So many epochs that about 300,000 images are seen, between 10 and 60.
-
-    >>> suited_epochs(50_000), suited_epochs(10_000), suited_epochs(500)
-    (10, 30, 60)
-    """
-    return min(max(math.ceil(IMAGES_SEEN / max(images, 1)), 10), 60)
 
 
 def quiet() -> None:

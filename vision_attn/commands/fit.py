@@ -4,6 +4,7 @@ import argparse
 import datetime
 import math
 import os
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -36,6 +37,9 @@ EPILOG = """settings (each can stand in a config file, too):
   --data.balance true|false        draw every class equally often (where they differ fivefold)
   --data.source.root DIR           the folder that a table's paths start from (the table's own)
   --data.flip false                for images that must not be mirrored
+  --model.stem_rate X              share of the learning rate for first layers (fine-tuning: 0.1)
+  --data.light X                   brightness and contrast of training images vary by this share
+  --patience N                     end after so many validations without a better one; 0 never
   --trainer.max_epochs N           and every other argument of Lightning's Trainer
   --seed_everything N              another seed
 
@@ -56,6 +60,8 @@ SWITCHES = {
     "report": "write report.html at the end, which takes about two minutes at most",
     "overlays": "show attention on some validation images in TensorBoard, each epoch",
 }
+FINE_TUNING = {"model": {"stem_rate": 0.1, "optimizer": {"init_args": {"lr": 0.001}}}}
+"""What suits weights that were learnt elsewhere, under any config file."""
 NO_POOLING = ("__init__", "base")
 JOINED_RUN = "VISION_ATTN_JOINED_RUN"
 
@@ -109,10 +115,13 @@ def start(options: argparse.Namespace, settings: list[str], defaults: dict[str, 
     if not options.config and not options.init_from and options.data in packaged_configs():
         options.config = [options.data]
         print(f"settings  the packaged ones for {options.data} (another file: --config FILE)")
+    files = [read_config(name) for name in options.config]
+    if options.init_from or wants_pretrained(files, settings):
+        config = merge(config, FINE_TUNING)
     if options.init_from:
         config = merge(config, architecture_of(Path(options.init_from), options.trust))
-    for name in options.config:
-        config = merge(config, read_config(name))
+    for content in files:
+        config = merge(config, content)
     if options.data:
         config = merge(config, {"data": {"source": data_source(options.data)}})
     if "source" not in config.get("data", {}):
@@ -134,6 +143,22 @@ def start(options: argparse.Namespace, settings: list[str], defaults: dict[str, 
         return train(config, settings, folder, options)
     finally:
         os.environ.pop(JOINED_RUN, None)
+
+
+def wants_pretrained(files: list[dict[str, Any]], settings: list[str]) -> bool:
+    """Whether the backbone's weights come from elsewhere; what is typed goes over what is written.
+
+    >>> wants_pretrained([{"model": {"pretrained": True}}], [])
+    True
+    >>> wants_pretrained([{"model": {"pretrained": True}}], ["--model.pretrained=false"])
+    False
+    """
+    from vision_attn.composition import split_words
+
+    written = [content.get("model", {}).get("pretrained", False) for content in files]
+    words = split_words(settings)
+    typed = [value for key, value in pairwise(words) if key == "--model.pretrained"]
+    return str([False, *written, *typed][-1]).lower() not in ("false", "none", "null")
 
 
 def architecture_of(source: Path, trusted: list[str]) -> dict[str, Any]:
@@ -215,7 +240,8 @@ def train(
         tell(cli, resolved, told)
         record(folder, resolved, chosen)
         record_splits(folder, data, resumed=checkpoint is not None)
-    keeper = ModelKeeper(folder, card_of(model, resolved["model"]["pooling"], data))
+    card = card_of(model, resolved["model"]["pooling"], data)
+    keeper = ModelKeeper(folder, card, data.monitored)
     callbacks = cast(Any, cli.trainer).callbacks  # Lightning sets the list without typing it
     callbacks += [keeper, Overlays()] if options.overlays == "true" else [keeper]
     try:
@@ -255,6 +281,8 @@ def tell(cli: Any, resolved: dict[str, Any], weights: str) -> None:
     print(
         f"training  {trainer.max_epochs} epochs, batches of {data.batch_size}, {trainer.precision}"
     )
+    for line in cli.told():
+        print(f"{'':9} {line}")
     if weights:
         print(f"weights   {weights}")
 
@@ -286,6 +314,9 @@ def describe_model(model: Any, image_size: int, resolved: dict[str, Any]) -> str
     millions = sum(p.numel() for p in model.parameters()) / 1e6
     pooling = resolved["model"]["pooling"]["class_path"].split(".")[-2]
     fine = f" (first {backbone.unstrided} strides left out)" if backbone.unstrided else ""
+    if backbone.stride is not None and backbone.stride < backbone.strides[-1]:
+        fine += f" (nothing beyond stride {backbone.stride}; the whole: --model.stride "
+        fine += f"{backbone.strides[-1]})"
     return (
         f"{backbone.name} with {pooling} pooling, {millions:.2f} M parameters; "
         f"feature grid {height}x{width}{fine}"

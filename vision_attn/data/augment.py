@@ -4,23 +4,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import affine_grid, grid_sample
 
+PHOTOGRAPHS = 0.05, 1.6, 0.2  # shift, zoom and light for images of 64 pixels and more
+
 
 class Augment(nn.Module):
-    """Mirrors, enlarges and shifts each image of a batch by its own random amount.
+    """Mirrors, enlarges, shifts and lights each image of a batch by its own random amounts.
 
-    One bilinear sampling does all three; what comes in from outside is the mirrored border.
+    One bilinear sampling does the first three; what comes in from outside is the mirrored border.
 
     Args:
         flip: mirror half of the images left to right.
         shift: move by up to this share of the side, in each direction, in whole pixels.
         zoom: enlarge by a factor between 1 and this.
+        light: multiply brightness, and the distance from the image's mean, by factors that differ
+            from 1 by up to this.
     """
 
-    def __init__(self, flip: bool, shift: float, zoom: float) -> None:
+    def __init__(self, flip: bool, shift: float, zoom: float, light: float = 0.0) -> None:
         super().__init__()
         self.flip = flip
         self.shift = shift
         self.zoom = zoom
+        self.light = light
 
     def forward(self, images: Tensor) -> Tensor:
         """Changed copies of float images (B, 3, H, W)."""
@@ -39,26 +44,38 @@ class Augment(nn.Module):
         theta = torch.zeros(batch, 2, 3, device=device)
         theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = scale * sign, scale, offsets
         grid = affine_grid(theta, list(images.shape), align_corners=False).to(images.dtype)
-        return grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+        moved = grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+        return self.lit(moved) if self.light else moved
+
+    def lit(self, images: Tensor) -> Tensor:
+        """The images in other light, within [0, 1]."""
+        factors = torch.empty(2, len(images), 1, 1, 1, device=images.device)
+        brightness, contrast = factors.uniform_(1 - self.light, 1 + self.light)
+        mean = images.mean((1, 2, 3), keepdim=True)
+        return (brightness * (mean + contrast * (images - mean))).clamp(0, 1)
 
     def __str__(self) -> str:
         parts = [
             "mirrored" if self.flip else "",
             f"shifted by up to {self.shift:.0%}" if self.shift else "",
             f"enlarged up to {self.zoom:.2g} times" if self.zoom > 1 else "",
+            f"in light that varies by {self.light:.0%}" if self.light else "",
         ]
         return "training images " + (", ".join(filter(None, parts)) or "as they are")
 
 
-def suited_to(image_size: int, flip: bool, shift: float | None, zoom: float | None) -> Augment:
-    """Augmentation for a size: small images move by pixels, photographs are also enlarged.
+def suited_to(
+    image_size: int, flip: bool, shift: float | None, zoom: float | None, light: float | None
+) -> Augment:
+    """Augmentation for a size: small images move by pixels, photographs vary in more ways.
 
-    >>> print(suited_to(32, flip=True, shift=None, zoom=None))
+    >>> print(suited_to(32, flip=True, shift=None, zoom=None, light=None))
     training images mirrored, shifted by up to 12%
     """
-    usual_shift, usual_zoom = (0.125, 1.0) if image_size < 64 else (0.05, 1.6)
+    usual_shift, usual_zoom, usual_light = (0.125, 1.0, 0.0) if image_size < 64 else PHOTOGRAPHS
     return Augment(
         flip,
         usual_shift if shift is None else shift,
         usual_zoom if zoom is None else zoom,
+        usual_light if light is None else light,
     )

@@ -26,13 +26,16 @@ class ImageData(pl.LightningDataModule):
         source: where images come from; on the command line `--data NAME_OR_FOLDER`.
         batch_size: images a step; None suits the size and the number of training images.
         image_size: pixels a side that images are brought to; None takes it from the images.
-        val_fraction: the share of the training images kept for validation where the source has
-            no validation split of its own (and as much again for testing, where it has neither).
+        val_fraction: the share of every class kept for validation where the source has no
+            validation split of its own (and as much again for testing, where it has neither);
+            None takes a tenth, and up to a fifth of a class that would keep fewer than ten images.
         class_names: the classes in the order of the logits; None takes the source's. Labels are
             mapped by name, so a split that lacks a class keeps the others in their places.
         flip: whether training images may be mirrored left to right.
         shift: training images move by up to this share of their side; None suits the size.
         zoom: training images are enlarged by up to this factor; None suits the size.
+        light: training images vary in brightness and contrast by up to this share; None suits the
+            size.
         balance: whether every class is drawn equally often in training; None does so where the
             largest has at least 5 times as many images as the smallest.
         seed: decides the splits that are cut here.
@@ -49,11 +52,12 @@ class ImageData(pl.LightningDataModule):
         source: ImageSource,
         batch_size: int | None = None,
         image_size: int | None = None,
-        val_fraction: float = 0.1,
+        val_fraction: float | None = None,
         class_names: list[str] | None = None,
         flip: bool = True,
         shift: float | None = None,
         zoom: float | None = None,
+        light: float | None = None,
         balance: bool | None = None,
         seed: int = 0,
         num_workers: int = 2,
@@ -61,13 +65,15 @@ class ImageData(pl.LightningDataModule):
         max_unreadable: float = 0.05,
     ) -> None:
         super().__init__()
-        if not 0 < val_fraction < 0.5:
+        if val_fraction is not None and not 0 < val_fraction < 0.5:
             raise UserError(f"--data.val_fraction lies between 0 and 0.5, not {val_fraction}.")
         if not 0 <= max_unreadable <= 1:
             raise UserError(f"--data.max_unreadable lies between 0 and 1, not {max_unreadable}.")
         self.source = source
         self.given_batch_size = batch_size
-        self.image_size = image_size or suggested_size(source.natural_size)
+        self.image_size = image_size or suggested_size(
+            source.natural_size, torch.accelerator.is_available()
+        )
         self.val_fraction = val_fraction
         self.class_names = list(class_names or source.class_names)
         self.num_classes = len(self.class_names)
@@ -75,7 +81,7 @@ class ImageData(pl.LightningDataModule):
         self.num_workers = num_workers
         self.memory_limit = memory_limit
         self.max_unreadable = max_unreadable
-        self.augment = suited_to(self.image_size, flip, shift, zoom)
+        self.augment = suited_to(self.image_size, flip, shift, zoom, light)
         self.given_balance = balance
         self.stores: dict[str, InMemory | Streamed] = {}
         self._splits: dict[str, Split] | None = None
@@ -93,6 +99,14 @@ class ImageData(pl.LightningDataModule):
         if self.given_balance is not None:
             return self.given_balance
         return "train" in self.splits and imbalance(self.splits["train"].labels) >= STRONG
+
+    @property
+    def monitored(self) -> str:
+        """The validation score by which the best weights are chosen.
+
+        Where rare classes are to count as much as others, accuracy would forget them again.
+        """
+        return "val/balanced_accuracy" if self.balance else "val/accuracy"
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -242,7 +256,7 @@ def described(labels: Sequence[str], balance: bool) -> str:
     """One line on classes of unequal size, or nothing.
 
     >>> described(["a"] * 30 + ["b"] * 3, balance=True)
-    'classes of 3 to 30 images (10:1): each drawn equally often'
+    'classes of 3 to 30 images (10:1): each drawn equally often, best weights by balanced accuracy'
     >>> described(["a", "b"], balance=False)
     ''
     """
@@ -250,24 +264,30 @@ def described(labels: Sequence[str], balance: bool) -> str:
     if not balance and times < STRONG:
         return ""
     counts = Counter(labels).values()
-    how = "each drawn equally often" if balance else "drawn as they are"
+    equally = "each drawn equally often, best weights by balanced accuracy"
+    how = equally if balance else "drawn as they are"
     return f"classes of {min(counts)} to {max(counts)} images ({times:.0f}:1): {how}"
 
 
 def suggested_batch(image_size: int, images: int) -> int:
-    """128 small images or fewer larger ones, and at least 20 steps an epoch where that can be.
+    """128 small images or fewer larger ones, and at least 32 steps an epoch where that can be.
 
-    >>> suggested_batch(32, 50_000), suggested_batch(224, 50_000), suggested_batch(96, 500)
+    >>> suggested_batch(32, 50_000), suggested_batch(224, 50_000), suggested_batch(96, 800)
     (128, 32, 25)
     """
     usual = 128 if image_size <= 64 else 64 if image_size <= 128 else 32
-    return min(usual, max(images // 20, 8)) if images else usual
+    return min(usual, max(images // 32, 8)) if images else usual
 
 
-def suggested_size(natural_size: int) -> int:
-    """A size to train at: a multiple of 32 near the images' own, from 32 to 224 pixels.
+def suggested_size(natural_size: int, accelerated: bool) -> int:
+    """A size to train at: a multiple of 32 near the images' own, from 32 pixels to 224.
 
-    >>> [suggested_size(pixels) for pixels in (28, 64, 100, 500)]
+    Without a GPU it ends at 128: an image of 224 pixels costs three times as much, and so would
+    be seen a third as often.
+
+    >>> [suggested_size(pixels, accelerated=True) for pixels in (28, 64, 100, 500)]
     [32, 64, 96, 224]
+    >>> suggested_size(500, accelerated=False)
+    128
     """
-    return min(max(round(natural_size / 32) * 32, 32), 224)
+    return min(max(round(natural_size / 32) * 32, 32), 224 if accelerated else 128)

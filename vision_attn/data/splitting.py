@@ -9,13 +9,35 @@ from numpy.typing import NDArray
 from vision_attn.data.base import Split
 from vision_attn.errors import UserError, did_you_mean
 
+USUAL_SHARE = 0.1  # of a class, kept for validation or testing
+ENOUGH = 10  # images of a class: fewer tell little of how well it is known
+LARGEST_SHARE = 0.2  # of a small class, which has to be learnt, too
+
+
+def kept_back(images: int, fraction: float | None) -> int:
+    """How many images of a class are kept for validation or testing, between 1 and all but one.
+
+    Without a fraction it is a tenth, but of a small class up to a fifth, so as to have ten.
+
+    >>> [kept_back(images, None) for images in (952, 57, 32, 5, 2)]
+    [95, 10, 6, 1, 1]
+    >>> kept_back(32, 0.1)
+    3
+    """
+    if fraction is None:
+        wanted = max(round(USUAL_SHARE * images), min(ENOUGH, int(LARGEST_SHARE * images)))
+    else:
+        wanted = round(fraction * images)
+    return min(max(wanted, 1), images - 1)
+
 
 def stratified_halves(
-    labels: Sequence[str], fraction: float, seed: int
+    labels: Sequence[str], fraction: float | None, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Indices of (the rest, a seeded sample that holds `fraction` of every class).
 
-    A class of two or more images gives at least one to each side.
+    A class of two or more images gives at least one to each side. Without a fraction, `kept_back`
+    suits it to each class.
 
     >>> rest, sample = stratified_halves(["a", "b"] * 5, fraction=0.2, seed=0)
     >>> len(rest), len(sample), sorted(int(i) % 2 for i in sample)  # one "a" and one "b"
@@ -26,7 +48,7 @@ def stratified_halves(
     sampled: list[NDArray[np.int64]] = []
     for name in sorted(set(labels)):
         members = generator.permutation(np.flatnonzero(names == name))
-        count = min(max(round(fraction * len(members)), 1), len(members) - 1)
+        count = kept_back(len(members), fraction)
         sampled.append(members[:count])
     sample = np.sort(np.concatenate(sampled))
     return np.setdiff1d(np.arange(len(labels)), sample), sample

@@ -5,7 +5,14 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-SERIES = ("train/loss", "val/loss", "train/accuracy", "val/accuracy")
+SERIES = (
+    "train/loss",
+    "val/loss",
+    "train/accuracy",
+    "val/accuracy",
+    "train/balanced_accuracy",
+    "val/balanced_accuracy",
+)
 
 
 @dataclass(frozen=True)
@@ -14,9 +21,11 @@ class Curves:
 
     Attributes:
         values: of each score, its value at each epoch.
+        monitored: the score by which weights were kept.
     """
 
     values: dict[str, dict[int, float]]
+    monitored: str = "val/accuracy"
 
     @property
     def epochs(self) -> int:
@@ -25,12 +34,12 @@ class Curves:
 
     @property
     def best(self) -> int | None:
-        """The epoch whose weights were kept: of the best validation accuracies the latest."""
-        accuracy = self.values.get("val/accuracy")
-        return max(accuracy, key=lambda epoch: (accuracy[epoch], epoch)) if accuracy else None
+        """The epoch whose weights were kept: of the best validation scores the latest."""
+        scores = self.values.get(self.monitored)
+        return max(scores, key=lambda epoch: (scores[epoch], epoch)) if scores else None
 
 
-def read_curves(logs: Path) -> Curves:
+def read_curves(logs: Path, monitored: str = "val/accuracy") -> Curves:
     """What the CSV logger wrote; a resumed run has a log more, whose epochs replace older ones.
 
     >>> read_curves(Path("there/is/no/such/folder")).epochs
@@ -50,5 +59,6 @@ def read_curves(logs: Path) -> Curves:
         {
             name: {epoch: x for epoch, x in series.items() if epoch <= trained}
             for name, series in values.items()
-        }
+        },
+        monitored,
     )

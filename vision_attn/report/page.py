@@ -123,7 +123,7 @@ def gather(
     outcome: Outcome,
 ) -> Contents:
     """Everything that the page shows."""
-    curves = read_curves(folder.path / "logs" / "csv")
+    curves = read_curves(folder.path / "logs" / "csv", data.monitored)
     train = Counter(data.splits["train"].labels) if "train" in data.splits else Counter()
     found, size = outcome.scores(), data.image_size
     known, unknown = None, ""

@@ -44,7 +44,8 @@ def curves_plot(curves: Curves) -> str:
     with mpl.rc_context(STYLE | {"svg.hashsalt": "curves"}):
         figure = Figure(figsize=(7.4, 2.7), layout="constrained")
         panels = figure.subplots(1, 2)
-        for axes, score in zip(panels, ("loss", "accuracy"), strict=True):
+        of_weights = curves.monitored.removeprefix("val/")
+        for axes, score in zip(panels, ("loss", of_weights), strict=True):
             lines(axes, score, curves)
         return svg(figure)
 
@@ -58,7 +59,8 @@ def lines(axes: Axes, score: str, curves: Curves) -> None:
         axes.plot(epochs, [series[k] for k in epochs], color=colour, label=label, marker=mark)
     if curves.best is not None:
         axes.axvline(curves.best, color=INK, linewidth=1, linestyle=":", label="kept")
-    axes.set(xlabel="epoch", title=score, ylim=(0, 1) if score == "accuracy" else (0, None))
+    title = score.replace("_", " ")
+    axes.set(xlabel="epoch", title=title, ylim=(0, None) if score == "loss" else (0, 1))
     axes.set_xlim(*((1, curves.epochs) if curves.epochs > 1 else (0.5, 1.5)))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.legend()
