@@ -50,6 +50,8 @@ MAY_IMPORT = {
     "weights": {"errors", "run"},
     "randomness": {"data"},
     "checkpoints": {"errors", "run"},
+    "divergence": {"errors"},
+    "environment": {"data"},
     "keeper": {"data", "model", "run"},
     "hub_page": {"run"},
     "hub": {"hub_page", "model", "run"},
@@ -95,6 +97,7 @@ HEAVY_ONLY_IN = {
     "lightning": {
         "checkpoints",
         "data",
+        "divergence",
         "keeper",
         "progress",
         "randomness",

@@ -112,6 +112,11 @@ class RunFolder:
         return self.path / "split.csv"
 
     @property
+    def environment(self) -> Path:
+        """Of each start of the training: versions, command, hardware, the data's fingerprint."""
+        return self.path / "environment.json"
+
+    @property
     def report(self) -> Path:
         """One page on all of it."""
         return self.path / "report.html"
@@ -204,7 +209,9 @@ def write_whole(place: Path, write: Callable[[Path], Any]) -> None:
         temporary.replace(place)
     except (OSError, SafetensorError, RuntimeError) as error:
         if is_disk_full(error):
-            raise UserError(f"the disk is full: {place} was not written (free some space).") from error
+            raise UserError(
+                f"the disk is full: {place} was not written (free some space)."
+            ) from error
         raise
     finally:
         if temporary is not None:
