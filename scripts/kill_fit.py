@@ -11,10 +11,10 @@ left in peace, bit for bit. Exit code 1 if not.
 """
 
 import argparse
+import multiprocessing
 import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,10 +25,15 @@ import numpy as np
 import torch
 from PIL import Image
 
+import vision_attn.keeper
+import vision_attn.training  # noqa: F401  (what every process would import)
+from vision_attn.cli import main as command
+
 SIGNALS = [signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
 CLASSES = {"red": 40, "green": 6}  # so unequal that they are drawn equally often
 EPOCHS = 5
 MOST = 3  # kills a trial
+WHILE_WRITING = 0.4  # share of the kills
 SLOWEST = 300  # seconds
 WHOLE = ("state_dict", "optimizer_states", "lr_schedulers", "epoch", "global_step")
 SETTINGS = [
@@ -37,24 +42,35 @@ SETTINGS = [
     "--trainer.accelerator", "cpu", "--trainer.max_epochs", str(EPOCHS),
 ]  # fmt: skip
 
-# Runs the command in a process where the Nth file that is written is half-written, then killed.
-WITHIN = """
-import os, sys
-from pathlib import Path
-left = int(sys.argv.pop(1)); signum = int(sys.argv.pop(1))
-replace = Path.replace
-def half(self, target):
-    global left
-    if Path(target).suffix in (".ckpt", ".safetensors"):
-        left -= 1
+FORK = multiprocessing.get_context("fork")  # so that libraries are imported once
+
+
+def work(words: list[str], log: Path, nth: int, signum: int) -> None:
+    """What a process of its own does: the command, killed within the Nth file if there is one."""
+    with log.open("a") as told:
+        os.dup2(told.fileno(), 1)
+        os.dup2(told.fileno(), 2)
+    replace, left = Path.replace, nth
+
+    def half(self: Path, target: Path) -> Path:
+        """Move a file to its place, unless it is the one whose writer dies."""
+        nonlocal left
+        left -= target.suffix in (".ckpt", ".safetensors")
         if left == 0:
             os.truncate(self, self.stat().st_size // 2)
             os.kill(os.getpid(), signum)
-    return replace(self, target)
-Path.replace = half
-from vision_attn.cli import main
-sys.exit(main(sys.argv[1:]))
-"""
+        return replace(self, target)
+
+    if nth:
+        Path.replace = half  # type: ignore[assignment,method-assign]
+    sys.exit(command(words))
+
+
+def begun(words: list[str], log: Path, nth: int = 0, signum: int = 0) -> Any:
+    """Start a command in a process of its own."""
+    process = FORK.Process(target=work, args=(words, log, nth, signum))
+    process.start()
+    return process
 
 
 def make_images(root: Path, seed: int) -> None:
@@ -70,53 +86,41 @@ def make_images(root: Path, seed: int) -> None:
                 Image.fromarray(pixels).save(folder / f"{number:03d}.png")
 
 
-def fit(run: Path, images: Path, workers: int, before: list[str] | None = None) -> list[str]:
-    """The command that begins a run, or goes on with it."""
+def fit(run: Path, images: Path, workers: int) -> list[str]:
+    """The words that begin a run, or go on with it."""
     words = ["fit", "--run_dir", str(run), "--report", "false", "--overlays", "false"]
     if (run / "checkpoints" / "last.ckpt").exists():
-        words += ["--resume"]
-    else:
-        words += ["--data", str(images), *SETTINGS, "--data.num_workers", str(workers)]
-        words += ["--data.memory_limit", "0"] if workers else []
-    return [sys.executable, *(before or ["-m", "vision_attn"]), *words]
+        return [*words, "--resume"]
+    words += ["--data", str(images), *SETTINGS, "--data.num_workers", str(workers)]
+    return [*words, "--data.memory_limit", "0"] if workers else words
 
 
-def quiet(words: list[str]) -> subprocess.Popen[bytes]:
-    """Start a command whose words are kept for when it fails."""
-    return subprocess.Popen(
-        words,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-
-
-def finish(words: list[str]) -> float:
+def finish(words: list[str], log: Path) -> float:
     """Run a command to its end; returns how long that took."""
-    begun = time.monotonic()
-    process = quiet(words)
-    _, told = process.communicate(timeout=SLOWEST)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(words)} ended with {process.returncode}:\n{told.decode()}")
-    return time.monotonic() - begun
+    start = time.monotonic()
+    process = begun(words, log)
+    process.join(SLOWEST)
+    if process.exitcode != 0:
+        process.kill()
+        raise SystemExit(f"{words} ended with {process.exitcode}:\n{log.read_text()[-2000:]}")
+    return time.monotonic() - start
 
 
-def kill(run: Path, images: Path, workers: int, draw: random.Random, length: float) -> str:
+def kill(words: list[str], log: Path, draw: random.Random, length: float) -> str:
     """Kill one process at a random moment; returns what was done."""
     signum = draw.choice(SIGNALS)
-    if draw.random() < 0.4:
+    if draw.random() < WHILE_WRITING:
         nth = draw.randint(1, EPOCHS + 2)
-        process = quiet(fit(run, images, workers, ["-c", WITHIN, str(nth), str(int(signum))]))
-        process.communicate(timeout=SLOWEST)
-        return f"{signum.name} while writing file {nth}: {process.returncode}"
-    moment = draw.uniform(0.3, 1.0) * length  # before, all is imports
-    process = quiet(fit(run, images, workers))
-    try:
-        process.communicate(timeout=moment)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signum)
-        process.communicate(timeout=SLOWEST)
-    return f"{signum.name} after {moment:.1f} s: {process.returncode}"
+        process = begun(words, log, nth, signum)
+        process.join(SLOWEST)
+        return f"{signum.name} while writing file {nth}: {process.exitcode}"
+    moment = draw.uniform(0, 1) * length
+    process = begun(words, log)
+    process.join(moment)
+    if process.exitcode is None:
+        os.kill(process.pid, signum)
+    process.join(SLOWEST)
+    return f"{signum.name} after {moment:.1f} s: {process.exitcode}"
 
 
 def differences(one: Any, other: Any, where: str = "") -> list[str]:
@@ -151,20 +155,21 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=0, help="2: streamed by reader processes")
     options = parser.parse_args()
+    torch.set_num_threads(1)
     draw = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         images, peaceful = place / "images", place / "peaceful"
         make_images(images, options.seed)
-        length = finish(fit(peaceful, images, options.workers))
+        length = finish(fit(peaceful, images, options.workers), place / "log")
         print(f"left in peace: {length:.1f} s", flush=True)
         tried = survived = 0
         while tried < options.kills:
             run, wanted = place / f"run{tried}", min(draw.randint(1, MOST), options.kills - tried)
             for _ in range(wanted):
-                done = kill(run, images, options.workers, draw, length)
+                done = kill(fit(run, images, options.workers), place / "log", draw, length)
                 print(f"  {done}", flush=True)
-            finish(fit(run, images, options.workers))
+            finish(fit(run, images, options.workers), place / "log")
             wrong = compare(run, peaceful)
             print(f"{run.name}: {wanted} kills, {wrong[:4] or 'the same'}", flush=True)
             tried += wanted

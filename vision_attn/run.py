@@ -11,6 +11,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from safetensors.torch import load_file, save_file
 
 from vision_attn import __version__
 from vision_attn.backbone import Backbone
+from vision_attn.bounds import PARAMETERS, bounded, check_card
 from vision_attn.catalog import catalog, class_path, imported
 from vision_attn.errors import UserError, first_line
 from vision_attn.model import AttentionClassifier
@@ -156,8 +158,10 @@ class RunFolder:
         try:
             content = json.loads(self.card.read_text(encoding="utf-8"))
             known = {key: content[key] for key in ModelCard.__dataclass_fields__ if key in content}
-            return ModelCard(**known)
-        except (ValueError, KeyError, TypeError) as error:
+            card = ModelCard(**known)
+            check_card(card)
+            return card
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(
                 f"{self.card} is damaged ({error}); train again or copy it anew."
             ) from None
@@ -171,9 +175,19 @@ class RunFolder:
         Raises:
             UserError: there is no model, it is damaged, or it names a class that is not trusted.
         """
-        model = build_model(self.load_card(), trusted)
+        card = self.load_card()
+        with self.bounds():
+            model = build_model(card, trusted)
         self.fill(model)
         return model.eval()
+
+    def bounds(self) -> AbstractContextManager[None]:
+        """Within this, no model is built that is much larger than the weights of this run.
+
+        A backbone may be cut after it was built: it may have some more, and small ones many more.
+        """
+        stored = self.weights.stat().st_size if self.weights.is_file() else 0  # 4 bytes each
+        return bounded(max(PARAMETERS, stored), str(self.card))
 
     def fill(self, model: AttentionClassifier) -> None:
         """Put this run's weights into a model.
@@ -246,7 +260,7 @@ def read_weights(place: Path) -> dict[str, torch.Tensor]:
         raise UserError(f"there is no weights file {place}.")
     try:
         if place.suffix == ".safetensors":
-            return load_file(place)
+            return all_finite(load_file(place), place)
         content = torch.load(place, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise unusable(place, error) from error
@@ -255,8 +269,22 @@ def read_weights(place: Path) -> dict[str, torch.Tensor]:
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    tensors = {k: v for k, v in dict(content).items() if isinstance(v, torch.Tensor)}
-    return {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
+    if not isinstance(content, dict):
+        raise unusable(place, TypeError(f"it holds a {type(content).__name__}"))
+    tensors = {k: v for k, v in content.items() if isinstance(v, torch.Tensor)}
+    return all_finite({str(k).removeprefix("model."): v for k, v in tensors.items()}, place)
+
+
+def all_finite(tensors: dict[str, torch.Tensor], place: Path) -> dict[str, torch.Tensor]:
+    """The tensors, if all their values are numbers.
+
+    Raises:
+        UserError: naming the first that is not.
+    """
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise UserError(f"{place} cannot be used: {name} holds NaN or infinite values.")
+    return tensors
 
 
 def unusable(place: Path, error: Exception) -> UserError:
