@@ -14,6 +14,7 @@ import argparse
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -61,6 +62,7 @@ def work(words: list[str], log: Path, nth: int, signum: int) -> None:
             os.kill(os.getpid(), signum)
         return replace(self, target)
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     if nth:
         Path.replace = half  # type: ignore[assignment,method-assign]
     sys.exit(command(words))
@@ -106,21 +108,21 @@ def finish(words: list[str], log: Path) -> float:
     return time.monotonic() - start
 
 
-def kill(words: list[str], log: Path, draw: random.Random, length: float) -> str:
-    """Kill one process at a random moment; returns what was done."""
+def kill(words: list[str], log: Path, draw: random.Random, length: float) -> tuple[int, str]:
+    """Kill one process at a random moment; returns its exit code and what was done."""
     signum = draw.choice(SIGNALS)
     if draw.random() < WHILE_WRITING:
         nth = draw.randint(1, EPOCHS + 2)
         process = begun(words, log, nth, signum)
         process.join(SLOWEST)
-        return f"{signum.name} while writing file {nth}: {process.exitcode}"
+        return process.exitcode, f"{signum.name} while writing file {nth}"
     moment = draw.uniform(0, 1) * length
     process = begun(words, log)
     process.join(moment)
     if process.exitcode is None:
         os.kill(process.pid, signum)
     process.join(SLOWEST)
-    return f"{signum.name} after {moment:.1f} s: {process.exitcode}"
+    return process.exitcode, f"{signum.name} after {moment:.1f} s"
 
 
 def differences(one: Any, other: Any, where: str = "") -> list[str]:
@@ -166,14 +168,18 @@ def main() -> int:
         tried = survived = 0
         while tried < options.kills:
             run, wanted = place / f"run{tried}", min(draw.randint(1, MOST), options.kills - tried)
+            hit = 0
             for _ in range(wanted):
-                done = kill(fit(run, images, options.workers), place / "log", draw, length)
-                print(f"  {done}", flush=True)
+                words = fit(run, images, options.workers)
+                code, done = kill(words, place / "log", draw, length)
+                hit += code != 0  # else it had ended, or wrote fewer files
+                print(f"  {done}: {code}", flush=True)
             finish(fit(run, images, options.workers), place / "log")
             wrong = compare(run, peaceful)
-            print(f"{run.name}: {wanted} kills, {wrong[:4] or 'the same'}", flush=True)
-            tried += wanted
-            survived += 0 if wrong else wanted
+            print(f"{run.name}: {hit} kills, {wrong[:4] or 'the same'}", flush=True)
+            tried += hit
+            survived += 0 if wrong else hit
+            shutil.rmtree(run)
     print(f"kills survived / tried: {survived} / {tried}")
     return int(survived < tried)
 
