@@ -6,6 +6,7 @@ the class that was there. (jsonargparse would hand them on to the new class.)
 
 import os
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ CLASS_KEYS = (
     "accelerator",
 )
 """Settings whose text may name a class to import."""
+MOST_PARTS = 100_000  # a small file can repeat its parts into billions ("billion laughs")
 TRUSTED_ROOTS = ("vision_attn.", "torch.", "timm.", "lightning.", "torchmetrics.")
 
 
@@ -70,11 +72,26 @@ def load_yaml(place: Path) -> Config:
     """The settings in a file, as they stand; empty sections are left out."""
     try:
         content = yaml.safe_load(place.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # no text, no date, no end
         raise UserError(f"{place} is no YAML: {' '.join(str(error).split())[:200]}") from error
+    if sum(1 for _ in islice(every_part(content), MOST_PARTS + 1)) > MOST_PARTS:
+        raise UserError(f"{place} holds more than {MOST_PARTS} settings; it is refused.")
     if not isinstance(content, dict):
         raise UserError(f"{place} holds no settings (expected `model:`, `data:`, `trainer:`).")
     return {key: value for key, value in content.items() if value is not None}
+
+
+def every_part(content: Any) -> Iterator[Any]:
+    """All values of nested settings; those that YAML repeats by reference, each time.
+
+    >>> list(every_part({"a": [1, 2]}))
+    [{'a': [1, 2]}, [1, 2], 2, 1]
+    """
+    left = [content]
+    while left:
+        part = left.pop()
+        yield part
+        left += part.values() if isinstance(part, dict) else part if isinstance(part, list) else []
 
 
 def read_stored_config(place: Path, trusted: Sequence[str]) -> Config:

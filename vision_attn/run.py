@@ -4,11 +4,14 @@ A model is `model.safetensors` (weights) and `model.json` (all that is needed to
 pickle: a run folder from a stranger can be opened.
 """
 
+import errno
+import glob
 import json
 import math
 import os
 import tempfile
 from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +23,7 @@ from safetensors.torch import load_file, save_file
 
 from vision_attn import __version__
 from vision_attn.backbone import Backbone
+from vision_attn.bounds import PARAMETERS, bounded, check_card
 from vision_attn.catalog import catalog, class_path, imported
 from vision_attn.errors import UserError, first_line
 from vision_attn.model import AttentionClassifier
@@ -110,6 +114,11 @@ class RunFolder:
         return self.path / "split.csv"
 
     @property
+    def environment(self) -> Path:
+        """Of each start of the training: versions, command, hardware, the data's fingerprint."""
+        return self.path / "environment.json"
+
+    @property
     def report(self) -> Path:
         """One page on all of it."""
         return self.path / "report.html"
@@ -149,8 +158,10 @@ class RunFolder:
         try:
             content = json.loads(self.card.read_text(encoding="utf-8"))
             known = {key: content[key] for key in ModelCard.__dataclass_fields__ if key in content}
-            return ModelCard(**known)
-        except (ValueError, KeyError, TypeError) as error:
+            card = ModelCard(**known)
+            check_card(card)
+            return card
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(
                 f"{self.card} is damaged ({error}); train again or copy it anew."
             ) from None
@@ -164,9 +175,19 @@ class RunFolder:
         Raises:
             UserError: there is no model, it is damaged, or it names a class that is not trusted.
         """
-        model = build_model(self.load_card(), trusted)
+        card = self.load_card()
+        with self.bounds():
+            model = build_model(card, trusted)
         self.fill(model)
         return model.eval()
+
+    def bounds(self) -> AbstractContextManager[None]:
+        """Within this, no model is built that is much larger than the weights of this run.
+
+        A backbone may be cut after it was built: it may have some more, and small ones many more.
+        """
+        stored = self.weights.stat().st_size if self.weights.is_file() else 0  # 4 bytes each
+        return bounded(max(PARAMETERS, stored), str(self.card))
 
     def fill(self, model: AttentionClassifier) -> None:
         """Put this run's weights into a model.
@@ -184,17 +205,49 @@ class RunFolder:
 
 
 def write_whole(place: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file beside its place, then move it there: no half-written file is ever seen."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
-    os.close(handle)
-    temporary = Path(name)
+    """Write a file beside its place, then move it there: no half-written file is ever seen.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    temporary: Path | None = None
     try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
+        os.close(handle)
+        temporary = Path(name)
         write(temporary)
+        with temporary.open("rb") as written:  # on the disk before it has the name, come what may
+            os.fsync(written.fileno())
         temporary.chmod(0o644)
         temporary.replace(place)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        if is_disk_full(error):
+            raise UserError(
+                f"the disk is full: {place} was not written (free some space)."
+            ) from error
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error tells that no more can be written; safetensors and torch say so in words.
+
+    >>> is_disk_full(OSError(errno.ENOSPC, "x")), is_disk_full(OSError(errno.EACCES, "x"))
+    (True, False)
+    """
+    full = (errno.ENOSPC, errno.EDQUOT)
+    if isinstance(error, OSError) and error.errno in full:
+        return True
+    return any(os.strerror(number) in str(error) for number in full)
+
+
+def remove_unfinished(place: Path) -> None:
+    """Remove what a process that was killed while it wrote `place` left beside it."""
+    for left in place.parent.glob(f".{glob.escape(place.name)}.*"):
+        left.unlink(missing_ok=True)
 
 
 def read_weights(place: Path) -> dict[str, torch.Tensor]:
@@ -207,7 +260,7 @@ def read_weights(place: Path) -> dict[str, torch.Tensor]:
         raise UserError(f"there is no weights file {place}.")
     try:
         if place.suffix == ".safetensors":
-            return load_file(place)
+            return all_finite(load_file(place), place)
         content = torch.load(place, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise unusable(place, error) from error
@@ -216,8 +269,22 @@ def read_weights(place: Path) -> dict[str, torch.Tensor]:
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    tensors = {k: v for k, v in dict(content).items() if isinstance(v, torch.Tensor)}
-    return {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
+    if not isinstance(content, dict):
+        raise unusable(place, TypeError(f"it holds a {type(content).__name__}"))
+    tensors = {k: v for k, v in content.items() if isinstance(v, torch.Tensor)}
+    return all_finite({str(k).removeprefix("model."): v for k, v in tensors.items()}, place)
+
+
+def all_finite(tensors: dict[str, torch.Tensor], place: Path) -> dict[str, torch.Tensor]:
+    """The tensors, if all their values are numbers.
+
+    Raises:
+        UserError: naming the first that is not.
+    """
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise UserError(f"{place} cannot be used: {name} holds NaN or infinite values.")
+    return tensors
 
 
 def unusable(place: Path, error: Exception) -> UserError:

@@ -15,6 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from vision_attn.checkpoints import WholeCheckpoints
 from vision_attn.composition import Config, apply_words
 from vision_attn.data.module import ImageData
 from vision_attn.errors import UserError, did_you_mean
@@ -26,6 +27,7 @@ from vision_attn.length import (
     training_work,
 )
 from vision_attn.progress import EpochLines, ImagesBar, Pace
+from vision_attn.randomness import EpochSeeds
 from vision_attn.run import RunFolder
 from vision_attn.task import ClassificationTask
 
@@ -103,7 +105,8 @@ class TrainingCLI(LightningCLI):
         on_screen = sys.stdout.isatty() and given.enable_progress_bar is not False
         bar = ImagesBar(pace) if on_screen else EpochLines(pace)
         chosen: dict[str, Any] = {
-            "callbacks": [*as_list(given.callbacks), pace, bar, *self.keepers()],
+            "callbacks": [EpochSeeds(), *as_list(given.callbacks), pace, bar, *self.keepers()],
+            "plugins": [WholeCheckpoints(), *as_list(given.plugins)],
             "enable_model_summary": bool(given.enable_model_summary),
             "enable_progress_bar": on_screen,
             "precision": given.precision or suited_precision(str(given.accelerator)),

@@ -42,3 +42,18 @@ def record_splits(folder: Any, data: Any, resumed: bool) -> None:
         return
     write_whole(folder.split, lambda place: place.write_text(table, encoding="utf-8"))
     print(f"splits    {folder.split} (again: --data {folder.split} --data.source.root {root})")
+
+
+def record_environment(folder: Any, words: list[str], seed: Any, splits: Any) -> None:
+    """Note where and from what a training starts or goes on; tell if its images have changed."""
+    from vision_attn.environment import environment, starts
+
+    before, now = starts(folder.environment), environment(words, seed, splits)
+    if not folder.last.exists():  # what began here before has left nothing
+        before = []
+    if before and before[-1]["data"] != now["data"]:
+        print(
+            f"check     the images are not those that the run began with ({folder.environment} "
+            "tells when): it ends with other weights than it would have."
+        )
+    folder.save_json(folder.environment, {"starts": [*before, now]})

@@ -4,11 +4,15 @@ import argparse
 import datetime
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
-from vision_attn.commands.checking import record_splits, trouble
+from vision_attn.commands.checking import record_environment, record_splits, trouble
+from vision_attn.commands.mishaps import mishaps_told
+from vision_attn.commands.occupied import occupied, refuse_begun
 from vision_attn.commands.options import Options
 from vision_attn.commands.report import report_at_end
 from vision_attn.errors import UserError
@@ -69,6 +73,7 @@ JOINED_RUN = "VISION_ATTN_JOINED_RUN"
 def run(words: list[str]) -> int:
     """Train, or go on training."""
     options, settings = parser().parse_known_args(words)
+    options.words = ["fit", *words]
     if options.help_all:
         from vision_attn.training import print_all_settings
 
@@ -131,18 +136,9 @@ def start(options: argparse.Namespace, settings: list[str], defaults: dict[str, 
     # Lightning starts further processes with the same words; they join the first one's run.
     place = os.environ.get(JOINED_RUN) or options.run_dir or default_run_dir(config)
     folder = RunFolder(Path(place))
-    # A run that was stopped before its first checkpoint has nothing to lose or to go on from.
-    begun = folder.last.exists() or folder.weights.exists()
-    if begun and JOINED_RUN not in os.environ:
-        raise UserError(
-            f"{folder.path} already holds a run; add --resume to go on with it, "
-            "or choose another --run_dir."
-        )
-    os.environ[JOINED_RUN] = str(folder.path.resolve())
-    try:
-        return train(config, settings, folder, options)
-    finally:
-        os.environ.pop(JOINED_RUN, None)
+    if JOINED_RUN not in os.environ:
+        refuse_begun(folder)
+    return train(config, settings, folder, options)
 
 
 def wants_pretrained(files: list[dict[str, Any]], settings: list[str]) -> bool:
@@ -217,9 +213,7 @@ def train(
 ) -> int:
     """Build task, data and trainer; fit, keep the best weights, test."""
     from vision_attn.choices import automatic, chosen_automatically
-    from vision_attn.keeper import ModelKeeper, card_of
     from vision_attn.training import TrainingCLI
-    from vision_attn.watching import Overlays
     from vision_attn.weights import initialise
 
     pretrained = config["model"].get("pretrained", False)
@@ -236,14 +230,49 @@ def train(
     data.setup("fit")  # so that unreadable images are told before anything is written
     if not (checkpoint or start_from):
         model.backbone.fit_inputs(data.sample())
-    if cli.trainer.is_global_zero:
-        tell(cli, resolved, told)
-        record(folder, resolved, chosen)
-        record_splits(folder, data, resumed=checkpoint is not None)
-    card = card_of(model, resolved["model"]["pooling"], data)
-    keeper = ModelKeeper(folder, card, data.monitored)
+    with alone(folder, resumed=checkpoint is not None), mishaps_told(folder.path, data.batch_size):
+        if cli.trainer.is_global_zero:
+            tell(cli, resolved, told)
+            record(folder, resolved, chosen)
+            record_splits(folder, data, resumed=checkpoint is not None)
+            record_environment(folder, options.words, resolved["seed_everything"], data.splits)
+        return trained(cli, folder, options, (resolved, chosen), checkpoint)
+
+
+@contextmanager
+def alone(folder: Any, resumed: bool) -> Iterator[None]:
+    """Hold a run folder while training in it; the processes that join in come with the first."""
+    if JOINED_RUN in os.environ:
+        yield
+        return
+    with occupied(folder):
+        if not resumed:
+            refuse_begun(folder)  # what was there a moment ago may be a run by now
+        os.environ[JOINED_RUN] = str(folder.path.resolve())
+        try:
+            yield
+        finally:
+            os.environ.pop(JOINED_RUN, None)
+
+
+def trained(
+    cli: Any,
+    folder: Any,
+    options: argparse.Namespace,
+    settings: tuple[dict[str, Any], list[str]],
+    checkpoint: Path | None,
+) -> int:
+    """Fit, keep the best weights, test and report."""
+    from vision_attn.divergence import StopDiverged
+    from vision_attn.keeper import ModelKeeper, card_of
+    from vision_attn.watching import Overlays
+
+    data, (resolved, chosen) = cli.datamodule, settings
+    card = card_of(cli.model.model, resolved["model"]["pooling"], data)
+    # In this order: nothing spoilt is kept.
+    keepers = [StopDiverged(folder.path), ModelKeeper(folder, card, data.monitored)]
     callbacks = cast(Any, cli.trainer).callbacks  # Lightning sets the list without typing it
-    callbacks += [keeper, Overlays()] if options.overlays == "true" else [keeper]
+    callbacks += [*keepers, Overlays()] if options.overlays == "true" else keepers
     try:
         cli.trainer.fit(cli.model, data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit:  # how Lightning ends a training at Ctrl-C

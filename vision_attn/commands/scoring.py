@@ -31,7 +31,9 @@ def score(words: list[str], verb: str, stage: str) -> int:
     from vision_attn.training import TrainingCLI
 
     folder = RunFolder(Path(options.run))
-    cli = TrainingCLI(scoring_config(folder, options.data, options.trust, stage), settings, None)
+    config = scoring_config(folder, options.data, options.trust, stage)
+    with folder.bounds():
+        cli = TrainingCLI(config, settings, None)
     cli.model.model.load_state_dict(read_weights(folder.weights))
     loop = cli.trainer.validate if stage == "val" else cli.trainer.test
     (scores,) = loop(cli.model, cli.datamodule, verbose=False)

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from vision_attn.data.augment import suited_to
-from vision_attn.data.balance import STRONG, balanced_sampler, imbalance
+from vision_attn.data.balance import STRONG, balancing, imbalance
 from vision_attn.data.base import ImageSource, Split
+from vision_attn.data.order import EpochOrder
 from vision_attn.data.splitting import check_divisible, check_labels, stratified_halves
 from vision_attn.data.store import InMemory, Streamed, fits_in_memory
 from vision_attn.errors import UserError
@@ -78,6 +79,7 @@ class ImageData(pl.LightningDataModule):
         self.class_names = list(class_names or source.class_names)
         self.num_classes = len(self.class_names)
         self.seed = seed
+        self.order_seed = torch.initial_seed()  # of the run; `seed` decides the splits alone
         self.num_workers = num_workers
         self.memory_limit = memory_limit
         self.max_unreadable = max_unreadable
@@ -193,12 +195,12 @@ class ImageData(pl.LightningDataModule):
         """Batches of one split."""
         store = self.store(name)
         streamed = isinstance(store, Streamed)
-        balanced = shuffle and self.balance
+        weights = balancing(store.targets) if shuffle and self.balance else None
         return DataLoader(
             store,
             batch_size=self.batch_size,
-            shuffle=shuffle and not balanced,
-            sampler=balanced_sampler(store.targets) if balanced else None,
+            sampler=EpochOrder(len(store), self.order_seed, weights) if shuffle else None,
+            generator=torch.Generator(),  # its own: making a loader draws from no other's numbers
             # A last training batch of one image would break batch norm.
             drop_last=shuffle and len(store) > self.batch_size,
             collate_fn=cast(Any, store.collate),  # InMemory hands out whole batches

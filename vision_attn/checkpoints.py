@@ -1,0 +1,46 @@
+"""Checkpoints that are whole or not there, and are read without running their code."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+
+from vision_attn.errors import UserError, first_line
+from vision_attn.run import write_whole
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside its place, then moves it there.
+
+    Lightning's own writes to the system's temporary folder first. Where that is another disk, as
+    it often is, its move is a copy, and a process that is killed meanwhile leaves half a file.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write a checkpoint, whole or not at all.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        content = io.BytesIO()  # so that a full disk is met as such, not within torch.save
+        torch.save(checkpoint, content)
+        write_whole(Path(path), lambda place: place.write_bytes(content.getbuffer()))
+
+    def load_checkpoint(self, path: str | Path, *args: Any, **others: Any) -> dict[str, Any]:
+        """Read a checkpoint; only tensors and plain values.
+
+        Raises:
+            UserError: the file is damaged, or holds anything else.
+        """
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            if not isinstance(content, dict) or "state_dict" not in content:
+                raise ValueError("it holds no state_dict")
+        except Exception as error:  # UnpicklingError, and whatever torch raises on a damaged file
+            reason = first_line(error)[:160]
+            raise UserError(f"{path} is damaged or no checkpoint ({reason}).") from error
+        return content
