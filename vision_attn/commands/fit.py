@@ -10,11 +10,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
-from vision_attn.commands.checking import record_environment, record_splits, trouble
+from vision_attn.commands.checking import record_environment, record_splits
 from vision_attn.commands.mishaps import mishaps_told
 from vision_attn.commands.occupied import occupied, refuse_begun
 from vision_attn.commands.options import Options
 from vision_attn.commands.report import report_at_end
+from vision_attn.commands.telling import tell
 from vision_attn.errors import UserError
 
 HELP = """Train an attention-pooled classifier, test it, and write a run folder.
@@ -298,24 +299,6 @@ def record(folder: Any, resolved: dict[str, Any], chosen: list[str]) -> None:
     point_latest_at(folder.path.resolve())
 
 
-def tell(cli: Any, resolved: dict[str, Any], weights: str) -> None:
-    """Print what will be trained on what, with every automatic choice."""
-    data, trainer = cli.datamodule, cli.trainer
-    print(f"data      {data.describe()}")
-    if data.describe_balance():
-        print(f"balance   {data.describe_balance()} (--data.balance true|false)")
-    for line in trouble(data):
-        print(f"check     {line}")
-    print(f"model     {describe_model(cli.model.model, data.image_size, resolved)}")
-    print(
-        f"training  {trainer.max_epochs} epochs, batches of {data.batch_size}, {trainer.precision}"
-    )
-    for line in cli.told():
-        print(f"{'':9} {line}")
-    if weights:
-        print(f"weights   {weights}")
-
-
 def finish(cli: Any, folder: Any) -> None:
     """Test the best weights, and write and tell the scores."""
     from vision_attn.run import read_weights
@@ -334,22 +317,6 @@ def finish(cli: Any, folder: Any) -> None:
                 if math.isfinite(scores[f"{stage}/{key}"])
             ]
             print(f"{stage:<9} {', '.join(told)}")
-
-
-def describe_model(model: Any, image_size: int, resolved: dict[str, Any]) -> str:
-    """One line on the model: backbone, size, grid, pooling."""
-    backbone = model.backbone
-    height, width = backbone.grid(image_size)
-    millions = sum(p.numel() for p in model.parameters()) / 1e6
-    pooling = resolved["model"]["pooling"]["class_path"].split(".")[-2]
-    fine = f" (first {backbone.unstrided} strides left out)" if backbone.unstrided else ""
-    if backbone.stride is not None and backbone.stride < backbone.strides[-1]:
-        fine += f" (nothing beyond stride {backbone.stride}; the whole: --model.stride "
-        fine += f"{backbone.strides[-1]})"
-    return (
-        f"{backbone.name} with {pooling} pooling, {millions:.2f} M parameters; "
-        f"feature grid {height}x{width}{fine}"
-    )
 
 
 def point_latest_at(run: Path) -> None:

@@ -52,7 +52,7 @@ def run(words: list[str]) -> int:
 
 def about_run(config: dict[str, Any], data: Any, model: Any, chosen: list[str]) -> list[Any]:
     """What was trained on what: the lines that fit prints, and the settings that matter."""
-    from vision_attn.commands.fit import describe_model
+    from vision_attn.commands.telling import describe_model
     from vision_attn.report.settings import about_settings, source_of
 
     return [
