@@ -88,7 +88,7 @@ def test_a_loss_that_is_no_number(image_root: Path, tmp_path: Path, capsys: Capt
     words = ["fit", "--data", str(image_root), "--run_dir", str(run), *TINY_RUN, *EPOCHS]
     assert main([*words, "--trainer.callbacks+", "tests.test_interruption.Spoil"]) == 2
     told = capsys.readouterr().err
-    assert "the loss is nan at step 4 of epoch 2 (learning rate" in told
+    assert "the loss is nan at step 3 of epoch 2 (learning rate" in told
     assert f"last good checkpoint is {run}/checkpoints/last.ckpt" in told
     kept = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     assert kept["epoch"] == 0

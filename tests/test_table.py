@@ -235,7 +235,8 @@ class TestBalance:
     def data(self, place: Path, balance: bool | None) -> ImageData:
         from vision_attn.data.image_folder import ImageFolder
 
-        return ImageData(ImageFolder(str(place)), batch_size=8, image_size=32, balance=balance)
+        source = ImageFolder(str(place))
+        return ImageData(source, batch_size=8, image_size=32, val_fraction=0.1, balance=balance)
 
     def drawn(self, data: ImageData) -> list[int]:
         return torch.cat([targets for _, targets in data.train_dataloader()]).tolist()

@@ -225,6 +225,8 @@ def quiet() -> None:
         ".*LightningCLI's args parameter is intended.*",  # we do call it from within Python
         ".*does not have many workers.*",  # images in memory need none
         ".*The number of training batches .* is smaller than the logging interval.*",
+        ".*The dirpath has changed.*",  # a run folder was moved: the next best is kept
+        ".*Encountered `nan` values.*",  # StopDiverged tells it, and ends the training
         ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run's own
         ".*It is recommended to use `self.log.*sync_dist.*",  # torchmetrics has gathered already
         "(?s).*Grad strides do not match bucket view.*",  # of 1x1 kernels, in either layout alike

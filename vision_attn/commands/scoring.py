@@ -27,14 +27,14 @@ def score(words: list[str], verb: str, stage: str) -> int:
     if any(word.startswith("--model") for word in settings):
         raise UserError(f"{verb} scores the model as it is; --model settings are for fit.")
 
-    from vision_attn.run import RunFolder, read_weights
+    from vision_attn.run import RunFolder
     from vision_attn.training import TrainingCLI
 
     folder = RunFolder(Path(options.run))
     config = scoring_config(folder, options.data, options.trust, stage)
     with folder.bounds():
         cli = TrainingCLI(config, settings, None)
-    cli.model.model.load_state_dict(read_weights(folder.weights))
+    folder.fill(cli.model.model)
     loop = cli.trainer.validate if stage == "val" else cli.trainer.test
     (scores,) = loop(cli.model, cli.datamodule, verbose=False)
     count = len(cli.datamodule.store(stage))
