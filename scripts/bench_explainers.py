@@ -8,13 +8,13 @@ it can be trusted. The last column is paired in the same way: Captum's Grad-CAM 
 """
 
 import argparse
-import random
 import statistics
 import sys
 import time
 from collections.abc import Callable
 
 import torch
+from pairs import Timed, ratios
 from torch import Tensor
 
 from vision_attn.backbone import Backbone
@@ -25,8 +25,6 @@ from vision_attn.model import AttentionClassifier
 from vision_attn.pooling.base import Pooling
 
 EXPLAINERS = "attention,evidence,contrast,grad_cam,saliency,input_x_gradient,guided_grad_cam"
-
-Timed = Callable[[], float]
 
 
 def timed(work: Callable[[], object]) -> Timed:
@@ -43,14 +41,7 @@ def timed(work: Callable[[], object]) -> Timed:
 
 def compared(one: Timed, other: Timed, pairs: int) -> str:
     """Seconds of `other` over those of `one`: median and quartiles of the pairs."""
-    found = []
-    for _ in range(pairs):
-        if random.random() < 0.5:
-            base, cost = one(), other()
-        else:
-            cost, base = other(), one()
-        found.append(cost / base)
-    low, middle, high = statistics.quantiles(found, n=4)
+    low, middle, high = statistics.quantiles(ratios(one, other, pairs), n=4)
     return f"{middle:.3g} ({low:.3g} to {high:.3g})"
 
 

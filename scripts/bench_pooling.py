@@ -8,12 +8,11 @@ mean little, and the quartiles say how little.
 """
 
 import argparse
-import random
 import statistics
 import time
-from collections.abc import Callable
 
 import torch
+from pairs import Timed, ratios
 from torch.nn.functional import cross_entropy
 
 from vision_attn.backbone import Backbone
@@ -22,9 +21,6 @@ from vision_attn.model import AttentionClassifier
 from vision_attn.pooling.base import Pooling
 
 CLASSES = 20
-
-
-Timed = Callable[[], float]
 
 
 def steps(pooling: type[Pooling], options: argparse.Namespace) -> tuple[Timed, Timed]:
@@ -57,18 +53,6 @@ def steps(pooling: type[Pooling], options: argparse.Namespace) -> tuple[Timed, T
 
     train(), infer()  # the first ones choose kernels and allocate
     return train, infer
-
-
-def ratios(one: Timed, other: Timed, pairs: int) -> list[float]:
-    """Seconds of `other` over those of `one`, pair by pair, sorted."""
-    found = []
-    for _ in range(pairs):
-        if random.random() < 0.5:
-            base, cost = one(), other()
-        else:
-            cost, base = other(), one()
-        found.append(cost / base)
-    return sorted(found)
 
 
 def run() -> None:

@@ -1,7 +1,7 @@
 """Boxes and masks that are missing, empty or impossible."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -36,14 +36,19 @@ def about_boxes(survey: Survey, place: Path) -> Iterator[Finding]:
     ]
     unknown = [survey.short(str(file)) for file in boxes if str(file) not in images]
     without = [survey.short(path) for file, path in images.items() if Path(file) not in boxes]
-    for items, noun, what, advice in (
-        (bad, "box", "without an area", "evaluate passes them over."),
-        (unknown, "box", "of images that are not there", "Their names are wrong, or files moved."),
-        (without, "image", "without a box", "evaluate passes them over."),
-    ):
+    gone = "Their names are wrong, or files moved."
+    yield from notes(
+        (bad, "box", f"without an area in {place.name}", "evaluate passes them over."),
+        (unknown, "box", f"of images that are not there in {place.name}", gone),
+        (without, "image", f"without a box in {place.name}", "evaluate passes them over."),
+    )
+
+
+def notes(*kinds: tuple[Sequence[str], str, str, str]) -> Iterator[Finding]:
+    """A note on each kind of which there are some: items, their noun, what of them, and advice."""
+    for items, noun, what, advice in kinds:
         if items:
-            count = number(len(items), noun)
-            yield Finding(Severity.NOTE, f"{count} {what} in {place.name}", advice, items)
+            yield Finding(Severity.NOTE, f"{number(len(items), noun)} {what}", advice, items)
 
 
 def as_text(box: Box) -> str:
@@ -73,15 +78,12 @@ def about_masks(survey: Survey, place: Path) -> Iterator[Finding]:
     counts = Counter(image.label for image in survey.images)
     whole = [name for name, count in by_class.items() if count == counts[name]]
     some = [survey.name(i) for i in empty if survey.images[i].label not in whole]
-    for items, noun, what, advice in (
+    yield from notes(
         (broken, "mask", "cannot be read", "evaluate stops at them: delete or replace them."),
         (without, "image", "without a mask", "evaluate passes them over."),
         (some, "empty mask", "in classes that have others", "evaluate passes them over."),
         (whole, "class", "with empty masks alone", "Nothing to do, if they have no object."),
-    ):
-        if items:
-            count = number(len(items), noun)
-            yield Finding(Severity.NOTE, f"{count} {what}", advice, items)
+    )
 
 
 def above(root: Path, path: Path) -> tuple[Path, Path]:
