@@ -81,3 +81,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     words += ["--trainer.max_epochs", "6", "--model.optimizer.lr", "0.01", "--report", "true"]
     assert main(words) == 0
     return run, place / "images"
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Images below folders, of several sizes, one that is damaged, and a file that is no image."""
+    root = tmp_path / "photos"
+    write_images(root / "b", 5, 0, size=(40, 30))
+    write_images(root / "a" / "deep", 6, 1)
+    write_images(root / "a", 3, 2, size=(9, 70))
+    bad = root / "a" / "001.png"
+    bad.write_bytes(bad.read_bytes()[:300])
+    (root / "notes.txt").write_text("no image")
+    return root
