@@ -108,3 +108,19 @@ def test_whole_cells_become_plain(at_most):
     assert torch.equal(
         changed.masked_fill(gone.unsqueeze(1), 0), images.masked_fill(gone.unsqueeze(1), 0)
     )
+
+
+def test_training_images_are_read_for_a_network_that_asks():
+    read = []
+
+    def sample() -> torch.Tensor:
+        read.append(True)
+        return torch.rand(6, 3, 32, 32)
+
+    Backbone("resnet10t", options={"channels": [8, 8, 8, 8]}).fit_inputs(sample)
+    assert not read
+    backbone = Backbone("airbench", options={"widths": (8, 8, 8)})
+    before = backbone.net.whitening.directions.clone()
+    backbone.fit_inputs(sample)
+    assert read
+    assert not torch.equal(backbone.net.whitening.directions, before)

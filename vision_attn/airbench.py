@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 CHANNELS_SEEN = 3
 PATCH = 2  # pixels a side of the patches that are whitened
-IMAGES_FOR_WHITENING = 5000
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)  # of CIFAR-10's training images
 
 
@@ -104,8 +103,8 @@ class Airbench(nn.Module):
         kernels: pixels a side of each group's filters. Filters of 1 keep a place from seeing
             more of the image than the groups before it.
         strides: how many times each group makes the grid smaller.
-        num_classes, global_pool, in_chans, drop_rate: as timm asks; a classifier is only built
-            where there are classes.
+        num_classes, global_pool, in_chans: timm hands them to every model. Images have three
+            channels here, and pooling and classifier are not this network's.
 
     >>> net = Airbench(widths=(8, 16, 32))
     >>> net.forward_features(torch.zeros(1, 3, 32, 32)).shape
@@ -140,7 +139,7 @@ class Airbench(nn.Module):
 
     def fit_inputs(self, images: Tensor) -> None:
         """Take what can be had from normalised training images before anything is learned."""
-        self.whitening.fit(images[:IMAGES_FOR_WHITENING])
+        self.whitening.fit(images)
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Features (B, C, h, w) of normalised images (B, 3, H, W)."""

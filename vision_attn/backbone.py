@@ -113,10 +113,13 @@ class Backbone(nn.Module):
         images = images.to(self.mean.dtype)  # a model in half precision takes float images, too
         return (images - self.mean) / self.std
 
-    def fit_inputs(self, images: Tensor) -> None:
-        """Let a network that asks for it (airbench) see training images (B, 3, H, W) at first."""
+    def fit_inputs(self, sample: Callable[[], Tensor]) -> None:
+        """Let a network that asks for it (airbench) see training images (B, 3, H, W) at first.
+
+        They are read for such a network alone: a sample of large photographs fills a memory.
+        """
         if hasattr(self.net, "fit_inputs"):
-            timm_of(self.net).fit_inputs(self.normalised(images))
+            timm_of(self.net).fit_inputs(self.normalised(sample()))
 
     def end(self, features: Tensor) -> Tensor:
         """From timm's features to a grid (B, C, h, w), by way of timm's head where it acts so."""

@@ -120,11 +120,14 @@ class ClassificationTask(pl.LightningModule):
         # What is reported is the plain loss; smoothed targets and the like are for learning.
         plain = self.loss(logits, targets, 0.0)
         self.scores_of(stage).add(logits, self.model.chances(logits.float()), targets, plain)
-        return plain if stage != "train" else self.learned(pooled, logits, targets)
+        if stage != "train":
+            return plain
+        smoothing = self.label_smoothing
+        loss = self.loss(logits, targets, smoothing) if smoothing else plain
+        return self.with_absent(loss, pooled, targets)
 
-    def learned(self, pooled: Pooled, logits: Tensor, targets: Tensor) -> Tensor:
-        """What is minimised."""
-        loss = self.loss(logits, targets, self.label_smoothing)
+    def with_absent(self, loss: Tensor, pooled: Pooled, targets: Tensor) -> Tensor:
+        """A loss and, where that is asked for, the one on evidence for absent classes."""
         if self.absent_evidence:
             evidence = pooled.evidence(self.model.head.weight)
             weight = self.absent_evidence * self.progress

@@ -230,7 +230,7 @@ def train(
     chosen = chosen_automatically(folder.config) if checkpoint else automatic(cli.given(), resolved)
     data.setup("fit")  # so that unreadable images are told before anything is written
     if not (checkpoint or start_from):
-        model.backbone.fit_inputs(data.sample())
+        model.backbone.fit_inputs(data.sample)
     with alone(folder, resumed=checkpoint is not None), mishaps_told(folder.path, data.batch_size):
         if cli.trainer.is_global_zero:
             tell(cli, resolved, told)
@@ -301,9 +301,7 @@ def record(folder: Any, resolved: dict[str, Any], chosen: list[str]) -> None:
 
 def finish(cli: Any, folder: Any) -> None:
     """Test the best weights, and write and tell the scores."""
-    from vision_attn.run import read_weights
-
-    cli.model.model.load_state_dict(read_weights(folder.weights))
+    folder.fill(cli.model.model)
     stages = [("val", cli.trainer.validate), ("test", cli.trainer.test)]
     for stage, score in stages:
         if stage in cli.datamodule.splits:
