@@ -1,12 +1,16 @@
 """The small fast network, and cells deleted while it learns."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import timm
 import torch
+from safetensors.torch import load_file
 
 from vision_attn.airbench import Airbench, Whitening
 from vision_attn.backbone import Backbone
+from vision_attn.cli import main
 from vision_attn.deletion import delete_cells
 from vision_attn.pooling.base import Channels
 from vision_attn.pooling.jetley import Jetley
@@ -124,3 +128,19 @@ def test_training_images_are_read_for_a_network_that_asks():
     backbone.fit_inputs(sample)
     assert read
     assert not torch.equal(backbone.net.whitening.directions, before)
+
+
+def test_a_scale_that_is_held_stays_where_it_is(image_root: Path, tmp_path: Path):
+    words = ["fit", "--data", str(image_root), "--run_dir", str(tmp_path / "run")]
+    words += ["--model.backbone", "airbench", "--model.backbone_options", '{"widths": [8, 8, 8]}']
+    words += ["--model.freeze_epochs", "1", "--trainer.max_epochs", "3", "--data.batch_size", "8"]
+    words += ["--model.min_grid", "1", "--report", "false"]
+    assert main(words) == 0
+    learned = load_file(tmp_path / "run" / "model.safetensors")
+    scales = [
+        v for k, v in learned.items() if "groups" in k and k.endswith(".weight") and v.ndim == 1
+    ]
+    assert len(scales) == 6
+    assert all(torch.equal(scale, torch.ones(8)) for scale in scales)
+    filters = learned["backbone.net.groups.2.0.weight"]
+    assert not torch.equal(filters[0, 0], torch.nn.init.dirac_(torch.empty(8, 8, 3, 3))[0, 0])

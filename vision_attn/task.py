@@ -85,6 +85,7 @@ class ClassificationTask(pl.LightningModule):
         network = Backbone(backbone, pretrained, unstrided or 0, backbone_options, stride)
         if min_grid or unstrided is None:
             network.refine(image_size, min_grid or suited_grid(image_size))
+        self.learnable = [p for p in network.parameters() if p.requires_grad]
         binary = loss == "binary_cross_entropy"
         self.model = AttentionClassifier(network, pooling, num_classes, independent=binary)
         self.optimizer = optimizer
@@ -171,7 +172,8 @@ class ClassificationTask(pl.LightningModule):
         """Hold the backbone still in the first epochs, its batch statistics included."""
         self.model.backbone.train(not self.frozen)
         if self.trainer.world_size == 1:  # DDP wants every parameter to have a gradient
-            self.model.backbone.requires_grad_(not self.frozen)
+            for parameter in self.learnable:  # not what the network itself holds still
+                parameter.requires_grad_(not self.frozen)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Drop the gradients of a backbone that is held still."""
