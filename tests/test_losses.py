@@ -9,8 +9,15 @@ from torch.optim import SGD
 from torch.testing import assert_close
 
 from tests.conftest import TINY_RUN
+from vision_attn.cells import sums_in_cells
 from vision_attn.cli import main
-from vision_attn.losses import binary_cross_entropy, cross_entropy, evidence_for_absent
+from vision_attn.deletion import delete_one_cell
+from vision_attn.losses import (
+    binary_cross_entropy,
+    cross_entropy,
+    evidence_for_absent,
+    evidence_off,
+)
 from vision_attn.pooling.neighbourhood import Neighbourhood
 from vision_attn.run import RunFolder
 from vision_attn.task import ClassificationTask
@@ -45,22 +52,74 @@ def test_evidence_for_absent_classes_in_loops() -> None:
     assert evidence_for_absent(evidence, targets).item() == pytest.approx(argued / B)
 
 
+def test_evidence_in_cells_in_loops() -> None:
+    """Each place is cut into 4 x 4 pieces a side of its own, and each piece has one cell."""
+    evidence = torch.randn(B, K, 3, 7, dtype=torch.float64)
+    inside = torch.zeros(B, K, 4, 4, dtype=torch.float64)
+    for y in range(3 * 4):
+        for x in range(7 * 4):
+            inside[..., y // 3, x // 7] += evidence[..., y // 4, x // 4] / 16
+    assert_close(sums_in_cells(evidence, 4), inside)
+    falls = torch.randn(B, K, dtype=torch.float64)
+    cells = torch.tensor([3, 0, 15, 6, 9])
+    off = 0.0
+    for image in range(B):
+        for c in range(K):
+            row, column = divmod(int(cells[image]), 4)
+            off += float(inside[image, c, row, column] - falls[image, c]) ** 2
+    assert evidence_off(evidence, falls, cells).item() == pytest.approx(off / B)
+
+
+def test_one_cell_is_deleted() -> None:
+    torch.manual_seed(0)
+    images = torch.rand(200, 3, 12, 20)
+    changed, cells = delete_one_cell(images, torch.full((1, 3, 1, 1), 2.0))
+    for number, image in zip(cells.tolist(), changed == 2, strict=True):
+        gone = torch.zeros(12, 20, dtype=torch.bool)
+        gone[number // 4 * 3 :, number % 4 * 5 :][:3, :5] = True
+        assert torch.equal(image, gone.expand(3, -1, -1))
+    assert cells.unique().tolist() == list(range(16))
+
+
+def small_task(**losses: float) -> ClassificationTask:
+    torch.manual_seed(0)
+    options = {"widths": (8, 8, 8)}
+    return ClassificationTask(
+        Neighbourhood, SGD, 3, 32, "airbench", backbone_options=options, min_grid=1,
+        loss="binary_cross_entropy", **losses,
+    )  # fmt: skip
+
+
+def learn(task: ClassificationTask, images: torch.Tensor, targets: torch.Tensor) -> None:
+    optimizer = SGD(task.parameters(), lr=0.05)
+    for _ in range(15):
+        optimizer.zero_grad()
+        task.training_step((images, targets), 0).backward()
+        optimizer.step()
+
+
+def test_evidence_learns_what_a_cell_is_worth(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ClassificationTask, "progress", 1.0)  # as at the end of a training
+    images, targets = torch.rand(24, 3, 32, 32), torch.arange(24) % 3
+    off = {}
+    for weight in (0.0, 5.0):
+        task = small_task(deletion_loss=weight)
+        learn(task, images, targets)
+        model = task.model.eval()
+        with torch.no_grad():
+            changed, cells = delete_one_cell(images, model.backbone.mean)
+            falls = model(images) - model(changed)
+            off[weight] = evidence_off(model.evidence(images), falls, cells).item()
+    assert off[5.0] < off[0.0] / 2
+
+
 def test_places_learn_not_to_argue_for_absent_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ClassificationTask, "progress", 1.0)  # as at the end of a training
     argued = {}
     for weight in (0.0, 5.0):
-        torch.manual_seed(0)
-        options = {"widths": (8, 8, 8)}
-        task = ClassificationTask(
-            Neighbourhood, SGD, 3, 32, "airbench", backbone_options=options, min_grid=1,
-            loss="binary_cross_entropy", absent_evidence=weight,
-        )  # fmt: skip
+        task = small_task(absent_evidence=weight)
         images, targets = torch.rand(12, 3, 32, 32), torch.arange(12) % 3
-        optimizer = SGD(task.parameters(), lr=0.05)
-        for _ in range(15):
-            optimizer.zero_grad()
-            task.training_step((images, targets), 0).backward()
-            optimizer.step()
+        learn(task, images, targets)
         argued[weight] = evidence_for_absent(task.model.evidence(images), targets).item()
     assert argued[5.0] < argued[0.0] / 2
 

@@ -1,4 +1,4 @@
-"""Images cut into square cells: which cell each pixel lies in."""
+"""Images cut into square cells: which cell each pixel lies in, and what of a grid each holds."""
 
 import torch
 from torch import Tensor
@@ -14,3 +14,29 @@ def cell_numbers(side: int, height: int, width: int) -> Tensor:
     """
     rows, columns = (torch.arange(pixels) * side // pixels for pixels in (height, width))
     return rows.unsqueeze(1) * side + columns
+
+
+def sums_in_cells(maps: Tensor, side: int) -> Tensor:
+    """What of maps (..., h, w) lies in each of side x side cells (..., side, side).
+
+    A place that lies in several cells is shared out by its area, so that sums stay what they are.
+
+    >>> sums_in_cells(torch.tensor([[6.0, 3.0, 1.0]]), side=2)      # 6 + 3/2 and 3/2 + 1, halved
+    tensor([[3.7500, 1.2500],
+            [3.7500, 1.2500]])
+    """
+    rows, columns = (overlaps(side, places).to(maps) for places in maps.shape[-2:])
+    return rows @ maps @ columns.T
+
+
+def overlaps(cells: int, places: int) -> Tensor:
+    """How much of each place lies in each cell (cells, places), along one side cut both ways.
+
+    >>> overlaps(2, 3)
+    tensor([[1.0000, 0.5000, 0.0000],
+            [0.0000, 0.5000, 1.0000]], dtype=torch.float64)
+    """
+    starts = torch.arange(cells, dtype=torch.float64).unsqueeze(1) * places
+    where = torch.arange(places, dtype=torch.float64) * cells  # in 1/(cells * places) of the side
+    shared = torch.minimum(starts + places, where + cells) - torch.maximum(starts, where)
+    return shared.clamp(min=0) / cells

@@ -29,6 +29,23 @@ def delete_cells(images: Tensor, plain: Tensor, at_most: int) -> Tensor:
     device = images.device
     wanted = torch.randint(0, at_most + 1, (len(images), 1), device=device)
     ranks = torch.rand(len(images), CELLS**2, device=device).argsort(1)
-    number = cell_numbers(CELLS, *images.shape[-2:]).to(device)
-    deleted = (ranks < wanted)[:, number]  # (B, H, W)
-    return torch.where(deleted.unsqueeze(1), plain.to(images.dtype), images)
+    return without(images, plain, ranks < wanted)
+
+
+def delete_one_cell(images: Tensor, plain: Tensor) -> tuple[Tensor, Tensor]:
+    """Images (B, 3, H, W) without one of their 4x4 cells, drawn at random; and its numbers (B,).
+
+    >>> image = torch.ones(1, 3, 8, 8)
+    >>> changed, number = delete_one_cell(image, torch.zeros(1, 3, 1, 1))
+    >>> changed.sum() == 3 * (64 - 4)
+    tensor(True)
+    """
+    number = torch.randint(0, CELLS**2, (len(images),), device=images.device)
+    cells = torch.arange(CELLS**2, device=images.device)
+    return without(images, plain, cells == number.unsqueeze(1)), number
+
+
+def without(images: Tensor, plain: Tensor, deleted: Tensor) -> Tensor:
+    """Images with those of their cells (B, 16) in a plain colour."""
+    number = cell_numbers(CELLS, *images.shape[-2:]).to(images.device)
+    return torch.where(deleted[:, number].unsqueeze(1), plain.to(images.dtype), images)

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vision_attn.cells import sums_in_cells
+from vision_attn.deletion import CELLS
+
 Loss = Callable[[Tensor, Tensor, float], Tensor]
 """Logits (B, K), targets (B,) and label smoothing, to the mean loss of an image."""
 
@@ -52,6 +55,24 @@ def evidence_for_absent(evidence: Tensor, targets: Tensor) -> Tensor:
     present = functional.one_hot(targets, evidence.shape[1]).bool()
     argued = evidence.clamp(min=0).sum((2, 3))
     return argued.masked_fill(present, 0).sum(1).mean()
+
+
+def evidence_off(evidence: Tensor, falls: Tensor, cells: Tensor) -> Tensor:
+    """How far evidence is from what logits lose with a cell: squared, in logits, mean over images.
+
+    Of evidence (B, K, h, w), what lies in one of 4x4 cells should be what each logit falls by
+    (B, K) when that cell (B,) is plain; the squares of the differences are summed over classes.
+    As `evidence_for_absent`, it can only be asked where the logit is a sum over places.
+
+    >>> import torch
+    >>> evidence = torch.zeros(1, 2, 4, 4)
+    >>> evidence[0, :, 0, 3] = torch.tensor([3.0, -1.0])
+    >>> evidence_off(evidence, torch.tensor([[1.0, -2.0]]), torch.tensor([3]))      # 2^2 + 1^2
+    tensor(5.)
+    """
+    inside = sums_in_cells(evidence, CELLS).flatten(2)
+    taken = inside.gather(2, cells.view(-1, 1, 1).expand(-1, inside.shape[1], 1)).squeeze(2)
+    return (taken - falls).square().sum(1).mean()
 
 
 LOSSES: dict[str, Loss] = {

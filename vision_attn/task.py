@@ -11,16 +11,17 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from vision_attn.backbone import Backbone
-from vision_attn.deletion import delete_cells
+from vision_attn.deletion import delete_cells, delete_one_cell
 from vision_attn.errors import UserError
 from vision_attn.grids import suited_grid, suited_stride
-from vision_attn.losses import LOSSES, evidence_for_absent, hold_bias
+from vision_attn.losses import LOSSES, evidence_for_absent, evidence_off, hold_bias
 from vision_attn.model import AttentionClassifier
 from vision_attn.pooling.base import Pooled, PoolingFactory
 from vision_attn.scores import StageScores
 
 OptimizerFactory = Callable[[Iterable], torch.optim.Optimizer]
 
+PAIRED = 4  # of so many training images one is shown twice, whole and without a cell
 FINE_TUNED_STEM = 0.1  # of the learning rate: what first layers see is much the same everywhere
 
 
@@ -49,6 +50,9 @@ class ClassificationTask(pl.LightningModule):
         label_smoothing: share of the target that is spread over all classes.
         absent_evidence: weight of a loss on evidence for classes that an image does not show; it
             rises from 0 in a line, since places that may not err from the start learn less.
+        deletion_loss: weight of a loss on how far the evidence in a cell of a training image is
+            from what the logits lose with it; a quarter of the images is shown twice for it. It
+            rises from 0 in a line, too.
         deleted_cells: up to so many of the 4x4 cells of a training image become plain, at random.
         warmup: share of the training in which the learning rate rises; it then falls as a cosine.
         freeze_epochs: first epochs in which only pooling and head learn.
@@ -73,6 +77,7 @@ class ClassificationTask(pl.LightningModule):
         loss: Literal["cross_entropy", "binary_cross_entropy"] = "cross_entropy",
         label_smoothing: float = 0.0,
         absent_evidence: float = 0.0,
+        deletion_loss: float = 0.0,
         deleted_cells: int = 0,
         warmup: float = 0.1,
         freeze_epochs: int = 0,
@@ -95,6 +100,7 @@ class ClassificationTask(pl.LightningModule):
         self.loss = LOSSES[loss]
         self.label_smoothing = label_smoothing
         self.absent_evidence = absent_evidence
+        self.deletion_loss = deletion_loss
         self.deleted_cells = deleted_cells
         if binary:
             hold_bias(self.model.head)
@@ -113,27 +119,16 @@ class ClassificationTask(pl.LightningModule):
         """The scores that a stage collects."""
         return cast(StageScores, self.scores[f"{stage}_scores"])
 
-    def step(self, stage: str, batch: tuple[Tensor, Tensor]) -> Tensor:
-        """Loss of a batch; its scores are added to the stage's."""
-        images, targets = batch
-        pooled = self.model.attend(images)
-        logits = self.model.head(pooled.context)
-        # What is reported is the plain loss; smoothed targets and the like are for learning.
+    def judged(self, stage: str, logits: Tensor, targets: Tensor) -> Tensor:
+        """Loss of logits; the scores are added to the stage's.
+
+        What is reported is the plain loss; smoothed targets and the like are for learning.
+        """
         plain = self.loss(logits, targets, 0.0)
         self.scores_of(stage).add(logits, self.model.chances(logits.float()), targets, plain)
-        if stage != "train":
-            return plain
-        smoothing = self.label_smoothing
-        loss = self.loss(logits, targets, smoothing) if smoothing else plain
-        return self.with_absent(loss, pooled, targets)
-
-    def with_absent(self, loss: Tensor, pooled: Pooled, targets: Tensor) -> Tensor:
-        """A loss and, where that is asked for, the one on evidence for absent classes."""
-        if self.absent_evidence:
-            evidence = pooled.evidence(self.model.head.weight)
-            weight = self.absent_evidence * self.progress
-            loss = loss + weight * evidence_for_absent(evidence, targets)
-        return loss
+        if stage == "train" and self.label_smoothing:
+            return self.loss(logits, targets, self.label_smoothing)
+        return plain
 
     @property
     def progress(self) -> float:
@@ -143,19 +138,42 @@ class ClassificationTask(pl.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """One step of training."""
         images, targets = batch
+        plain = self.model.backbone.mean
         if self.deleted_cells:
-            images = delete_cells(images, self.model.backbone.mean, self.deleted_cells)
-        return self.step("train", (images, targets))
+            images = delete_cells(images, plain, self.deleted_cells)
+        count, pairs = len(images), len(images) // PAIRED if self.deletion_loss else 0
+        changed, cells = delete_one_cell(images[:pairs], plain)
+        pooled = self.model.attend(torch.cat([images, changed]))
+        logits = self.model.head(pooled.context)
+        loss = self.judged("train", logits[:count], targets)
+        if self.absent_evidence or self.deletion_loss:
+            loss = loss + self.progress * self.on_evidence(pooled, logits, targets, cells)
+        return loss
+
+    def on_evidence(self, pooled: Pooled, logits: Tensor, targets: Tensor, cells: Tensor) -> Tensor:
+        """The losses that only a model can be asked for whose logit is a sum over places.
+
+        The last `len(cells)` of the images are the first ones, each without that cell.
+        """
+        count, pairs = len(targets), len(cells)
+        evidence = pooled.evidence(self.model.head.weight)[:count]
+        loss = self.absent_evidence * evidence_for_absent(evidence, targets)
+        if pairs:
+            falls = logits[:pairs] - logits[count:]
+            loss = loss + self.deletion_loss * evidence_off(evidence[:pairs], falls, cells)
+        return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """One batch of validation, unless none of its images could be read."""
         if len(batch[1]):
-            self.step("val", batch)
+            images, targets = batch
+            self.judged("val", self(images), targets)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """One batch of testing, unless none of its images could be read."""
         if len(batch[1]):
-            self.step("test", batch)
+            images, targets = batch
+            self.judged("test", self(images), targets)
 
     def log_scores(self, stage: str) -> None:
         """Hand the epoch's scores to the loggers and start anew."""
