@@ -29,7 +29,8 @@ HELP = """Train an attention-pooled classifier, test it, and write a run folder.
 """
 
 EPILOG = """settings (each can stand in a config file, too):
-  --model.backbone NAME            any CNN of timm (resnet18)
+  --model.backbone NAME            any CNN of timm (by itself resnet18, or a light
+                                   network from scratch without a GPU)
   --model.pretrained true|PATH     timm's own weights, from its hub or from a file or folder
   --model.pooling NAME             {poolings},
                                    or the dotted path of your own
