@@ -45,6 +45,8 @@ EPILOG = """settings (each can stand in a config file, too):
   --data.flip false                for images that must not be mirrored
   --model.stem_rate X              share of the learning rate for first layers (fine-tuning: 0.1)
   --data.light X                   brightness and contrast of training images vary by this share
+  --data.zoom X                    training images are enlarged by up to this factor (1.2)
+  --data.augmentations A,B         rand_augment, trivial_augment, random_erasing, mixup, cutmix
   --patience N                     end after so many validations without a better one; 0 never
   --trainer.max_epochs N           and every other argument of Lightning's Trainer
   --seed_everything N              another seed
