@@ -65,6 +65,14 @@ def test_a_folder_that_is_called_like_a_data_set() -> None:
     assert apply_words({}, words)[1] == words
 
 
+def test_options_without_a_backbone_go_with_the_one_that_is_named() -> None:
+    config = {"model": {"backbone_options": {"channels": [8, 8, 16, 16]}}}
+    assert apply_words(config, ["--model.backbone", "resnet18"])[0]["model"] == {
+        "backbone": "resnet18",
+        **config["model"],
+    }
+
+
 def test_another_backbone_leaves_nothing_of_the_first() -> None:
     config, _ = apply_words(read_config("shapes"), ["--model.backbone", "convnext_tiny"])
     assert not {"backbone_options", "stride", "unstrided"} & set(config["model"])

@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "balanced_accuracy": set(),
     "losses": set(),
     "length": {"strides"},
+    "networks": set(),
     "grids": {"backbone", "errors"},
     "task": {
         "errors",
@@ -42,6 +43,7 @@ MAY_IMPORT = {
         "grids",
         "losses",
         "model",
+        "networks",
         "pooling",
         "scores",
     },
@@ -162,6 +164,7 @@ def test_a_concept_does_not_know_its_neighbours() -> None:
         "ranks",
         "truth",
         "augment",
+        "augmentations",
         "splitting",
         "store",
         "reader",

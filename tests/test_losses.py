@@ -26,14 +26,16 @@ B, K = 5, 3
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_twins(smoothing: float) -> None:
+@pytest.mark.parametrize("mixed", [False, True])
+def test_twins(mixed: bool, smoothing: float) -> None:
     logits = torch.randn(B, K, dtype=torch.float64)
-    targets = torch.arange(B) % K
+    targets = torch.randn(B, K, dtype=torch.float64).softmax(1) if mixed else torch.arange(B) % K
     softmax, sigmoids = 0.0, 0.0
     for image in range(B):
         total = sum(math.exp(z) for z in logits[image].tolist())
         for c, z in enumerate(logits[image].tolist()):
-            wanted = (1 - smoothing) * (c == targets[image]) + smoothing / K
+            share = targets[image, c].item() if mixed else float(c == targets[image])
+            wanted = (1 - smoothing) * share + smoothing / K
             softmax -= wanted * math.log(math.exp(z) / total)
             chance = 1 / (1 + math.exp(-z))
             sigmoids -= wanted * math.log(chance) + (1 - wanted) * math.log(1 - chance)
@@ -111,6 +113,13 @@ def test_evidence_learns_what_a_cell_is_worth(monkeypatch: pytest.MonkeyPatch) -
             falls = model(images) - model(changed)
             off[weight] = evidence_off(model.evidence(images), falls, cells).item()
     assert off[5.0] < off[0.0] / 2
+
+
+def test_no_class_of_a_mixed_image_is_absent() -> None:
+    evidence = torch.randn(1, 4, 2, 3, dtype=torch.float64)
+    argued = sum(max(e, 0.0) for c in (1, 3) for e in evidence[0, c].flatten().tolist())
+    mixed = torch.tensor([[0.2, 0.0, 0.8, 0.0]])
+    assert evidence_for_absent(evidence, mixed).item() == pytest.approx(argued)
 
 
 def test_places_learn_not_to_argue_for_absent_classes(monkeypatch: pytest.MonkeyPatch) -> None:

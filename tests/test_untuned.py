@@ -1,19 +1,25 @@
 """What a training chooses where nobody tells: share, size, network, length, rates and weights."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
+from torch.optim import AdamW
 from torch.testing import assert_close
 
 from tests.conftest import TINY_RUN, write_images
 from vision_attn.backbone import Backbone
+from vision_attn.choices import chosen_automatically
 from vision_attn.cli import main
 from vision_attn.data.augment import Augment
 from vision_attn.data.image_folder import ImageFolder
 from vision_attn.data.module import ImageData
 from vision_attn.grids import suited_grid, suited_stride
+from vision_attn.networks import suited_network
+from vision_attn.pooling.average import Average
+from vision_attn.task import ClassificationTask
 
 
 class TestNetwork:
@@ -28,6 +34,50 @@ class TestNetwork:
         assert cut.grid(128) == (8, 8)
         cut.refine(128, suited_grid(128))
         assert cut.unstrided == 0
+
+
+class TestBackbone:
+    def build(self, **options: Any) -> Backbone:
+        return ClassificationTask(Average, AdamW, 3, 64, **options).model.backbone
+
+    @pytest.fixture(params=[True, False])
+    def accelerated(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+        monkeypatch.setattr(torch.accelerator, "is_available", lambda: request.param)
+        return bool(request.param)
+
+    def test_a_light_one_learns_from_scratch_without_a_gpu(self, accelerated: bool) -> None:
+        found = self.build()
+        light = ("resnet10t", {"channels": [32, 64, 128, 256], "stem_width": 16})
+        assert (found.name, found.options) == (("resnet18", {}) if accelerated else light)
+
+    @pytest.mark.parametrize(
+        ("options", "name"),
+        [
+            ({"backbone": "resnet10t"}, "resnet10t"),
+            ({"backbone_options": {"layers": [1, 1, 1, 1]}}, "resnet18"),
+            ({"stem_rate": 0.1}, "resnet18"),  # weights are to come from elsewhere
+        ],
+    )
+    def test_what_is_named_stays(self, options: dict[str, Any], name: str) -> None:
+        found = self.build(**options)
+        assert (found.name, found.options) == (name, options.get("backbone_options", {}))
+
+    def test_is_told_and_written_down(
+        self, image_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        run = tmp_path / "run"
+        words = ["fit", "--data", str(image_root), "--run_dir", str(run), "--report", "false"]
+        words += ["--data.image_size", "32", "--trainer.max_epochs", "1", "--overlays", "false"]
+        assert main(words) == 0
+        told = capsys.readouterr().out
+        name, options = suited_network(None, None, True, torch.accelerator.is_available())
+        assert f"model     {name} with" in told
+        assert "--model.backbone" in told
+        stored = yaml.safe_load((run / "config.yaml").read_text())["model"]
+        assert (stored["backbone"], stored["backbone_options"]) == (name, options)
+        assert "model.backbone" in chosen_automatically(run / "config.yaml")
+        assert main(["fit", "--run_dir", str(run), "--resume", "--report", "false"]) == 0
+        assert main(["test", str(run)]) == 0
 
 
 class TestRates:

@@ -175,7 +175,7 @@ def merge(base: Config, over: Config) -> Config:
     {'backbone': 'vgg11'}
     """
     result = dict(base)
-    if over.get("backbone", base.get("backbone")) != base.get("backbone"):
+    if base.get("backbone") and over.get("backbone", base["backbone"]) != base["backbone"]:
         result = {key: value for key, value in base.items() if key not in OF_A_BACKBONE}
     for key, value in over.items():
         old = result.get(key)

@@ -10,7 +10,10 @@ from vision_attn.cells import sums_in_cells
 from vision_attn.deletion import CELLS
 
 Loss = Callable[[Tensor, Tensor, float], Tensor]
-"""Logits (B, K), targets (B,) and label smoothing, to the mean loss of an image."""
+"""Logits (B, K), targets and label smoothing, to the mean loss of an image.
+
+Targets are class numbers (B,) or, of images that were mixed, the share of each class (B, K).
+"""
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
@@ -34,10 +37,30 @@ def binary_cross_entropy(logits: Tensor, targets: Tensor, smoothing: float) -> T
     tensor(2.7726)
     """
     classes = logits.shape[1]
-    wanted = functional.one_hot(targets, classes).to(logits.dtype)
+    wanted = shares(targets, classes).to(logits.dtype)
     wanted = wanted * (1 - smoothing) + smoothing / classes
     losses = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
     return losses.sum(1).mean()
+
+
+def shares(targets: Tensor, classes: int) -> Tensor:
+    """The share of each class in each image (B, K), of class numbers (B,) or of shares themselves.
+
+    >>> import torch
+    >>> shares(torch.tensor([1]), 3), shares(torch.tensor([[0.3, 0.7, 0.0]]), 3)
+    (tensor([[0, 1, 0]]), tensor([[0.3000, 0.7000, 0.0000]]))
+    """
+    return functional.one_hot(targets, classes) if targets.ndim == 1 else targets
+
+
+def main_class(targets: Tensor) -> Tensor:
+    """The class of each image (B,); of mixed images, the one with the largest share.
+
+    >>> import torch
+    >>> main_class(torch.tensor([[0.3, 0.7, 0.0]])), main_class(torch.tensor([2]))
+    (tensor([1]), tensor([2]))
+    """
+    return targets if targets.ndim == 1 else targets.argmax(1)
 
 
 def evidence_for_absent(evidence: Tensor, targets: Tensor) -> Tensor:
@@ -52,7 +75,7 @@ def evidence_for_absent(evidence: Tensor, targets: Tensor) -> Tensor:
     >>> evidence_for_absent(evidence, torch.tensor([0]))                    # 2 + 0.5
     tensor(2.5000)
     """
-    present = functional.one_hot(targets, evidence.shape[1]).bool()
+    present = shares(targets, evidence.shape[1]) > 0
     argued = evidence.clamp(min=0).sum((2, 3))
     return argued.masked_fill(present, 0).sum(1).mean()
 

@@ -14,8 +14,9 @@ from vision_attn.backbone import Backbone
 from vision_attn.deletion import delete_cells, delete_one_cell
 from vision_attn.errors import UserError
 from vision_attn.grids import suited_grid, suited_stride
-from vision_attn.losses import LOSSES, evidence_for_absent, evidence_off, hold_bias
+from vision_attn.losses import LOSSES, evidence_for_absent, evidence_off, hold_bias, main_class
 from vision_attn.model import AttentionClassifier
+from vision_attn.networks import suited_network
 from vision_attn.pooling.base import Pooled, PoolingFactory
 from vision_attn.scores import StageScores
 
@@ -36,7 +37,8 @@ class ClassificationTask(pl.LightningModule):
         optimizer: any optimiser of torch or timm.
         num_classes: comes from the data.
         image_size: comes from the data.
-        backbone: timm's name of the architecture.
+        backbone: timm's name of the architecture; None takes resnet18, or a light network where
+            it would have to learn from scratch without a GPU.
         pretrained: true for timm's weights from its hub, or a weights file or folder.
         backbone_options: further arguments of `timm.create_model`.
         min_grid: places a side that the feature grid has at least; None takes 4 for images under
@@ -68,7 +70,7 @@ class ClassificationTask(pl.LightningModule):
         optimizer: OptimizerFactory,
         num_classes: int,
         image_size: int,
-        backbone: str = "resnet18",
+        backbone: str | None = None,
         pretrained: bool | str = False,
         backbone_options: dict[str, Any] | None = None,
         stride: int | None = None,
@@ -85,9 +87,11 @@ class ClassificationTask(pl.LightningModule):
     ) -> None:
         super().__init__()
         from_scratch = not pretrained and stem_rate is None
+        accelerated = torch.accelerator.is_available()
+        name, options = suited_network(backbone, backbone_options, from_scratch, accelerated)
         if stride is None and from_scratch and not (min_grid or unstrided is not None):
-            stride = suited_stride(backbone, backbone_options, image_size)
-        network = Backbone(backbone, pretrained, unstrided or 0, backbone_options, stride)
+            stride = suited_stride(name, options, image_size)
+        network = Backbone(name, pretrained, unstrided or 0, options, stride)
         if min_grid or unstrided is None:
             network.refine(image_size, min_grid or suited_grid(image_size))
         self.learnable = [p for p in network.parameters() if p.requires_grad]
@@ -125,7 +129,8 @@ class ClassificationTask(pl.LightningModule):
         What is reported is the plain loss; smoothed targets and the like are for learning.
         """
         plain = self.loss(logits, targets, 0.0)
-        self.scores_of(stage).add(logits, self.model.chances(logits.float()), targets, plain)
+        chances = self.model.chances(logits.float())
+        self.scores_of(stage).add(logits, chances, main_class(targets), plain)
         if stage == "train" and self.label_smoothing:
             return self.loss(logits, targets, self.label_smoothing)
         return plain
@@ -138,17 +143,21 @@ class ClassificationTask(pl.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """One step of training."""
         images, targets = batch
-        plain = self.model.backbone.mean
         if self.deleted_cells:
-            images = delete_cells(images, plain, self.deleted_cells)
-        count, pairs = len(images), len(images) // PAIRED if self.deletion_loss else 0
-        changed, cells = delete_one_cell(images[:pairs], plain)
-        pooled = self.model.attend(torch.cat([images, changed]))
+            images = delete_cells(images, self.model.backbone.mean, self.deleted_cells)
+        shown, cells = self.with_pairs(images)
+        pooled = self.model.attend(shown)
         logits = self.model.head(pooled.context)
-        loss = self.judged("train", logits[:count], targets)
+        loss = self.judged("train", logits[: len(images)], targets)
         if self.absent_evidence or self.deletion_loss:
             loss = loss + self.progress * self.on_evidence(pooled, logits, targets, cells)
         return loss
+
+    def with_pairs(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Images, the first of them once more without a cell each if that is asked, and the cells."""
+        pairs = len(images) // PAIRED if self.deletion_loss else 0
+        changed, cells = delete_one_cell(images[:pairs], self.model.backbone.mean)
+        return torch.cat([images, changed]) if pairs else images, cells
 
     def on_evidence(self, pooled: Pooled, logits: Tensor, targets: Tensor, cells: Tensor) -> Tensor:
         """The losses that only a model can be asked for whose logit is a sum over places.

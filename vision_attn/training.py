@@ -179,6 +179,8 @@ class TrainingCLI(LightningCLI):
         """The configuration with every automatic choice in its place, for `config.yaml`."""
         config = self.given()
         network = self.model.model.backbone
+        config["model"]["backbone"] = network.name
+        config["model"]["backbone_options"] = network.options
         config["model"]["unstrided"] = network.unstrided
         config["model"]["stride"] = network.stride
         config["model"]["stem_rate"] = self.model.stem_rate

@@ -29,7 +29,8 @@ HELP = """Train an attention-pooled classifier, test it, and write a run folder.
 """
 
 EPILOG = """settings (each can stand in a config file, too):
-  --model.backbone NAME            any CNN of timm (resnet18)
+  --model.backbone NAME            any CNN of timm (by itself resnet18, or a light
+                                   network from scratch without a GPU)
   --model.pretrained true|PATH     timm's own weights, from its hub or from a file or folder
   --model.pooling NAME             {poolings},
                                    or the dotted path of your own
@@ -44,6 +45,8 @@ EPILOG = """settings (each can stand in a config file, too):
   --data.flip false                for images that must not be mirrored
   --model.stem_rate X              share of the learning rate for first layers (fine-tuning: 0.1)
   --data.light X                   brightness and contrast of training images vary by this share
+  --data.zoom X                    training images are enlarged by up to this factor (1.2)
+  --data.augmentations A,B         rand_augment, trivial_augment, random_erasing, mixup, cutmix
   --patience N                     end after so many validations without a better one; 0 never
   --trainer.max_epochs N           and every other argument of Lightning's Trainer
   --seed_everything N              another seed

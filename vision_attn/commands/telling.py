@@ -3,6 +3,7 @@
 from typing import Any
 
 from vision_attn.commands.checking import trouble
+from vision_attn.networks import USUAL
 
 
 def tell(cli: Any, resolved: dict[str, Any], weights: str) -> None:
@@ -14,6 +15,8 @@ def tell(cli: Any, resolved: dict[str, Any], weights: str) -> None:
     for line in trouble(data):
         print(f"check     {line}")
     print(f"model     {describe_model(cli.model.model, data.image_size, resolved)}")
+    if cli.given()["model"]["backbone"] is None:
+        print(f"{'':9} {backbone_choice(cli.model.model.backbone.name)}")
     print(
         f"training  {trainer.max_epochs} epochs, batches of {data.batch_size}, {trainer.precision}"
     )
@@ -21,6 +24,17 @@ def tell(cli: Any, resolved: dict[str, Any], weights: str) -> None:
         print(f"{'':9} {line}")
     if weights:
         print(f"weights   {weights}")
+
+
+def backbone_choice(name: str) -> str:
+    """A line on a backbone that nobody named.
+
+    >>> backbone_choice("resnet18")
+    'the usual backbone (another: --model.backbone NAME)'
+    """
+    if name == USUAL:
+        return "the usual backbone (another: --model.backbone NAME)"
+    return f"a light backbone, to learn from scratch without a GPU (--model.backbone {USUAL})"
 
 
 def describe_model(model: Any, image_size: int, resolved: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import affine_grid, grid_sample
 
-PHOTOGRAPHS = 0.05, 1.6, 0.2  # shift, zoom and light for images of 64 pixels and more
+PHOTOGRAPHS = 0.05, 1.2, 0.2  # shift, zoom and light for images of 64 pixels and more
 
 
 class Augment(nn.Module):

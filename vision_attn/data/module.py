@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from vision_attn.data.augment import suited_to
+from vision_attn.data.augmentations import Augmentations
 from vision_attn.data.balance import STRONG, balancing, imbalance
 from vision_attn.data.base import ImageSource, Split
 from vision_attn.data.order import EpochOrder
@@ -37,6 +38,8 @@ class ImageData(pl.LightningDataModule):
         zoom: training images are enlarged by up to this factor; None suits the size.
         light: training images vary in brightness and contrast by up to this share; None suits the
             size.
+        augmentations: further changes to training images, separated by commas: `rand_augment`,
+            `trivial_augment`, `random_erasing`, `mixup`, `cutmix`.
         balance: whether every class is drawn equally often in training; None does so where the
             largest has at least 5 times as many images as the smallest.
         seed: decides the splits that are cut here.
@@ -59,6 +62,7 @@ class ImageData(pl.LightningDataModule):
         shift: float | None = None,
         zoom: float | None = None,
         light: float | None = None,
+        augmentations: str = "",
         balance: bool | None = None,
         seed: int = 0,
         num_workers: int = 2,
@@ -84,6 +88,7 @@ class ImageData(pl.LightningDataModule):
         self.memory_limit = memory_limit
         self.max_unreadable = max_unreadable
         self.augment = suited_to(self.image_size, flip, shift, zoom, light)
+        self.augmentations = Augmentations(augmentations, self.num_classes)
         self.given_balance = balance
         self.stores: dict[str, InMemory | Streamed] = {}
         self._splits: dict[str, Split] | None = None
@@ -240,7 +245,7 @@ class ImageData(pl.LightningDataModule):
         images, targets = batch
         images = images.float() / 255
         if self.trainer is not None and self.trainer.training:
-            images = self.augment(images)
+            return self.augmentations(self.augment(images), targets)
         return images, targets
 
     def describe_balance(self) -> str:
@@ -251,7 +256,8 @@ class ImageData(pl.LightningDataModule):
         """One line for the user: sizes of the splits, classes, image size, augmentation."""
         counts = ", ".join(f"{len(split)} {name}" for name, split in self.splits.items())
         size = f"{self.image_size}x{self.image_size}"
-        return f"{counts} images of {self.num_classes} classes at {size}; {self.augment}"
+        further = f", {self.augmentations}" if self.augmentations.names else ""
+        return f"{counts} images of {self.num_classes} classes at {size}; {self.augment}{further}"
 
 
 def described(labels: Sequence[str], balance: bool) -> str:

@@ -8,6 +8,7 @@ About = tuple[str, str, bool]
 
 OF_A_CLASS = ("lr", "momentum", "weight_decay")
 SHOWN = {
+    "backbone": "model.backbone",
     "image size": "data.image_size",
     "batch size": "data.batch_size",
     "epochs, at most": "trainer.max_epochs",
