@@ -56,7 +56,8 @@ MAY_IMPORT = {
     "checkpoints": {"errors", "run"},
     "divergence": {"errors"},
     "environment": {"data"},
-    "keeper": {"data", "model", "run"},
+    "averaging": {"errors"},
+    "keeper": {"averaging", "data", "model", "run"},
     "hub_page": {"run"},
     "hub": {"hub_page", "model", "run"},
     "export": {"errors", "export", "hub", "model", "run"},
@@ -78,6 +79,7 @@ MAY_IMPORT = {
     },
     "composition": {"errors", "catalog", "data", "pooling"},
     "training": {
+        "averaging",
         "checkpoints",
         "composition",
         "data",
@@ -100,6 +102,7 @@ HEAVY_ONLY_IN = {
     "scipy": {"metrics"},
     "matplotlib": {"chart", "explanation", "marks", "overlay", "report"},
     "lightning": {
+        "averaging",
         "checkpoints",
         "data",
         "divergence",
