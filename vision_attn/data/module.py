@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import lightning.pytorch as pl
@@ -12,6 +13,8 @@ from torch.utils.data import DataLoader
 from vision_attn.data.augment import suited_to
 from vision_attn.data.balance import STRONG, balancing, imbalance
 from vision_attn.data.base import ImageSource, Split
+from vision_attn.data.cache import cached
+from vision_attn.data.decoding import in_memory
 from vision_attn.data.order import EpochOrder
 from vision_attn.data.splitting import check_divisible, check_labels, stratified_halves
 from vision_attn.data.store import InMemory, Streamed, fits_in_memory
@@ -43,6 +46,8 @@ class ImageData(pl.LightningDataModule):
         num_workers: reader processes, for a source that does not fit into memory.
         memory_limit: read all images into memory up to this many bytes a split.
         max_unreadable: the share of all images that may be damaged; they are named and left out.
+        cache: a folder for decoded images, which later trainings map into memory, also where they
+            would not fit; several may use it at once, and a changed file is read anew.
 
     Raises:
         UserError: a setting is out of its range, or too many files cannot be read.
@@ -64,6 +69,7 @@ class ImageData(pl.LightningDataModule):
         num_workers: int = 2,
         memory_limit: int = 4 * 2**30,
         max_unreadable: float = 0.05,
+        cache: str | None = None,
     ) -> None:
         super().__init__()
         if val_fraction is not None and not 0 < val_fraction < 0.5:
@@ -83,6 +89,7 @@ class ImageData(pl.LightningDataModule):
         self.num_workers = num_workers
         self.memory_limit = memory_limit
         self.max_unreadable = max_unreadable
+        self.cache = Path(cache).expanduser() if cache else None
         self.augment = suited_to(self.image_size, flip, shift, zoom, light)
         self.given_balance = balance
         self.stores: dict[str, InMemory | Streamed] = {}
@@ -152,13 +159,19 @@ class ImageData(pl.LightningDataModule):
                 cannot be read.
         """
         if name not in self.stores:
-            split = self.split(name)
-            targets = [self.class_names.index(label) for label in split.labels]
-            fits = fits_in_memory(len(split), self.image_size, self.memory_limit)
-            kind = InMemory if fits else Streamed
-            self.stores[name] = kind(split, targets, self.image_size, title=f"reading {name}")
+            self.stores[name] = self.opened(self.split(name), f"reading {name}")
             self.check_unreadable()
         return self.stores[name]
+
+    def opened(self, split: Split, title: str) -> InMemory | Streamed:
+        """A split read into memory or mapped from the cache; one too large for both is streamed."""
+        size = self.image_size
+        targets = [self.class_names.index(label) for label in split.labels]
+        if self.cache is not None and split.are_files:
+            return InMemory(split, targets, size, cached(self.cache, split, size, title))
+        if fits_in_memory(len(split), size, self.memory_limit):
+            return InMemory(split, targets, size, in_memory(split, size, title))
+        return Streamed(split, targets, size)
 
     def check_unreadable(self) -> None:
         """Stop where more files cannot be read than may be.
