@@ -17,6 +17,7 @@ from vision_attn.grids import suited_grid, suited_stride
 from vision_attn.losses import LOSSES, evidence_for_absent, hold_bias
 from vision_attn.model import AttentionClassifier
 from vision_attn.pooling.base import Pooled, PoolingFactory
+from vision_attn.schedules import SCHEDULES
 from vision_attn.scores import StageScores
 
 OptimizerFactory = Callable[[Iterable], torch.optim.Optimizer]
@@ -50,7 +51,8 @@ class ClassificationTask(pl.LightningModule):
         absent_evidence: weight of a loss on evidence for classes that an image does not show; it
             rises from 0 in a line, since places that may not err from the start learn less.
         deleted_cells: up to so many of the 4x4 cells of a training image become plain, at random.
-        warmup: share of the training in which the learning rate rises; it then falls as a cosine.
+        warmup: share of the training in which the learning rate rises.
+        schedule: how it then falls, as a cosine or in a line.
         freeze_epochs: first epochs in which only pooling and head learn.
         stem_rate: the learning rate of the backbone's first layers as a share of the last's, with
             even ratios between (Howard & Ruder 2018, arXiv 1801.06146); None takes a tenth for
@@ -75,6 +77,7 @@ class ClassificationTask(pl.LightningModule):
         absent_evidence: float = 0.0,
         deleted_cells: int = 0,
         warmup: float = 0.1,
+        schedule: Literal["cosine", "linear"] = "cosine",
         freeze_epochs: int = 0,
         stem_rate: float | None = None,
     ) -> None:
@@ -90,6 +93,7 @@ class ClassificationTask(pl.LightningModule):
         self.model = AttentionClassifier(network, pooling, num_classes, independent=binary)
         self.optimizer = optimizer
         self.warmup = warmup
+        self.schedule = SCHEDULES[schedule]
         self.freeze_epochs = freeze_epochs
         self.stem_rate = stem_rate or (FINE_TUNED_STEM if pretrained else 1.0)
         self.loss = LOSSES[loss]
@@ -194,7 +198,7 @@ class ClassificationTask(pl.LightningModule):
         self.log_scores("test")
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """The optimiser without weight decay on biases and norms; warm-up, then a cosine."""
+        """The optimiser without weight decay on biases and norms, and the learning rate's way."""
         filters = [p for p in self.model.backbone.parameters() if p.ndim > 1]
         vectors = [p for p in self.model.parameters() if p.ndim <= 1]
         rest = set(self.model.parameters()) - {*filters, *vectors}
@@ -209,8 +213,9 @@ class ClassificationTask(pl.LightningModule):
             group["lr"] *= group["rate"]
         if math.isinf(self.trainer.estimated_stepping_batches):
             raise UserError("the training has no end: name one, such as --trainer.max_epochs 10.")
+        optimizer.register_step_post_hook(lambda *_: self.model.backbone.after_step())
         total = int(self.trainer.estimated_stepping_batches)
-        schedule = LambdaLR(optimizer, lambda step: warmup_then_cosine(step, total, self.warmup))
+        schedule = LambdaLR(optimizer, lambda step: self.schedule(step, total, self.warmup))
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
@@ -231,15 +236,3 @@ def by_rate(groups: list[dict[str, Any]], rates: dict[Tensor, float]) -> list[di
             members.setdefault(rates.get(parameter, 1.0), []).append(parameter)
         split += [group | {"params": members[rate], "rate": rate} for rate in members]
     return split
-
-
-def warmup_then_cosine(step: int, total: int, warmup: float) -> float:
-    """Factor of the learning rate: up in a line, down to 0 as a cosine (arXiv 1608.03983).
-
-    >>> [round(warmup_then_cosine(step, 100, 0.1), 3) for step in (0, 9, 10, 55, 100)]
-    [0.1, 1.0, 1.0, 0.5, 0.0]
-    """
-    rising = max(round(warmup * total), 1)
-    if step < rising:
-        return (step + 1) / rising
-    return (1 + math.cos(math.pi * min((step - rising) / max(total - rising, 1), 1))) / 2

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import lightning.pytorch as pl
 import torch
@@ -35,7 +35,8 @@ class ImageData(pl.LightningDataModule):
             None takes a tenth, and up to a fifth of a class that would keep fewer than ten images.
         class_names: the classes in the order of the logits; None takes the source's. Labels are
             mapped by name, so a split that lacks a class keeps the others in their places.
-        flip: whether training images may be mirrored left to right.
+        flip: whether training images may be mirrored left to right: half of them at random or,
+            with `alternate`, each of them in every other epoch.
         shift: training images move by up to this share of their side; None suits the size.
         zoom: training images are enlarged by up to this factor; None suits the size.
         light: training images vary in brightness and contrast by up to this share; None suits the
@@ -60,7 +61,7 @@ class ImageData(pl.LightningDataModule):
         image_size: int | None = None,
         val_fraction: float | None = None,
         class_names: list[str] | None = None,
-        flip: bool = True,
+        flip: bool | Literal["alternate"] = True,
         shift: float | None = None,
         zoom: float | None = None,
         light: float | None = None,
@@ -90,7 +91,8 @@ class ImageData(pl.LightningDataModule):
         self.memory_limit = memory_limit
         self.max_unreadable = max_unreadable
         self.cache = Path(cache).expanduser() if cache else None
-        self.augment = suited_to(self.image_size, flip, shift, zoom, light)
+        self.augment = suited_to(self.image_size, flip is True, shift, zoom, light)
+        self.alternate = flip == "alternate"
         self.given_balance = balance
         self.stores: dict[str, InMemory | Streamed] = {}
         self._splits: dict[str, Split] | None = None
@@ -209,10 +211,11 @@ class ImageData(pl.LightningDataModule):
         store = self.store(name)
         streamed = isinstance(store, Streamed)
         weights = balancing(store.targets) if shuffle and self.balance else None
+        order = EpochOrder(len(store), self.order_seed, weights, self.alternate)
         return DataLoader(
             store,
             batch_size=self.batch_size,
-            sampler=EpochOrder(len(store), self.order_seed, weights) if shuffle else None,
+            sampler=order if shuffle else None,
             generator=torch.Generator(),  # its own: making a loader draws from no other's numbers
             # A last training batch of one image would break batch norm.
             drop_last=shuffle and len(store) > self.batch_size,
@@ -264,7 +267,8 @@ class ImageData(pl.LightningDataModule):
         """One line for the user: sizes of the splits, classes, image size, augmentation."""
         counts = ", ".join(f"{len(split)} {name}" for name, split in self.splits.items())
         size = f"{self.image_size}x{self.image_size}"
-        return f"{counts} images of {self.num_classes} classes at {size}; {self.augment}"
+        flips = ", mirrored in every other epoch" if self.alternate else ""
+        return f"{counts} images of {self.num_classes} classes at {size}; {self.augment}{flips}"
 
 
 def described(labels: Sequence[str], balance: bool) -> str:

@@ -42,12 +42,18 @@ class InMemory(Dataset):
     def __len__(self) -> int:
         return len(self.kept)
 
-    def __getitem__(self, index: int | Tensor) -> Batch:
+    def __getitem__(self, index: int) -> Batch:
         return self.images[self.places[index]], self.targets[index]
 
     def __getitems__(self, indices: list[int]) -> Batch:
-        """A whole batch at once, which is what a DataLoader asks for."""
-        return self.images[self.places[indices]], self.targets[indices]
+        """A whole batch at once, which is what a DataLoader asks for; ~k is image k mirrored."""
+        drawn = torch.tensor(indices)
+        mirrored = drawn < 0
+        numbers = torch.where(mirrored, ~drawn, drawn)
+        images = self.images[self.places[numbers]]
+        if mirrored.any():
+            images[mirrored] = images[mirrored].flip(-1)
+        return images, self.targets[numbers]
 
     @staticmethod
     def collate(batch: Batch) -> Batch:
@@ -79,6 +85,9 @@ class Streamed(Dataset):
         return len(self.split)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor] | None:
+        if index < 0:  # ~k is image k mirrored
+            item = self[~index]
+            return None if item is None else (item[0].flip(-1), item[1])
         try:
             return self.split.read(index, self.size), self.targets[index]
         except OSError as error:
