@@ -44,6 +44,8 @@ EPILOG = """settings (each can stand in a config file, too):
   --data.flip false                for images that must not be mirrored
   --model.stem_rate X              share of the learning rate for first layers (fine-tuning: 0.1)
   --data.light X                   brightness and contrast of training images vary by this share
+  --data.cache DIR                 keep decoded images there, for later trainings
+  --ema X                          keep and score an average of the weights, such as 0.99
   --patience N                     end after so many validations without a better one; 0 never
   --trainer.max_epochs N           and every other argument of Lightning's Trainer
   --seed_everything N              another seed
