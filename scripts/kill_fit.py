@@ -36,11 +36,15 @@ EPOCHS = 5
 MOST = 3  # kills a trial
 WHILE_WRITING = 0.4  # share of the kills
 SLOWEST = 300  # seconds
-WHOLE = ("state_dict", "optimizer_states", "lr_schedulers", "epoch", "global_step")
+WHOLE = (
+    "state_dict", "current_model_state", "averaging_state",  # the average, the weights, its age
+    "optimizer_states", "lr_schedulers", "epoch", "global_step",
+)  # fmt: skip
 SETTINGS = [
     "--model.backbone", "resnet10t", "--model.backbone_options", '{"channels": [8, 8, 16, 16]}',
     "--data.image_size", "32", "--data.batch_size", "8", "--model.deleted_cells", "4",
-    "--trainer.accelerator", "cpu", "--trainer.max_epochs", str(EPOCHS),
+    "--trainer.accelerator", "cpu", "--trainer.max_epochs", str(EPOCHS), "--ema", "0.9",
+    "--data.flip", "alternate",
 ]  # fmt: skip
 
 FORK = multiprocessing.get_context("fork")  # so that libraries are imported once

@@ -113,7 +113,8 @@ def score(model: AttentionClassifier, store: InMemory, boxes: Tensor | None) -> 
     """Accuracy, also with uniform weights, and how often peaks lie in a small box."""
     found: dict[str, list[Tensor]] = defaultdict(list)
     for batch in torch.arange(len(store)).split(250):
-        images, targets = store.images[batch].float() / 255, store.targets[batch]
+        pixels, targets = store.__getitems__(batch.tolist())
+        images = pixels.float() / 255
         pooled = model.attend(images)
         found["accuracy"].append(model.head(pooled.context).argmax(1) == targets)
         found["uniform"].append(model.head(uniform(pooled).context).argmax(1) == targets)

@@ -59,6 +59,19 @@ def test_an_untrained_group_hands_its_input_on():
     assert torch.equal(group[0](grid), grid)
 
 
+def test_filters_are_held_at_a_mean_square_length_of_one(image_root: Path, tmp_path: Path):
+    words = ["fit", "--data", str(image_root), "--run_dir", str(tmp_path / "run")]
+    words += ["--config", "cifar10_speed", "--model.backbone_options.widths", "[8, 16, 12]"]
+    assert main([*words, "--trainer.max_epochs", "2", "--report", "false"]) == 0
+    learned = load_file(tmp_path / "run" / "model.safetensors")
+    filters = [v for k, v in learned.items() if "groups" in k and v.ndim == 4]
+    assert [len(v) for v in filters] == [8, 8, 16, 16, 12, 12]
+    for layer in filters:
+        assert layer.square().sum((1, 2, 3)).mean().item() == pytest.approx(1, rel=1e-5)
+    before = Airbench(widths=(8, 16, 12), unit_filters=True)
+    assert not torch.allclose(filters[0], before.groups[0][0].weight)
+
+
 def test_it_is_a_timm_model():
     assert timm.is_model("airbench")
     backbone = Backbone("airbench", options={"kernels": (3, 3, 1), "strides": (2, 2, 1)})

@@ -103,6 +103,8 @@ class Airbench(nn.Module):
         kernels: pixels a side of each group's filters. Filters of 1 keep a place from seeing
             more of the image than the groups before it.
         strides: how many times each group makes the grid smaller.
+        unit_filters: hold the filters of each layer at a mean square length of 1. Batch norm makes
+            their length mean nothing but a slower learning, as they grow.
         num_classes, global_pool, in_chans: timm hands them to every model. Images have three
             channels here, and pooling and classifier are not this network's.
 
@@ -116,6 +118,7 @@ class Airbench(nn.Module):
         widths: Sequence[int] = (64, 256, 256),
         kernels: Sequence[int] = (3, 3, 3),
         strides: Sequence[int] = (2, 2, 2),
+        unit_filters: bool = False,
         num_classes: int = 10,
         global_pool: str = "max",
         in_chans: int = 3,
@@ -128,6 +131,8 @@ class Airbench(nn.Module):
         self.groups = nn.ModuleList(
             Group(*sizes) for sizes in zip(before, widths, kernels, strides, strict=True)
         )
+        self.unit_filters = unit_filters
+        self.after_step()
         self.feature_info = [
             {
                 "num_chs": width,
@@ -140,6 +145,13 @@ class Airbench(nn.Module):
     def fit_inputs(self, images: Tensor) -> None:
         """Take what can be had from normalised training images before anything is learned."""
         self.whitening.fit(images)
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Bring filters back to their length, as Jordan's Muon for airbench does before a step."""
+        for layer in self.groups.modules() if self.unit_filters else ():
+            if isinstance(layer, nn.Conv2d):
+                layer.weight.mul_(math.sqrt(layer.out_channels) / layer.weight.norm())
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Features (B, C, h, w) of normalised images (B, 3, H, W)."""

@@ -121,6 +121,11 @@ class Backbone(nn.Module):
         if hasattr(self.net, "fit_inputs"):
             timm_of(self.net).fit_inputs(self.normalised(sample()))
 
+    def after_step(self) -> None:
+        """Let a network that asks for it (airbench) put its weights right after an update."""
+        if hasattr(self.net, "after_step"):
+            timm_of(self.net).after_step()
+
     def end(self, features: Tensor) -> Tensor:
         """From timm's features to a grid (B, C, h, w), by way of timm's head where it acts so."""
         if self.takes_head:

@@ -1,10 +1,11 @@
 """Keeps the best weights of a run as `model.safetensors`, while it trains."""
 
-from typing import Any, cast
+from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
+from vision_attn.averaging import kept
 from vision_attn.data.module import ImageData
 from vision_attn.model import AttentionClassifier
 from vision_attn.run import ModelCard, RunFolder
@@ -13,7 +14,8 @@ from vision_attn.run import ModelCard, RunFolder
 class ModelKeeper(Callback):
     """Writes the model whenever a validation score is the best so far (the later one of equals).
 
-    A run that is stopped can so be used at once, by what is whole in its folder.
+    A run that is stopped can so be used at once, by what is whole in its folder. Where weights are
+    averaged, it is the average that was validated and is kept.
     """
 
     def __init__(self, folder: RunFolder, card: ModelCard, monitored: str) -> None:
@@ -31,12 +33,12 @@ class ModelKeeper(Callback):
         score = float(trainer.callback_metrics[self.monitored])
         if score >= self.best:
             self.best = score
-            self.folder.save_model(cast(AttentionClassifier, pl_module.model), self.card)
+            self.folder.save_model(kept(trainer, pl_module).model, self.card)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the last weights where no validation has chosen any."""
         if self.best < 0 and trainer.is_global_zero:
-            self.folder.save_model(cast(AttentionClassifier, pl_module.model), self.card)
+            self.folder.save_model(kept(trainer, pl_module).model, self.card)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must know."""

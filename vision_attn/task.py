@@ -18,6 +18,7 @@ from vision_attn.losses import LOSSES, evidence_for_absent, evidence_off, hold_b
 from vision_attn.model import AttentionClassifier
 from vision_attn.networks import suited_network
 from vision_attn.pooling.base import Pooled, PoolingFactory
+from vision_attn.schedules import SCHEDULES
 from vision_attn.scores import StageScores
 
 OptimizerFactory = Callable[[Iterable], torch.optim.Optimizer]
@@ -56,7 +57,8 @@ class ClassificationTask(pl.LightningModule):
             from what the logits lose with it; a quarter of the images is shown twice for it. It
             rises from 0 in a line, too.
         deleted_cells: up to so many of the 4x4 cells of a training image become plain, at random.
-        warmup: share of the training in which the learning rate rises; it then falls as a cosine.
+        warmup: share of the training in which the learning rate rises.
+        schedule: how it then falls, as a cosine or in a line.
         freeze_epochs: first epochs in which only pooling and head learn.
         stem_rate: the learning rate of the backbone's first layers as a share of the last's, with
             even ratios between (Howard & Ruder 2018, arXiv 1801.06146); None takes a tenth for
@@ -82,6 +84,7 @@ class ClassificationTask(pl.LightningModule):
         deletion_loss: float = 0.0,
         deleted_cells: int = 0,
         warmup: float = 0.1,
+        schedule: Literal["cosine", "linear"] = "cosine",
         freeze_epochs: int = 0,
         stem_rate: float | None = None,
     ) -> None:
@@ -99,6 +102,7 @@ class ClassificationTask(pl.LightningModule):
         self.model = AttentionClassifier(network, pooling, num_classes, independent=binary)
         self.optimizer = optimizer
         self.warmup = warmup
+        self.schedule = SCHEDULES[schedule]
         self.freeze_epochs = freeze_epochs
         self.stem_rate = stem_rate or (FINE_TUNED_STEM if pretrained else 1.0)
         self.loss = LOSSES[loss]
@@ -154,7 +158,7 @@ class ClassificationTask(pl.LightningModule):
         return loss
 
     def with_pairs(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Images, the first of them once more without a cell each if that is asked, and the cells."""
+        """Images and, where asked for, the first of them again without a cell each; the cells."""
         pairs = len(images) // PAIRED if self.deletion_loss else 0
         changed, cells = delete_one_cell(images[:pairs], self.model.backbone.mean)
         return torch.cat([images, changed]) if pairs else images, cells
@@ -221,7 +225,7 @@ class ClassificationTask(pl.LightningModule):
         self.log_scores("test")
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """The optimiser without weight decay on biases and norms; warm-up, then a cosine."""
+        """The optimiser without weight decay on biases and norms, and the learning rate's way."""
         filters = [p for p in self.model.backbone.parameters() if p.ndim > 1]
         vectors = [p for p in self.model.parameters() if p.ndim <= 1]
         rest = set(self.model.parameters()) - {*filters, *vectors}
@@ -236,8 +240,9 @@ class ClassificationTask(pl.LightningModule):
             group["lr"] *= group["rate"]
         if math.isinf(self.trainer.estimated_stepping_batches):
             raise UserError("the training has no end: name one, such as --trainer.max_epochs 10.")
+        optimizer.register_step_post_hook(lambda *_: self.model.backbone.after_step())
         total = int(self.trainer.estimated_stepping_batches)
-        schedule = LambdaLR(optimizer, lambda step: warmup_then_cosine(step, total, self.warmup))
+        schedule = LambdaLR(optimizer, lambda step: self.schedule(step, total, self.warmup))
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
@@ -258,15 +263,3 @@ def by_rate(groups: list[dict[str, Any]], rates: dict[Tensor, float]) -> list[di
             members.setdefault(rates.get(parameter, 1.0), []).append(parameter)
         split += [group | {"params": members[rate], "rate": rate} for rate in members]
     return split
-
-
-def warmup_then_cosine(step: int, total: int, warmup: float) -> float:
-    """Factor of the learning rate: up in a line, down to 0 as a cosine (arXiv 1608.03983).
-
-    >>> [round(warmup_then_cosine(step, 100, 0.1), 3) for step in (0, 9, 10, 55, 100)]
-    [0.1, 1.0, 1.0, 0.5, 0.0]
-    """
-    rising = max(round(warmup * total), 1)
-    if step < rising:
-        return (step + 1) / rising
-    return (1 + math.cos(math.pi * min((step - rising) / max(total - rising, 1), 1))) / 2

@@ -15,6 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from vision_attn.averaging import Averaging
 from vision_attn.checkpoints import WholeCheckpoints
 from vision_attn.composition import Config, apply_words
 from vision_attn.data.module import ImageData
@@ -34,6 +35,11 @@ from vision_attn.task import ClassificationTask
 PATIENCE_HELP = (
     "end after so many validations without a better score; 0 never; by itself a third of the "
     "epochs where these choose themselves, too"
+)
+
+EMA_HELP = (
+    "keep and score an average of the weights, in which those of the step before count so much "
+    "less, such as 0.99; without it the weights themselves"
 )
 
 
@@ -95,6 +101,7 @@ class TrainingCLI(LightningCLI):
         parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
         parser.link_arguments("data.image_size", "model.image_size", apply_on="instantiate")
         parser.add_argument("--patience", type=int | None, help=PATIENCE_HELP)
+        parser.add_argument("--ema", type=float | None, help=EMA_HELP)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """The trainer, with what the user left open chosen and printed."""
@@ -112,6 +119,8 @@ class TrainingCLI(LightningCLI):
             "precision": given.precision or suited_precision(str(given.accelerator)),
             "logger": self.loggers() if given.logger is None else given.logger,
         }
+        if self.config_init["ema"] is not None:
+            chosen["callbacks"].append(Averaging(self.config_init["ema"]))
         if self.folder is None:
             chosen |= {"enable_checkpointing": False}
         elif given.max_epochs is None and given.max_steps == -1:

@@ -47,6 +47,8 @@ EPILOG = """settings (each can stand in a config file, too):
   --data.light X                   brightness and contrast of training images vary by this share
   --data.zoom X                    training images are enlarged by up to this factor (1.2)
   --data.augmentations A,B         rand_augment, trivial_augment, random_erasing, mixup, cutmix
+  --data.cache DIR                 keep decoded images there, for later trainings
+  --ema X                          keep and score an average of the weights, such as 0.99
   --patience N                     end after so many validations without a better one; 0 never
   --trainer.max_epochs N           and every other argument of Lightning's Trainer
   --seed_everything N              another seed

@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, cast
+from pathlib import Path
+from typing import Any, Literal, cast
 
 import lightning.pytorch as pl
 import torch
@@ -13,6 +14,8 @@ from vision_attn.data.augment import suited_to
 from vision_attn.data.augmentations import Augmentations
 from vision_attn.data.balance import STRONG, balancing, imbalance
 from vision_attn.data.base import ImageSource, Split
+from vision_attn.data.cache import cached
+from vision_attn.data.decoding import in_memory
 from vision_attn.data.order import EpochOrder
 from vision_attn.data.splitting import check_divisible, check_labels, stratified_halves
 from vision_attn.data.store import InMemory, Streamed, fits_in_memory
@@ -33,7 +36,8 @@ class ImageData(pl.LightningDataModule):
             None takes a tenth, and up to a fifth of a class that would keep fewer than ten images.
         class_names: the classes in the order of the logits; None takes the source's. Labels are
             mapped by name, so a split that lacks a class keeps the others in their places.
-        flip: whether training images may be mirrored left to right.
+        flip: whether training images may be mirrored left to right: half of them at random or,
+            with `alternate`, each of them in every other epoch.
         shift: training images move by up to this share of their side; None suits the size.
         zoom: training images are enlarged by up to this factor; None suits the size.
         light: training images vary in brightness and contrast by up to this share; None suits the
@@ -46,6 +50,8 @@ class ImageData(pl.LightningDataModule):
         num_workers: reader processes, for a source that does not fit into memory.
         memory_limit: read all images into memory up to this many bytes a split.
         max_unreadable: the share of all images that may be damaged; they are named and left out.
+        cache: a folder for decoded images, which later trainings map into memory, also where they
+            would not fit; several may use it at once, and a changed file is read anew.
 
     Raises:
         UserError: a setting is out of its range, or too many files cannot be read.
@@ -58,7 +64,7 @@ class ImageData(pl.LightningDataModule):
         image_size: int | None = None,
         val_fraction: float | None = None,
         class_names: list[str] | None = None,
-        flip: bool = True,
+        flip: bool | Literal["alternate"] = True,
         shift: float | None = None,
         zoom: float | None = None,
         light: float | None = None,
@@ -68,6 +74,7 @@ class ImageData(pl.LightningDataModule):
         num_workers: int = 2,
         memory_limit: int = 4 * 2**30,
         max_unreadable: float = 0.05,
+        cache: str | None = None,
     ) -> None:
         super().__init__()
         if val_fraction is not None and not 0 < val_fraction < 0.5:
@@ -87,8 +94,10 @@ class ImageData(pl.LightningDataModule):
         self.num_workers = num_workers
         self.memory_limit = memory_limit
         self.max_unreadable = max_unreadable
-        self.augment = suited_to(self.image_size, flip, shift, zoom, light)
+        self.cache = Path(cache).expanduser() if cache else None
+        self.augment = suited_to(self.image_size, flip is True, shift, zoom, light)
         self.augmentations = Augmentations(augmentations, self.num_classes)
+        self.alternate = flip == "alternate"
         self.given_balance = balance
         self.stores: dict[str, InMemory | Streamed] = {}
         self._splits: dict[str, Split] | None = None
@@ -157,13 +166,19 @@ class ImageData(pl.LightningDataModule):
                 cannot be read.
         """
         if name not in self.stores:
-            split = self.split(name)
-            targets = [self.class_names.index(label) for label in split.labels]
-            fits = fits_in_memory(len(split), self.image_size, self.memory_limit)
-            kind = InMemory if fits else Streamed
-            self.stores[name] = kind(split, targets, self.image_size, title=f"reading {name}")
+            self.stores[name] = self.opened(self.split(name), f"reading {name}")
             self.check_unreadable()
         return self.stores[name]
+
+    def opened(self, split: Split, title: str) -> InMemory | Streamed:
+        """A split read into memory or mapped from the cache; one too large for both is streamed."""
+        size = self.image_size
+        targets = [self.class_names.index(label) for label in split.labels]
+        if self.cache is not None and split.are_files:
+            return InMemory(split, targets, size, cached(self.cache, split, size, title))
+        if fits_in_memory(len(split), size, self.memory_limit):
+            return InMemory(split, targets, size, in_memory(split, size, title))
+        return Streamed(split, targets, size)
 
     def check_unreadable(self) -> None:
         """Stop where more files cannot be read than may be.
@@ -201,10 +216,11 @@ class ImageData(pl.LightningDataModule):
         store = self.store(name)
         streamed = isinstance(store, Streamed)
         weights = balancing(store.targets) if shuffle and self.balance else None
+        order = EpochOrder(len(store), self.order_seed, weights, self.alternate)
         return DataLoader(
             store,
             batch_size=self.batch_size,
-            sampler=EpochOrder(len(store), self.order_seed, weights) if shuffle else None,
+            sampler=order if shuffle else None,
             generator=torch.Generator(),  # its own: making a loader draws from no other's numbers
             # A last training batch of one image would break batch norm.
             drop_last=shuffle and len(store) > self.batch_size,
@@ -257,7 +273,9 @@ class ImageData(pl.LightningDataModule):
         counts = ", ".join(f"{len(split)} {name}" for name, split in self.splits.items())
         size = f"{self.image_size}x{self.image_size}"
         further = f", {self.augmentations}" if self.augmentations.names else ""
-        return f"{counts} images of {self.num_classes} classes at {size}; {self.augment}{further}"
+        flips = ", mirrored in every other epoch" if self.alternate else ""
+        changes = f"{self.augment}{flips}{further}"
+        return f"{counts} images of {self.num_classes} classes at {size}; {changes}"
 
 
 def described(labels: Sequence[str], balance: bool) -> str:

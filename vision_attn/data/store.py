@@ -2,15 +2,13 @@
 
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from os import cpu_count
 
 import torch
-from rich.progress import track
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from vision_attn.data.base import Split
+from vision_attn.data.decoding import Decoded
 from vision_attn.errors import UserError
 
 Batch = tuple[Tensor, Tensor]
@@ -31,40 +29,31 @@ class InMemory(Dataset):
     Files that cannot be read are left out and named on standard error.
     """
 
-    def __init__(
-        self, split: Split, targets: Sequence[int], size: int, title: str = "reading"
-    ) -> None:
-        self.images = torch.empty(len(split), 3, size, size, dtype=torch.uint8)
-        unreadable: dict[int, str] = {}
-
-        def decode(index: int) -> None:
-            try:
-                self.images[index] = split.read(index, size)
-            except OSError as error:
-                unreadable[index] = str(error)
-
-        with ThreadPoolExecutor(cpu_count()) as pool:
-            decoded = pool.map(decode, range(len(split)))
-            show = sys.stderr.isatty() and len(split) > 500
-            for _ in track(decoded, title, total=len(split), disable=not show, transient=True):
-                pass
-        report_unreadable(split, unreadable)
-        self.unreadable = sorted(unreadable)
-        self.kept = [index for index in range(len(split)) if index not in unreadable]
-        self.targets = torch.tensor(targets)[self.kept]
-        self.images = self.images[self.kept] if unreadable else self.images
+    def __init__(self, split: Split, targets: Sequence[int], size: int, decoded: Decoded) -> None:
+        report_unreadable(split, decoded.unreadable)
+        self.images = decoded.images
+        self.unreadable = sorted(decoded.unreadable)
+        self.kept = [k for k in range(len(split)) if k not in decoded.unreadable]
+        self.places = torch.tensor(self.kept)
+        self.targets = torch.tensor(targets)[self.places]
         self.size = size
         self.split = split
 
     def __len__(self) -> int:
         return len(self.kept)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return self.images[index], self.targets[index]
+    def __getitem__(self, index: int) -> Batch:
+        return self.images[self.places[index]], self.targets[index]
 
     def __getitems__(self, indices: list[int]) -> Batch:
-        """A whole batch at once, which is what a DataLoader asks for."""
-        return self.images[indices], self.targets[indices]
+        """A whole batch at once, which is what a DataLoader asks for; ~k is image k mirrored."""
+        drawn = torch.tensor(indices)
+        mirrored = drawn < 0
+        numbers = torch.where(mirrored, ~drawn, drawn)
+        images = self.images[self.places[numbers]]
+        if mirrored.any():
+            images[mirrored] = images[mirrored].flip(-1)
+        return images, self.targets[numbers]
 
     @staticmethod
     def collate(batch: Batch) -> Batch:
@@ -85,9 +74,7 @@ class InMemory(Dataset):
 class Streamed(Dataset):
     """A split read from its files at every epoch, for sets larger than memory."""
 
-    def __init__(
-        self, split: Split, targets: Sequence[int], size: int, title: str = "reading"
-    ) -> None:
+    def __init__(self, split: Split, targets: Sequence[int], size: int) -> None:
         self.split = split
         self.targets = torch.tensor(targets)
         self.size = size
@@ -98,6 +85,9 @@ class Streamed(Dataset):
         return len(self.split)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor] | None:
+        if index < 0:  # ~k is image k mirrored
+            item = self[~index]
+            return None if item is None else (item[0].flip(-1), item[1])
         try:
             return self.split.read(index, self.size), self.targets[index]
         except OSError as error:

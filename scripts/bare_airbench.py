@@ -1,0 +1,163 @@
+"""The speed record's recipe as one bare loop, with its global max pooling.
+
+python scripts/bare_airbench.py --data CIFAR10_FOLDER --epochs 8
+
+What `configs/cifar10_speed.yaml` is held to: airbench with Muon on its filters and Nesterov SGD on
+the rest, batches of 2000, flips that alternate, translations by up to 2 pixels, label smoothing
+.2, a rate that falls in a line, a whitening bias that learns for three epochs (Jordan 2024, arXiv
+2404.00498). Nothing is kept; it prints loss and seconds of each epoch, then the test accuracy.
+"""
+
+import argparse
+import time
+from collections.abc import Iterator
+
+import timm.optim
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, pad
+
+from vision_attn.airbench import MEAN, STD, Airbench
+from vision_attn.data.decoding import in_memory
+from vision_attn.data.image_folder import ImageFolder
+
+BATCH, SIDE, REACH, SMOOTHING = 2000, 32, 2, 0.2
+BIAS_EPOCHS = 3
+WIDTH = 256
+Set = tuple[Tensor, Tensor]
+
+
+class Net(nn.Module):
+    """Airbench, the largest value of each channel, and a linear head whose output is scaled."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.features = Airbench(unit_filters=True).to(memory_format=torch.channels_last)
+        self.head = nn.Linear(WIDTH, classes, bias=False)
+        self.head.weight.data /= self.head.weight.std()
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1))
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Bytes to what the network takes."""
+        return (images.float() / 255 - self.mean) / self.std
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of bytes (B, 3, H, W)."""
+        return self.head(self.features(self.normalised(images)).amax((2, 3))) / WIDTH
+
+
+def optimizers(net: Net, batch: int) -> list[torch.optim.Optimizer]:
+    """Nesterov SGD for whitening bias, biases and head; Muon for the filters."""
+    decay = 2e-6 * batch
+    learned = [p for p in net.parameters() if p.requires_grad]
+    whitening = net.features.whitening.bias
+    biases = [p for p in learned if p.ndim == 1 and p is not whitening]
+    rates = [([whitening], 0.053), (biases, 0.053), ([net.head.weight], 0.67)]
+    groups = [{"params": of, "lr": lr, "weight_decay": decay / lr} for of, lr in rates]
+    filters = [p for p in learned if p.ndim == 4]
+    found: list[torch.optim.Optimizer] = [
+        torch.optim.SGD(groups, momentum=0.85, nesterov=True, fused=True),
+        timm.optim.Muon(
+            filters, lr=0.24, momentum=0.6, nesterov=True, ns_steps=3, adjust_lr_fn=None
+        ),
+    ]
+    for group in (group for one in found for group in one.param_groups):
+        group["first"] = group["lr"]
+    return found
+
+
+def batches(images: Tensor, targets: Tensor, batch: int, epoch: int) -> Iterator[Set]:
+    """An epoch: all images mirrored against the last one, moved, in a new order."""
+    images = moved(images.flip(-1) if epoch % 2 else images)
+    for chosen in torch.randperm(len(images)).split(batch):
+        if len(chosen) == batch:
+            yield images[chosen], targets[chosen]
+
+
+def moved(images: Tensor) -> Tensor:
+    """Each image moved by up to 2 pixels, its border mirrored."""
+    side = images.shape[-1]
+    padded = pad(images.float(), (REACH,) * 4, "reflect").to(images.dtype)
+    offsets = torch.randint(0, 2 * REACH + 1, (len(images), 2))
+    found = torch.empty_like(images)
+    for y in range(2 * REACH + 1):
+        for x in range(2 * REACH + 1):
+            here = (offsets == torch.tensor([y, x])).all(1)
+            found[here] = padded[here, :, y : y + side, x : x + side]
+    return found
+
+
+def steps(net: Net, train: Set, epochs: int, batch: int = BATCH) -> Iterator[tuple[int, float]]:
+    """Trains; after each step yields the number of its epoch, and its loss for an image."""
+    images, targets = train
+    with torch.no_grad():
+        net.features.fit_inputs(net.normalised(images[:5000]))
+    mirrored = torch.rand(len(images)) < 0.5
+    images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(-1), images)
+    used = optimizers(net, batch)
+    every = len(images) // batch
+    done = 0
+    for epoch in range(epochs):
+        net.features.whitening.bias.requires_grad_(epoch < BIAS_EPOCHS)
+        for inputs, wanted in batches(images, targets, batch, epoch):
+            left = 1 - done / (epochs * every)
+            for group in (group for one in used for group in one.param_groups):
+                group["lr"] = group["first"] * left
+            used[0].param_groups[0]["lr"] *= max(1 - done / (BIAS_EPOCHS * every), 0) / left
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                logits = net(inputs)
+            loss = cross_entropy(logits.float(), wanted, label_smoothing=SMOOTHING, reduction="sum")
+            net.zero_grad()
+            loss.backward()
+            for one in used:
+                one.step()
+            net.features.after_step()
+            done += 1
+            yield epoch, loss.item() / batch
+
+
+@torch.no_grad()
+def accuracy(net: Net, test: Set) -> float:
+    """Share of test images that are told right, each seen once."""
+    net.eval()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        told = torch.cat([net(images).argmax(1) for images in test[0].split(500)])
+    return (told == test[1]).float().mean().item()
+
+
+def read(folder: str) -> dict[str, Set]:
+    """Images and targets of a folder's splits."""
+    source = ImageFolder(folder)
+    return {
+        name: (
+            in_memory(split, SIDE, f"reading {name}").images,
+            torch.tensor([source.class_names.index(label) for label in split.labels]),
+        )
+        for name, split in source.splits().items()
+    }
+
+
+def main() -> None:
+    """Train and test."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True, help="train/CLASS/* and test/CLASS/*")
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--batch_size", type=int, default=BATCH)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    torch.manual_seed(options.seed)
+    sets = read(options.data)
+    net = Net(len(sets["train"][1].unique()))
+    started, last = time.perf_counter(), 0
+    for epoch, loss in steps(net, sets["train"], options.epochs, options.batch_size):
+        if epoch > last:
+            seconds = time.perf_counter() - started
+            print(f"epoch {epoch} ended, loss {loss:.3f}, {seconds:.0f} s", flush=True)
+            last = epoch
+    print(f"{options.epochs} epochs, {time.perf_counter() - started:.0f} s")
+    print(f"test accuracy {accuracy(net, sets['test']):.4f}")
+
+
+if __name__ == "__main__":
+    main()

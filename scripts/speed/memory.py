@@ -1,0 +1,51 @@
+"""Peak memory of a training, each in a process of its own, above what importing it takes."""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from speed.common import SMALL, draw, table
+
+HERE = Path(__file__).parents[1]
+SCRIPT = """
+import sys
+sys.path.insert(0, {here!r})
+from pathlib import Path
+from speed import loaders
+from speed.ours import Fit, words
+from speed.common import peak_memory
+from vision_attn.training import quiet
+quiet()
+before = peak_memory()
+folder, size, batch = Path({folder!r}), {size}, {batch}
+{train}
+print(before, peak_memory())
+"""
+TRAININGS = {"`fit`": "Fit(folder, words(size, batch))()"} | {
+    f"{name}, at its best": f"loaders.CONTENDERS[{name!r}](folder, size, batch, True)()"
+    for name in ("plain Lightning", "timm's loader")
+}
+
+
+def measure(options: argparse.Namespace) -> Iterator[str]:
+    """A table; worker processes are not counted."""
+    yield from table("| at | training | imports, MiB | peak, MiB |", rows(options))
+
+
+def rows(options: argparse.Namespace) -> Iterator[str]:
+    """A line for each size and training."""
+    for size in options.sizes:
+        batch = options.batch_size or (500 if size == SMALL else 32)
+        folder = draw(Path(tempfile.mkdtemp()), options.images, size)
+        for name, train in TRAININGS.items():
+            text = SCRIPT.format(
+                here=str(HERE), folder=str(folder), size=size, batch=batch, train=train
+            )
+            done = subprocess.run(
+                [sys.executable, "-c", text], capture_output=True, text=True, check=True
+            )
+            before, peak = map(float, done.stdout.split()[-2:])
+            yield f"| {size} px | {name} | {before:.0f} | {peak:.0f} |"

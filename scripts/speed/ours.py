@@ -1,0 +1,42 @@
+"""The training loop of `vision-attn fit`, one epoch at a time."""
+
+import contextlib
+import io
+import tempfile
+from pathlib import Path
+
+from speed.common import Clock, backbone_for, once_more
+
+from vision_attn.composition import data_source, merge, read_config
+from vision_attn.run import RunFolder
+from vision_attn.training import TrainingCLI
+
+
+class Fit:
+    """What `fit --data FOLDER` builds: task, data, trainer, loggers and keepers of checkpoints."""
+
+    def __init__(self, folder: Path, words: list[str], config: str = "defaults") -> None:
+        settings = merge(read_config("defaults"), read_config(config))
+        settings = merge(settings, {"data": {"source": data_source(str(folder))}})
+        place = Path(tempfile.mkdtemp())
+        self.cli = TrainingCLI(settings, [*words, "--trainer.max_epochs", "1"], RunFolder(place))
+        self.cli.datamodule.setup("fit")
+        self.clock = Clock()
+        self.cli.trainer.callbacks.append(self.clock)
+        self()  # the first steps choose kernels and allocate
+
+    def __call__(self) -> float:
+        """Seconds an image of one more epoch."""
+        trainer = self.cli.trainer
+        with contextlib.redirect_stdout(io.StringIO()):
+            trainer.fit(self.cli.model, self.cli.datamodule)
+        once_more(trainer)
+        return self.clock.seconds_an_image()
+
+
+def words(size: int, batch: int) -> list[str]:
+    """Settings of a comparison: the network of both sides, everything else as `fit` chooses it."""
+    return [
+        "--model.backbone", backbone_for(size), "--model.pooling", "average", "--model.min_grid",
+        "2", "--data.image_size", str(size), "--data.batch_size", str(batch),
+    ]  # fmt: skip

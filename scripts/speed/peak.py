@@ -1,0 +1,95 @@
+"""The share of the machine's matrix peak in a training step of airbench, and where the rest goes.
+
+The peak is the best of several products of square matrices, in bf16 and in float32. Operations of a
+step are three times those of a forward pass (Kaplan et al. 2020), counted by torch.
+"""
+
+import argparse
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import torch
+from speed.common import SMALL, network, spread
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.profiler import ProfilerActivity, profile
+
+from vision_attn.length import training_work
+
+SIDES = (512, 1024, 2048, 4096)
+KINDS = {
+    "convolution": "convolution",
+    "gelu": "activation (GELU)",
+    "batch_norm": "batch norm",
+    "pool": "max pooling",
+    "copy": "copies and casts",
+    "fill": "zeroing",
+}
+
+
+def measure(options: argparse.Namespace) -> Iterator[str]:
+    """Lines on the peak, the step's share of it, and the profile."""
+    for dtype in (torch.bfloat16, torch.float32):
+        best = peak(dtype)
+        step = training_step(options.batch_size or 500, dtype)
+        seconds = [step() for _ in range(options.pairs)]
+        work = training_work(network(SMALL, "global_attention"), SMALL)
+        rates = [work * (options.batch_size or 500) / one for one in seconds]
+        yield (
+            f"{dtype}: peak {best / 1e9:.0f} GFLOP/s; a training step "
+            f"{spread([rate / 1e9 for rate in rates], 0)} GFLOP/s, "
+            f"{statistics.median(rates) / best:.0%} of it"
+        )
+        yield from shares(step)
+
+
+def peak(dtype: torch.dtype) -> float:
+    """Operations a second of the best product of matrices."""
+    found = 0.0
+    for side in SIDES:
+        one, other = torch.rand(2, side, side).to(dtype)
+        one @ other
+        for _ in range(3):
+            started = time.perf_counter()
+            one @ other
+            found = max(found, 2 * side**3 / (time.perf_counter() - started))
+    return found
+
+
+def training_step(batch: int, dtype: torch.dtype) -> Callable[[], float]:
+    """A step of airbench with attention pooling, and its seconds."""
+    net = network(SMALL, "global_attention")
+    optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.01)
+    images, targets = torch.rand(batch, 3, SMALL, SMALL), torch.arange(batch) % 10
+
+    def step() -> float:
+        started = time.perf_counter()
+        loss = cross_entropy(logits(net, images, dtype), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return time.perf_counter() - started
+
+    step()
+    return step
+
+
+def logits(net: torch.nn.Module, images: Tensor, dtype: torch.dtype) -> Tensor:
+    """What a network says, computed in a type."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        return net(images)
+
+
+def shares(step: Callable[[], float]) -> Iterator[str]:
+    """A line for each kind of operation, with its share of a step's time."""
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        step()
+    spent: Counter[str] = Counter()
+    for event in profiled.key_averages():
+        kinds = [kind for part, kind in KINDS.items() if part in event.key]
+        spent[kinds[0] if kinds else "everything else"] += event.self_cpu_time_total
+    total = sum(spent.values())
+    for kind, microseconds in spent.most_common():
+        yield f"- {kind}: {microseconds / total:.0%}"
