@@ -14,6 +14,7 @@ from vision_attn.explainers.base import Explainer, gap
 from vision_attn.metrics.base import ExplanationMetric, Trial, explained
 
 Tick = Callable[[], None]
+TIMED = 250  # images that are explained for speed and sums alone, where no metric asks for them
 
 
 @dataclass
@@ -39,7 +40,8 @@ def prepare(
 ) -> tuple[list[tuple[Trial, dict[str, ExplanationMetric]]], dict[str, str]]:
     """Which metrics look at which images, and why some cannot be used.
 
-    Metrics that take the images as they are share them, and with them the heatmaps.
+    Metrics that take the images as they are share them, and with them the heatmaps. These images
+    come first; where there is no such metric, they are a few.
     """
     groups: list[tuple[Trial, dict[str, ExplanationMetric]]] = [(trial, {})]
     left_out = {}
@@ -56,6 +58,8 @@ def prepare(
             groups[0][1][name] = metric
         else:
             groups.append((prepared, {name: metric}))
+    if not groups[0][1]:
+        groups[0] = (next(trial.split(TIMED)), {})
     return groups, left_out
 
 
