@@ -8,7 +8,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from vision_attn.errors import UserError, first_line
-from vision_attn.run import write_whole
+from vision_attn.whole import write_whole
 
 
 class WholeCheckpoints(TorchCheckpointIO):

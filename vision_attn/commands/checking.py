@@ -26,7 +26,7 @@ def trouble(data: Any) -> Iterator[str]:
 def record_splits(folder: Any, data: Any, resumed: bool) -> None:
     """Write `split.csv` where images are files; a resumed run keeps its own, and is held to it."""
     from vision_attn.data.image_table import as_table
-    from vision_attn.run import write_whole
+    from vision_attn.whole import write_whole
 
     if not all(split.are_files for split in data.splits.values()):
         return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vision_attn.catalog import choose
 from vision_attn.commands.options import Options, free_folder
-from vision_attn.commands.scoring import judged_split, scoring_config, spread
+from vision_attn.commands.scoring import judged, spread
 from vision_attn.errors import UserError
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
@@ -115,13 +115,7 @@ def read_images(folder: Any, options: argparse.Namespace) -> "tuple[Tensor, Tens
     """
     import torch
 
-    config = scoring_config(folder, options.data, options.trust, "test")
-    if options.truth:
-        source = config["data"]["source"]
-        if not {"root", "table"} & set(source.get("init_args", {})):
-            raise UserError("--truth belongs to a folder or a table, and this data is none.")
-        source["init_args"]["truth"] = options.truth
-    data, name = judged_split(config)
+    data, name = judged(folder, options.trust, options.data, options.truth)
     split = data.split(name)
     images, targets, masks = [], [], []
     for index in spread(len(split), options.limit):
@@ -210,7 +204,7 @@ def write_scores(
     """`evaluation.json`: what is known so far."""
     import json
 
-    from vision_attn.run import write_whole
+    from vision_attn.whole import write_whole
 
     scores = summaries(verdicts)
     content = {

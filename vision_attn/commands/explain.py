@@ -170,7 +170,7 @@ class Sheets:
         """`manifest.json`: what was drawn, and the numbers behind it."""
         import json
 
-        from vision_attn.run import write_whole
+        from vision_attn.whole import write_whole
 
         content = {
             "model": model.card.backbone,

@@ -29,18 +29,17 @@ def run(words: list[str]) -> int:
     """Look at the run's test images and write the page."""
     options = parser().parse_args(words)
     from vision_attn.choices import chosen_automatically
-    from vision_attn.commands.scoring import scoring_config
+    from vision_attn.commands.scoring import scorer, scoring_config
     from vision_attn.composition import load_yaml
     from vision_attn.report.page import write_report
     from vision_attn.run import RunFolder
-    from vision_attn.training import TrainingCLI
 
     folder = RunFolder(Path(options.run))
     out = Path(options.out) if options.out else folder.report
     if out.is_dir():
         raise UserError(f"--out: {out} is a folder; name a file, such as {out / 'report.html'}.")
     config = scoring_config(folder, None, options.trust, "test")
-    cli = TrainingCLI(config, [], None)
+    cli = scorer(folder, config, [], folder.split)
     data, device = cli.datamodule, cli.trainer.strategy.root_device
     model = folder.load_model(options.trust).to(device)
     stored = load_yaml(folder.config) if folder.config.is_file() else config

@@ -120,6 +120,16 @@ class ImageData(pl.LightningDataModule):
             self._splits = self.with_missing_splits(found)
         return self._splits
 
+    def regroup(self, splits: dict[str, Split]) -> None:
+        """Take these for the splits, in the place of those that would be cut here.
+
+        Raises:
+            UserError: they have a class that is not known.
+        """
+        for name, split in splits.items():
+            check_labels(split, name, self.class_names)
+        self._splits = splits
+
     def with_missing_splits(self, found: dict[str, Split]) -> dict[str, Split]:
         """Cut a validation split from the training images, and a test split if both lack."""
         splits = dict(found)
