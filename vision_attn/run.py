@@ -24,6 +24,7 @@ from vision_attn.catalog import catalog, class_path, imported
 from vision_attn.errors import UserError, first_line
 from vision_attn.model import AttentionClassifier
 from vision_attn.pooling.base import Pooling, PoolingFactory
+from vision_attn.torch_files import read_torch_file
 from vision_attn.whole import write_whole
 
 
@@ -212,7 +213,7 @@ def read_weights(place: Path) -> dict[str, torch.Tensor]:
     try:
         if place.suffix == ".safetensors":
             return all_finite(load_file(place), place)
-        content = torch.load(place, map_location="cpu", weights_only=True)
+        content = read_torch_file(place)
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise unusable(place, error) from error
     except Exception as error:  # UnpicklingError and what torch wraps around it

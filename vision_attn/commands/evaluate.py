@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vision_attn.catalog import choose
-from vision_attn.commands.options import Options, free_folder
+from vision_attn.commands.options import Options, own_folder
 from vision_attn.commands.scoring import judged, spread
 from vision_attn.errors import UserError
 
@@ -52,13 +52,21 @@ def run(words: list[str]) -> int:
     for key in ("limit", "batch_size"):
         if getattr(options, key) < 1:
             raise UserError(f"--{key} is at least 1, not {getattr(options, key)}.")
-    from vision_attn.evaluation import judge, prepare
-    from vision_attn.explainers.base import Explainer
-    from vision_attn.metrics.base import ExplanationMetric
     from vision_attn.run import RunFolder
 
     folder = RunFolder(Path(options.run))
-    out = free_folder(options.out, folder.path / "evaluations")
+    with own_folder(options.out, folder.path / "evaluations") as out:
+        evaluate(folder, out, options)
+    print(f"written    {out}")
+    return 0
+
+
+def evaluate(folder: Any, out: Path, options: argparse.Namespace) -> None:
+    """Score every explainer, and write and tell the scores."""
+    from vision_attn.evaluation import judge, prepare
+    from vision_attn.explainers.base import Explainer
+    from vision_attn.metrics.base import ExplanationMetric
+
     named = choose(Explainer, options.explainers, "--explainers")
     explainers = choose(Explainer, ",".join(CONTROLS), "the controls") | named
     metrics = choose(ExplanationMetric, options.metrics, "--metrics")
@@ -77,8 +85,6 @@ def run(words: list[str]) -> int:
             write_scores(out, verdicts, used, {**counts, "left_out": left_out})  # kept if stopped
     draw(out, verdicts, used)
     report(verdicts, {name: used[name] for name in metrics if name in used})
-    print(f"written    {out}")
-    return 0
 
 
 def read_trial(folder: Any, options: argparse.Namespace) -> "tuple[Trial, dict[str, Any]]":
@@ -220,7 +226,6 @@ def write_scores(
             for name, verdict in verdicts.items()
         },
     }
-    out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(content, indent=2) + "\n"
     write_whole(out / "evaluation.json", lambda place: place.write_text(text, "utf-8"))
 
@@ -230,6 +235,7 @@ def draw(
 ) -> None:
     """`evaluation.png`, where there is something to be drawn."""
     from vision_attn import chart
+    from vision_attn.whole import write_whole
 
     if not metrics:
         return
@@ -238,7 +244,8 @@ def draw(
         for name in verdicts
     }
     better = {name: metric.higher_is_better for name, metric in metrics.items()}
-    chart.chart(summaries(verdicts), better, colours).savefig(out / "evaluation.png")
+    figure = chart.chart(summaries(verdicts), better, colours)
+    write_whole(out / "evaluation.png", lambda place: figure.savefig(place, format="png"))
 
 
 def summaries(verdicts: "dict[str, Verdict]") -> dict[str, dict[str, dict[str, Any]]]:

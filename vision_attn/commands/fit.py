@@ -9,10 +9,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
-from vision_attn.commands.checking import record_environment, record_splits
-from vision_attn.commands.mishaps import Batches, LackOfMemory, mishaps_told, release_memory
+from vision_attn.commands.mishaps import (
+    Batches,
+    LackOfMemory,
+    misfits_told,
+    mishaps_told,
+    release_memory,
+)
 from vision_attn.commands.occupied import JOINED_RUN, alone, refuse_begun
 from vision_attn.commands.options import Options
+from vision_attn.commands.recording import record, record_environment, record_splits
 from vision_attn.commands.report import report_at_end
 from vision_attn.commands.telling import tell
 from vision_attn.errors import UserError
@@ -121,7 +127,7 @@ def start(options: argparse.Namespace, settings: list[str], defaults: dict[str, 
     if not options.config and not options.init_from and options.data in packaged_configs():
         options.config = [options.data]
         print(f"settings  the packaged ones for {options.data} (another file: --config FILE)")
-    files = [read_config(name) for name in options.config]
+    files = [read_config(name, options.trust) for name in options.config]
     if options.init_from or wants_pretrained(files, settings):
         config = merge(config, FINE_TUNING)
     if options.init_from:
@@ -283,6 +289,7 @@ def trained(
     """Fit, keep the best weights, test and report."""
     from vision_attn.divergence import StopDiverged
     from vision_attn.keeper import ModelKeeper, card_of
+    from vision_attn.progress import Pace
     from vision_attn.watching import Overlays
 
     data, (resolved, chosen) = cli.datamodule, settings
@@ -291,8 +298,10 @@ def trained(
     keepers = [StopDiverged(folder.path), ModelKeeper(folder, card, data.monitored)]
     callbacks = cast(Any, cli.trainer).callbacks  # Lightning sets the list without typing it
     callbacks += [*keepers, Overlays()] if options.overlays == "true" else keepers
+    pace = next(one for one in callbacks if isinstance(one, Pace))
     try:
-        cli.trainer.fit(cli.model, data, ckpt_path=checkpoint, weights_only=True)
+        with misfits_told(checkpoint, begun=lambda: pace.steps > 0):
+            cli.trainer.fit(cli.model, data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit:  # how Lightning ends a training at Ctrl-C
         if folder.last.exists():
             print(f"stopped; go on with: vision-attn fit --run_dir {folder.path} --resume")
@@ -304,16 +313,6 @@ def trained(
         print(f"run       {folder.path}")
         print(f"look      vision-attn explain {folder.path} IMAGE_OR_FOLDER...")
     return 0
-
-
-def record(folder: Any, resolved: dict[str, Any], chosen: list[str]) -> None:
-    """Write the settings of a run that is about to train, and make it the latest."""
-    from vision_attn.choices import with_choices
-    from vision_attn.whole import write_whole
-
-    text = with_choices(resolved, chosen)
-    write_whole(folder.config, lambda place: place.write_text(text, encoding="utf-8"))
-    point_latest_at(folder.path.resolve())
 
 
 def finish(cli: Any, folder: Any) -> None:
@@ -332,13 +331,3 @@ def finish(cli: Any, folder: Any) -> None:
                 if math.isfinite(scores[f"{stage}/{key}"])
             ]
             print(f"{stage:<9} {', '.join(told)}")
-
-
-def point_latest_at(run: Path) -> None:
-    """Let `runs/latest` be this run, where the folder above it is ours to write a link into."""
-    link = run.parent / "latest"
-    if run.parent.name != "runs" or (link.exists() and not link.is_symlink()):
-        return
-    temporary = run.parent / f".latest-{os.getpid()}"
-    temporary.symlink_to(run.name)
-    temporary.replace(link)

@@ -2,7 +2,7 @@
 
 import gc
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -99,6 +99,34 @@ def mishaps_told(place: Path, batches: Batches) -> Iterator[None]:
                 if is_unwritable(one):
                     raise unwritten(file_of(one, place), one) from error
             raise
+
+
+@contextmanager
+def misfits_told(checkpoint: Path | None, begun: Callable[[], bool]) -> Iterator[None]:
+    """Turn what goes wrong before the first step of a training that goes on into a line.
+
+    Args:
+        checkpoint: what it goes on from, if it does.
+        begun: whether the first step has come.
+
+    Raises:
+        UserError: the checkpoint is of another model or another optimiser.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # of a stranger's parts, anything
+        if checkpoint is None or begun() or any(map(is_lack_of_memory, causes(error))):
+            raise
+        raise UserError(
+            f"{checkpoint} does not fit the settings of its run ({shortly(error)})."
+        ) from error
+
+
+def shortly(error: Exception) -> str:
+    """What an error says, on one line."""
+    return " ".join((str(error) or type(error).__name__).split())[:200]
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
