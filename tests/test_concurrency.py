@@ -2,49 +2,19 @@
 
 import csv
 import json
-import multiprocessing
-import os
-from contextlib import redirect_stderr, redirect_stdout
-from multiprocessing.context import ForkContext
 from pathlib import Path
 
 import pytest
 
-from vision_attn.cli import main
 from vision_attn.commands import options
 from vision_attn.commands.options import own_folder
 from vision_attn.errors import UserError
 from vision_attn.table import Table
 
-FORK: ForkContext = multiprocessing.get_context("fork")  # so that torch is imported once
-SLOWEST = 120  # seconds
+from .processes import at_once
+
 Trained = tuple[Path, Path]
 Capture = pytest.CaptureFixture[str]
-
-
-def work(words: list[str], ready: object, log: Path) -> None:
-    """What a process does: wait for the others, then the command."""
-    ready.wait(SLOWEST)  # type: ignore[attr-defined]
-    with log.open("w") as told, redirect_stdout(told), redirect_stderr(told):
-        code = main(words)
-    os._exit(code)  # no fixture of the process that it was forked from is to end here
-
-
-def at_once(commands: list[list[str]], place: Path) -> list[tuple[int | None, str]]:
-    """Exit codes and words of commands that begin in the same moment, each in its process."""
-    ready = FORK.Barrier(len(commands))
-    logs = [place / f"log{number}" for number in range(len(commands))]
-    processes = [
-        FORK.Process(target=work, args=(words, ready, log))
-        for words, log in zip(commands, logs, strict=True)
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(SLOWEST)
-    return [
-        (process.exitcode, log.read_text()) for process, log in zip(processes, logs, strict=True)
-    ]
 
 
 def test_many_look_at_one_run(trained: Trained, tmp_path: Path) -> None:

@@ -59,6 +59,16 @@ def test_what_a_run_ran_on(trained: tuple[Path, Path]) -> None:
     assert torch.__version__.startswith(start["versions"]["torch"].partition("+")[0])
     assert len(start["data"]["sha256"]) == 64
     assert start["hardware"]["cores"] >= 1
+    assert set(start["git"]) == {"code", "here"}
+    assert start["git"]["code"] is None or len(start["git"]["code"]["commit"]) == 40
+
+
+def test_a_name_that_is_no_text(image_root: Path, tmp_path: Path) -> None:
+    image = image_root / "train" / "red" / "000.png"
+    image.rename(image.with_name(os.fsdecode(b"\xff.png")))
+    words = ["fit", "--data", str(image_root), "--run_dir", str(tmp_path / "run"), *TINY_RUN]
+    assert main([*words, "--trainer.max_epochs", "1", "--overlays", "false"]) == 0
+    assert "train/red/\\udcff.png,red" in (tmp_path / "run" / "split.csv").read_text()
 
 
 def test_images_that_changed(image_root: Path, tmp_path: Path, capsys: Capture) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from vision_attn.errors import UserError
+from vision_attn.errors import UserError, first_line
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 TOO_LARGE = errno.EFBIG  # what a limit on the size of files (ulimit -f) answers
@@ -42,7 +42,7 @@ def write_whole(place: Path, write: Callable[[Path], Any]) -> None:
         temporary.chmod(0o644)
         temporary.replace(place)
     except (OSError, SafetensorError, RuntimeError) as error:
-        if is_disk_full(error) or getattr(error, "errno", None):  # the system's own word
+        if is_unwritable(error) or getattr(error, "errno", None):  # the system's own word
             raise unwritten(place, error) from error
         raise
     finally:
@@ -60,18 +60,19 @@ def unwritten(place: object, error: BaseException) -> Unwritten:
     """
     if is_disk_full(error):
         return Unwritten(f"the disk is full: {place} was not written (free some space).")
-    return Unwritten(f"{place} was not written: {getattr(error, 'strerror', None) or error}.")
+    reason = getattr(error, "strerror", None) or first_line(error)
+    if tells(error, (TOO_LARGE,)):
+        reason = os.strerror(TOO_LARGE)
+    return Unwritten(f"{place} was not written: {reason}.")
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether an error tells that no more can be written; safetensors and torch say so in words.
+    """Whether an error tells that no more can be written.
 
     >>> is_disk_full(OSError(errno.ENOSPC, "x")), is_disk_full(OSError(errno.EACCES, "x"))
     (True, False)
     """
-    if isinstance(error, OSError) and error.errno in FULL:
-        return True
-    return any(os.strerror(number) in str(error) for number in FULL)
+    return tells(error, FULL)
 
 
 def is_unwritable(error: BaseException) -> bool:
@@ -80,7 +81,14 @@ def is_unwritable(error: BaseException) -> bool:
     >>> is_unwritable(OSError(errno.EFBIG, "x")), is_unwritable(OSError(errno.ENOENT, "x"))
     (True, False)
     """
-    return is_disk_full(error) or (isinstance(error, OSError) and error.errno == TOO_LARGE)
+    return tells(error, (*FULL, TOO_LARGE))
+
+
+def tells(error: BaseException, numbers: tuple[int, ...]) -> bool:
+    """Whether an error is one of the system's; safetensors and torch say so in words."""
+    if isinstance(error, OSError) and error.errno in numbers:
+        return True
+    return any(os.strerror(number) in str(error) for number in numbers)
 
 
 def remove_unfinished(place: Path) -> None:

@@ -33,6 +33,8 @@ def record_splits(folder: Any, data: Any, resumed: bool) -> None:
     if not all(split.are_files for split in data.splits.values()):
         return
     table, root = as_table(data.splits, data.source.root), data.source.root
+    # Names of files are bytes; those that are no UTF-8 have a name of their own here.
+    table = table.encode("utf-8", "backslashreplace").decode()
     if resumed and folder.split.is_file():
         before = folder.split.read_text(encoding="utf-8")
         changed = set(before.splitlines()) ^ set(table.splitlines())

@@ -63,9 +63,14 @@ def about_run(config: dict[str, Any], data: Any, model: Any, chosen: list[str]) 
 
 
 def report_at_end(cli: Any, folder: Any, config: dict[str, Any], chosen: list[str]) -> None:
-    """The page at the end of fit, within about two minutes; whatever fails, the run is whole."""
+    """The page at the end of fit, within about two minutes; whatever fails, the run is whole.
+
+    Raises:
+        Unwritten: the disk is full.
+    """
     from vision_attn.errors import first_line
     from vision_attn.report.page import write_report
+    from vision_attn.whole import Unwritten
 
     trainer, data = cli.trainer, cli.datamodule
     try:
@@ -73,6 +78,8 @@ def report_at_end(cli: Any, folder: Any, config: dict[str, Any], chosen: list[st
         about, precision = about_run(config, data, model, chosen), trainer.precision_plugin
         write_report(folder, model, data, about, folder.report, precision.forward_context, PATIENCE)
         print(f"report    {folder.report}")
+    except Unwritten:
+        raise
     except Exception as error:  # a page is not worth a run, whatever the plotting trips over
         again = f"vision-attn report {folder.path} --debug"
         print(
