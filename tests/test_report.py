@@ -105,6 +105,8 @@ class TestPage:
         assert "@media print" in text
         assert "prefers-color-scheme: dark" in text
         assert len(text) < 3_000_000
+        assert str(trained[1].parent) not in text  # no folder of who sends it
+        assert "images" in Page(text).text
 
     def test_made_again(
         self, trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -55,6 +55,7 @@ def run(words: list[str]) -> int:
     from vision_attn.run import RunFolder
 
     folder = RunFolder(Path(options.run))
+    folder.load_card()  # before a folder is made where there is no run
     with own_folder(options.out, folder.path / "evaluations") as out:
         evaluate(folder, out, options)
     print(f"written    {out}")

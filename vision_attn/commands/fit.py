@@ -111,7 +111,7 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="CLASS",
-        help="own code a stored run may use",
+        help="own code a stored run or a config file may use",
     )
     for name, what in SWITCHES.items():
         add(f"--{name}", choices=("true", "false"), default="true", help=f"{what} (%(default)s)")
@@ -300,7 +300,7 @@ def trained(
     callbacks += [*keepers, Overlays()] if options.overlays == "true" else keepers
     pace = next(one for one in callbacks if isinstance(one, Pace))
     try:
-        with misfits_told(checkpoint, begun=lambda: pace.steps > 0):
+        with misfits_told(checkpoint, begun=lambda: pace.started > 0):
             cli.trainer.fit(cli.model, data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit:  # how Lightning ends a training at Ctrl-C
         if folder.last.exists():

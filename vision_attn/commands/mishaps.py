@@ -103,11 +103,11 @@ def mishaps_told(place: Path, batches: Batches) -> Iterator[None]:
 
 @contextmanager
 def misfits_told(checkpoint: Path | None, begun: Callable[[], bool]) -> Iterator[None]:
-    """Turn what goes wrong before the first step of a training that goes on into a line.
+    """Turn what goes wrong while a training is brought back from a checkpoint into a line.
 
     Args:
         checkpoint: what it goes on from, if it does.
-        begun: whether the first step has come.
+        begun: whether it is back, and goes on.
 
     Raises:
         UserError: the checkpoint is of another model or another optimiser.
@@ -117,7 +117,8 @@ def misfits_told(checkpoint: Path | None, begun: Callable[[], bool]) -> Iterator
     except UserError:
         raise
     except Exception as error:  # of a stranger's parts, anything
-        if checkpoint is None or begun() or any(map(is_lack_of_memory, causes(error))):
+        other = any(is_lack_of_memory(one) or is_unwritable(one) for one in causes(error))
+        if checkpoint is None or begun() or other:
             raise
         raise UserError(
             f"{checkpoint} does not fit the settings of its run ({shortly(error)})."
