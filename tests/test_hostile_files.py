@@ -13,6 +13,8 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from vision_attn.cli import main
+from vision_attn.errors import UserError
+from vision_attn.hub import PublishedClassifier
 
 from .conftest import TINY_RUN
 from .test_hostile import RAN, refused
@@ -144,6 +146,22 @@ def test_every_verb_bounds_the_model(
     if verb == "resume":
         words = ["fit", "--run_dir", str(run), "--resume"]
     refused(words, capsys, "is refused: it has more than 268,435,456 parameters")
+
+
+def test_a_model_from_the_hub(run: Path) -> None:
+    card = json.loads((run / "model.json").read_text())
+    wide = {"backbone_options": {"channels": [8, 8, 16, 10_000]}}
+    (run / "model.json").write_text(json.dumps(card | wide))
+    with pytest.raises(UserError, match="is refused: it has more than"):
+        PublishedClassifier.from_pretrained(str(run))
+
+
+@pytest.mark.parametrize("name", ["image_size", "num_workers", "batch_size"])
+def test_settings_beyond_measure(name: str, run: Path, capsys: Capture) -> None:
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["data"][name] = 10**9
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    refused(["fit", "--run_dir", str(run), "--resume"], capsys, f"--data.{name} lies between")
 
 
 def test_readers_of_a_stranger_are_not_started(run: Path, capsys: Capture) -> None:

@@ -33,7 +33,7 @@ def scored(run: Path, stage: str) -> tuple[ImageData, set[str]]:
     """The data that a run is scored on, and the files of one split."""
     folder = RunFolder(run)
     config = scoring_config(folder, None, [], stage)
-    data = scorer(folder, config, [], folder.split).datamodule
+    data = scorer(folder, config).datamodule
     root = data.source.root.resolve()
     return data, {str(Path(name).resolve().relative_to(root)) for name in data.splits[stage].names}
 
@@ -104,6 +104,15 @@ def test_a_table_that_moves_an_image(tmp_path: Path, capsys: Capture) -> None:
     capsys.readouterr()
     assert scored(run, "test")[1] == kept(run, "test")
     assert "1 of the test images were trained on: they are left out" in capsys.readouterr().out
+
+
+def test_its_own_folder_by_name(cut: tuple[Path, Path], capsys: Capture) -> None:
+    """What the user names is scored; how much of it was trained on is told."""
+    run, root = cut
+    assert main(["test", str(run), "--data", str(root)]) == 0
+    told = capsys.readouterr().out
+    assert f"{len(kept(run, 'train'))} of these 40 images were trained on" in told
+    assert "test images 40" in told
 
 
 def test_a_record_from_a_stranger(cut: tuple[Path, Path], tmp_path: Path, capsys: Capture) -> None:

@@ -39,7 +39,7 @@ def run(words: list[str]) -> int:
     if out.is_dir():
         raise UserError(f"--out: {out} is a folder; name a file, such as {out / 'report.html'}.")
     config = scoring_config(folder, None, options.trust, "test")
-    cli = scorer(folder, config, [], folder.split)
+    cli = scorer(folder, config)
     data, device = cli.datamodule, cli.trainer.strategy.root_device
     model = folder.load_model(options.trust).to(device)
     stored = load_yaml(folder.config) if folder.config.is_file() else config

@@ -1,5 +1,6 @@
 """What `validate` and `test` share: a run's model, scored on one split."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,7 @@ def score(words: list[str], verb: str, stage: str) -> int:
 
     folder = RunFolder(Path(options.run))
     config = scoring_config(folder, options.data, options.trust, stage)
-    cli = scorer(folder, config, settings, None if options.data else folder.split)
+    cli = scorer(folder, config, settings, options.data)
     folder.fill(cli.model.model)
     loop = cli.trainer.validate if stage == "val" else cli.trainer.test
     (scores,) = loop(cli.model, cli.datamodule, verbose=False)
@@ -78,7 +79,7 @@ def scoring_config(folder: Any, data: str | None, trusted: list[str], stage: str
 
 
 def scorer(
-    folder: Any, config: dict[str, Any], settings: Sequence[str], record: Path | None
+    folder: Any, config: dict[str, Any], settings: Sequence[str] = (), other: str | None = None
 ) -> "TrainingCLI":
     """Model, images and trainer to score a run with.
 
@@ -86,7 +87,7 @@ def scorer(
         folder: the run.
         config: as `scoring_config` makes it.
         settings: words of the command line.
-        record: what tells how the run's own images were split; None for other images.
+        other: other images than the run's own, which the configuration names.
 
     Raises:
         UserError: the model is larger than its weights; the images are not as they should be.
@@ -95,9 +96,32 @@ def scorer(
 
     with folder.bounds():
         cli = TrainingCLI(config, settings, None)
-    if record is not None and record.is_file():
-        hold_to_record(cli.datamodule, record)
+    if folder.split.is_file():
+        if other is None:
+            hold_to_record(cli.datamodule, folder.split)
+        else:
+            tell_of_trained(cli.datamodule, folder)
     return cli
+
+
+def tell_of_trained(data: "ImageData", folder: Any) -> None:
+    """Tell how many of other images are the very files that the run was trained on."""
+    from vision_attn.composition import load_yaml
+    from vision_attn.data.recorded import read_record
+
+    source = (
+        load_yaml(folder.config).get("data", {}).get("source") if folder.config.is_file() else {}
+    )
+    own = (source or {}).get("init_args") or {}
+    root = own.get("root") or (Path(own["table"]).parent if own.get("table") else None)
+    if root is None:
+        return
+    record = read_record(folder.split)
+    trained = {os.path.realpath(Path(root, f)) for f, split in record.items() if split == "train"}
+    names = [name for split in data.splits.values() if split.are_files for name in split.names]
+    count = sum(os.path.realpath(name) in trained for name in names)
+    if count:
+        print(f"check     {count} of these {len(names)} images were trained on ({folder.split}).")
 
 
 def judged(
@@ -123,7 +147,7 @@ def judged(
             raise UserError("--truth belongs to a folder or a table, and this data is none.")
         source["init_args"]["truth"] = truth
     config.pop("trainer", None)  # nothing is trained; the device is this machine's own
-    data = scorer(folder, config, [], None if other else folder.split).datamodule
+    data = scorer(folder, config, [], other).datamodule
     return data, "test" if "test" in data.splits else "val"
 
 
