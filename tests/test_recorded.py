@@ -17,16 +17,31 @@ from .conftest import TINY_RUN, write_images
 Capture = pytest.CaptureFixture[str]
 
 
-@pytest.fixture
-def cut(tmp_path: Path, capsys: Capture) -> tuple[Path, Path]:
-    """A run whose splits were cut from one folder, and that folder."""
-    root, run = tmp_path / "images", tmp_path / "run"
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose splits were cut from one folder, and that folder beside it."""
+    place = tmp_path_factory.mktemp("whole")
     for colour, name in enumerate(("red", "green")):
-        write_images(root / name, 20, colour)
-    words = ["fit", "--data", str(root), "--run_dir", str(run), *TINY_RUN]
+        write_images(place / "images" / name, 20, colour)
+    words = ["fit", "--data", str(place / "images"), "--run_dir", str(place / "run"), *TINY_RUN]
     assert main([*words, "--trainer.max_epochs", "1", "--overlays", "false"]) == 0
-    capsys.readouterr()
-    return run, root
+    return place
+
+
+def copied(run: Path, images: Path, place: Path) -> tuple[Path, Path]:
+    """A run and its images, to be changed."""
+    new_run, new_images = place / "run", place / "images"
+    shutil.copytree(run, new_run)
+    shutil.copytree(images, new_images)
+    config = new_run / "config.yaml"
+    config.write_text(config.read_text().replace(str(images), str(new_images)))
+    return new_run, new_images
+
+
+@pytest.fixture
+def cut(whole: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """That run, and that folder."""
+    return copied(whole / "run", whole / "images", tmp_path)
 
 
 def scored(run: Path, stage: str) -> tuple[ImageData, set[str]]:
@@ -81,9 +96,7 @@ def test_every_verb_that_looks_at_the_images(cut: tuple[Path, Path], capsys: Cap
 def test_images_of_a_test_folder_may_be_added(
     trained: tuple[Path, Path], tmp_path: Path, capsys: Capture
 ) -> None:
-    root, run = (Path(shutil.copytree(trained[k], tmp_path / f"{k}")) for k in (1, 0))
-    config = run / "config.yaml"
-    config.write_text(config.read_text().replace(str(trained[1]), str(root)))
+    run, root = copied(*trained, tmp_path)
     write_images(root / "test" / "red" / "more", 3, 0)
     assert len(scored(run, "test")[1]) == 8 + 3
     assert capsys.readouterr().out == ""
