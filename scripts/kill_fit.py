@@ -62,8 +62,10 @@ def work(words: list[str], log: Path, nth: int, signum: int) -> None:
         nonlocal left
         left -= target.suffix in (".ckpt", ".safetensors")
         if left == 0:
-            os.truncate(self, self.stat().st_size // 2)
+            whole = self.read_bytes()
+            os.truncate(self, len(whole) // 2)
             os.kill(os.getpid(), signum)
+            self.write_bytes(whole)  # SIGTERM waits for the end of a step: the writer goes on
         return replace(self, target)
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it

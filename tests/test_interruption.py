@@ -11,15 +11,18 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+import yaml
 from torch import Tensor
 
 from vision_attn.cli import main
 from vision_attn.commands.occupied import occupied
-from vision_attn.run import RunFolder, write_whole
+from vision_attn.run import RunFolder
+from vision_attn.whole import write_whole
 
 from .conftest import TINY_RUN
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "kill_fit.py"
+AUTOMATIC = [word for word in TINY_RUN if word not in ("--data.batch_size", "8")]
 EPOCHS = ["--trainer.max_epochs", "2", "--overlays", "false"]
 Capture = pytest.CaptureFixture[str]
 
@@ -56,6 +59,16 @@ def test_what_a_run_ran_on(trained: tuple[Path, Path]) -> None:
     assert torch.__version__.startswith(start["versions"]["torch"].partition("+")[0])
     assert len(start["data"]["sha256"]) == 64
     assert start["hardware"]["cores"] >= 1
+    assert set(start["git"]) == {"code", "here"}
+    assert start["git"]["code"] is None or len(start["git"]["code"]["commit"]) == 40
+
+
+def test_a_name_that_is_no_text(image_root: Path, tmp_path: Path) -> None:
+    image = image_root / "train" / "red" / "000.png"
+    image.rename(image.with_name(os.fsdecode(b"\xff.png")))
+    words = ["fit", "--data", str(image_root), "--run_dir", str(tmp_path / "run"), *TINY_RUN]
+    assert main([*words, "--trainer.max_epochs", "1", "--overlays", "false"]) == 0
+    assert "train/red/\\udcff.png,red" in (tmp_path / "run" / "split.csv").read_text()
 
 
 def test_images_that_changed(image_root: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -144,8 +157,66 @@ class Hungry(pl.Callback):
         return torch.empty(2**45)
 
 
-def test_too_little_memory(image_root: Path, tmp_path: Path, capsys: Capture) -> None:
-    words = ["fit", "--data", str(image_root), "--run_dir", str(tmp_path / "run"), *TINY_RUN]
-    assert main([*words, "--trainer.callbacks+", "tests.test_interruption.Hungry"]) == 2
-    told = capsys.readouterr().err
-    assert "batches of 8 images do not fit into memory; set --data.batch_size 4" in told
+class HungryOfMany(pl.Callback):
+    """Asks for more memory than there is for more than so many images, from an epoch on."""
+
+    most, epoch = 4, 0
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: list[Tensor], i: int
+    ) -> None:
+        if len(batch[1]) > self.most and trainer.current_epoch >= self.epoch:
+            torch.empty(2**45)
+
+
+class HungryLater(HungryOfMany):
+    epoch = 1
+
+
+class TestTooLittleMemory:
+    """Batches of 8 images do not fit, those of 4 do."""
+
+    SHORT = "memory    is short for batches of 8 images: "
+
+    def fit(self, images: Path, run: Path, callback: type, *more: str) -> int:
+        words = ["fit", "--data", str(images), "--run_dir", str(run), *AUTOMATIC, *EPOCHS, *more]
+        return main([*words, "--trainer.callbacks+", f"{__name__}.{callback.__name__}"])
+
+    def test_what_was_typed_stays(self, image_root: Path, tmp_path: Path, capsys: Capture) -> None:
+        run = tmp_path / "run"
+        assert self.fit(image_root, run, Hungry, "--data.batch_size", "8") == 2
+        told = capsys.readouterr()
+        advice = "--data.batch_size 4\n--trainer.accumulate_grad_batches 2"
+        assert f"batches of 8 images do not fit into memory; set {advice}" in told.err
+        assert self.SHORT not in told.out
+
+    def test_halved_once(self, image_root: Path, tmp_path: Path, capsys: Capture) -> None:
+        run = tmp_path / "run"
+        assert self.fit(image_root, run, HungryOfMany) == 0
+        told = capsys.readouterr().out
+        assert f"{self.SHORT}again from the start, with 4 and 2 a step" in told
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        assert config["data"]["batch_size"] == 4
+        assert config["trainer"]["accumulate_grad_batches"] == 2
+        typed = ["--data.batch_size", "4", "--trainer.accumulate_grad_batches", "2"]
+        assert self.fit(image_root, tmp_path / "typed", HungryOfMany, *typed) == 0
+        assert weights(run) == weights(tmp_path / "typed")
+
+    def test_from_the_last_checkpoint(
+        self, image_root: Path, tmp_path: Path, capsys: Capture
+    ) -> None:
+        run = tmp_path / "run"
+        assert self.fit(image_root, run, HungryLater) == 0
+        assert f"{self.SHORT}on from the last checkpoint" in capsys.readouterr().out
+        kept = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+        # 20 images: two steps of eight, then two of two fours, and the last four.
+        assert (kept["epoch"], kept["global_step"]) == (1, 2 + 3)
+
+    def test_not_twice(
+        self, image_root: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(HungryOfMany, "most", 2)
+        assert self.fit(image_root, tmp_path / "run", HungryOfMany) == 2
+        told = capsys.readouterr()
+        assert told.out.count("memory    is short") == 1
+        assert "batches of 4 images do not fit into memory; set --data.batch_size 2" in told.err

@@ -289,7 +289,9 @@ class TestInterruption:
         monkeypatch.setattr(Table, "add", add)
         words = ["predict", str(trained[0]), str(trained[1]), "--out", str(tmp_path / "p.csv")]
         assert main(words) == 2
-        assert "p.csv.part: No space left on device; go on with" in capsys.readouterr().err
+        told = capsys.readouterr().err
+        assert "the disk is full: " in told
+        assert "p.csv.part was not written (free some space). Go on with --resume." in told
 
 
 class TestReadAhead:

@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 
 from tests.conftest import TINY_RUN, write_images
-from vision_attn.choices import automatic, chosen_automatically, with_choices
 from vision_attn.cli import main
 from vision_attn.data.base import Split
 from vision_attn.report.advice import advice
@@ -106,6 +105,8 @@ class TestPage:
         assert "@media print" in text
         assert "prefers-color-scheme: dark" in text
         assert len(text) < 3_000_000
+        assert str(trained[1].parent) not in text  # no folder of who sends it
+        assert "images" in Page(text).text
 
     def test_made_again(
         self, trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -327,25 +328,3 @@ class TestBelief:
         text = Page((trained[0] / "report.html").read_text("utf-8")).text
         assert "A quick look at up to 8 images" in text
         assert "insertion higher is better" in text
-
-
-class TestChoices:
-    def test_there_and_back(self, tmp_path: Path) -> None:
-        settings = {"data": {"batch_size": 8, "seed": 0}, "model": {"stride": None}}
-        chosen = automatic({"data": {"batch_size": None, "seed": 0}, "model": {}}, settings)
-        assert chosen == ["data.batch_size"]
-        place = tmp_path / "config.yaml"
-        place.write_text(with_choices(settings, chosen))
-        assert chosen_automatically(place) == chosen
-        place.write_text(with_choices(settings, []))
-        assert chosen_automatically(place) == []
-
-    def test_a_resumed_run_remembers(self, image_root: Path, tmp_path: Path) -> None:
-        run = tmp_path / "run"
-        words = ["fit", "--data", str(image_root), "--run_dir", str(run), *TINY_RUN]
-        assert main([*words, "--trainer.max_epochs", "1"]) == 0
-        before = chosen_automatically(run / "config.yaml")
-        assert "model.unstrided" in before
-        again = ["fit", "--run_dir", str(run), "--resume", "--trainer.max_epochs", "2"]
-        assert main([*again, "--report", "false"]) == 0
-        assert chosen_automatically(run / "config.yaml") == before

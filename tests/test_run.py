@@ -11,8 +11,9 @@ from torch.testing import assert_close
 
 from vision_attn.errors import UserError
 from vision_attn.model import AttentionClassifier
-from vision_attn.run import ModelCard, RunFolder, read_weights, write_whole
+from vision_attn.run import ModelCard, RunFolder, read_weights
 from vision_attn.weights import initialise
+from vision_attn.whole import write_whole
 
 from .conftest import TINY
 

@@ -75,3 +75,15 @@ class TestPython:
             model.predict(tmp_path)
         with pytest.raises(UserError, match="--batch_size is at least 1"):
             model.predict(trained[1], batch_size=0)
+
+
+def test_explaining_asks_the_model_once(trained: tuple[Path, Path]) -> None:
+    model, asked = vision_attn.load(trained[0]), 0
+
+    def count(*_: object) -> None:
+        nonlocal asked
+        asked += 1
+
+    model.model.head.register_forward_hook(count)
+    explanations = model.explain(trained[1] / "test", explainers="attention", batch_size=4)
+    assert (len(explanations), asked) == (8, 2)

@@ -8,7 +8,14 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from vision_attn.errors import UserError, first_line
-from vision_attn.run import write_whole
+from vision_attn.torch_files import read_torch_file
+from vision_attn.whole import write_whole
+
+PARTS = (
+    "state_dict", "loops", "epoch", "global_step", "optimizer_states", "lr_schedulers",
+    "callbacks", "pytorch-lightning_version",
+)  # fmt: skip
+"""What Lightning goes on from."""
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -31,15 +38,19 @@ class WholeCheckpoints(TorchCheckpointIO):
         write_whole(Path(path), lambda place: place.write_bytes(content.getbuffer()))
 
     def load_checkpoint(self, path: str | Path, *args: Any, **others: Any) -> dict[str, Any]:
-        """Read a checkpoint; only tensors and plain values.
+        """Read a checkpoint of a training; only tensors and plain values.
 
         Raises:
             UserError: the file is damaged, or holds anything else.
         """
         try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-            if not isinstance(content, dict) or "state_dict" not in content:
-                raise ValueError("it holds no state_dict")
+            content = read_torch_file(path)
+            missing = [part for part in PARTS if part not in content]
+            if missing:
+                raise ValueError(f"it holds no {missing[0]}")
+            for name, tensor in content["state_dict"].items():
+                if not torch.isfinite(tensor).all():
+                    raise ValueError(f"{name} holds NaN or infinite values")
         except Exception as error:  # UnpicklingError, and whatever torch raises on a damaged file
             reason = first_line(error)[:160]
             raise UserError(f"{path} is damaged or no checkpoint ({reason}).") from error

@@ -55,6 +55,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"vision-attn: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        from vision_attn.whole import is_unwritable, unwritten
+
+        if debug or not is_unwritable(error):
+            raise
+        print(f"vision-attn: {unwritten(error.filename or 'a file', error)}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("vision-attn: interrupted", file=sys.stderr)
         return 130

@@ -49,11 +49,12 @@ def packaged_configs() -> dict[str, Path]:
     return {path.stem: path for path in config_folder().glob("*.yaml")}
 
 
-def read_config(name: str) -> Config:
+def read_config(name: str, trusted: Sequence[str] = ()) -> Config:
     """A config file by path, or a packaged one by name, with short names of classes resolved.
 
     Raises:
-        UserError: there is no such file, or it is not YAML with settings in it.
+        UserError: there is no such file, it is not YAML with settings in it, or it names a class
+            that is neither ours nor trusted: files are handed on, so nothing is imported for one.
     """
     place = Path(name).expanduser()
     if not place.is_file():
@@ -65,7 +66,7 @@ def read_config(name: str) -> Config:
                 f"The packaged ones: {', '.join(sorted(packaged))}."
             )
         place = packaged[name]
-    return with_full_names(load_yaml(place))
+    return read_stored_config(place, trusted)
 
 
 def load_yaml(place: Path) -> Config:
@@ -95,7 +96,7 @@ def every_part(content: Any) -> Iterator[Any]:
 
 
 def read_stored_config(place: Path, trusted: Sequence[str]) -> Config:
-    """A run's own `config.yaml`, after a look at the classes that it names.
+    """A configuration in a file, after a look at the classes that it names.
 
     Raises:
         UserError: it names a class that is neither ours nor trusted.
@@ -245,16 +246,31 @@ def without_other_class(config: Config, path: list[str], value: str) -> Config:
 
 
 def check_trusted(config: Config, trusted: Sequence[str], place: Path) -> None:
-    """Refuse a stored configuration that names classes which are neither ours nor trusted.
+    """Refuse a configuration in a file that names classes which are neither ours nor trusted.
+
+    Trainers and optimisers take functions, too, by arguments of any name: callbacks of Lightning
+    would import and call them.
 
     Raises:
         UserError: naming the class and the option that trusts it.
     """
-    for name in named_classes(config):
+    functions = dotted_names([config.get("trainer"), (config.get("model") or {}).get("optimizer")])
+    for name in (*named_classes(config), *functions):
         if "." in name and not name.startswith(TRUSTED_ROOTS) and name not in trusted:
             raise UserError(
                 f"{place} names the class {name}. If you trust that code: --trust {name}"
             )
+
+
+def dotted_names(settings: Any) -> Iterator[str]:
+    """Every text in nested settings that could be imported, wherever it stands.
+
+    >>> list(dotted_names([{"on_fit_start": "a.b"}, "logs/c.d", "e", {"x": [1, "f.g"]}]))
+    ['f.g', 'a.b']
+    """
+    for part in every_part(settings):
+        if isinstance(part, str) and "." in part and all(map(str.isidentifier, part.split("."))):
+            yield part
 
 
 def named_classes(config: Any) -> Iterator[str]:

@@ -105,7 +105,8 @@ def fingerprint(splits: Mapping[str, Split]) -> dict[str, str]:
     checksum = hashlib.sha256()
     for title, split in sorted(splits.items()):
         for name, label in zip(split.names, split.labels, strict=True):
-            checksum.update(f"{title}\0{label}\0{name}\0{sizes.get(name, '')}\n".encode())
+            line = f"{title}\0{label}\0{name}\0{sizes.get(name, '')}\n"
+            checksum.update(os.fsencode(line))  # names of files are bytes, not always UTF-8
             if read and name in sizes:
                 checksum.update(hashlib.sha256(Path(name).read_bytes()).digest())
     return {"sha256": checksum.hexdigest(), "of": "contents" if read else "names and sizes"}

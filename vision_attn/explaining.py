@@ -13,6 +13,7 @@ from vision_attn.explainers.base import Explainer, gap
 from vision_attn.explainers.contrast import Contrast
 from vision_attn.explanation import Explanation, TargetMap
 from vision_attn.model import AttentionClassifier
+from vision_attn.pooling.base import Window
 from vision_attn.prediction import Prediction
 
 MOST_HEADS = 16  # max pooling has a head a channel
@@ -103,13 +104,27 @@ class Wanted:
             raise UserError(f"--classes is at least 0, not {classes}.")
         return cls(chosen, class_names, index, min(classes, len(class_names)), heads, windows)
 
+    @torch.no_grad()
+    def windows_of(self, model: AttentionClassifier, images: Tensor) -> list[list[Window]]:
+        """What local heads look through in each image, if that is wanted."""
+        return model.windows(images) if self.windows else [[]] * len(images)
+
     def explain(
-        self, model: AttentionClassifier, images: Tensor, predictions: list[Prediction]
+        self,
+        model: AttentionClassifier,
+        images: Tensor,
+        logits: Tensor,
+        predictions: list[Prediction],
     ) -> list[Explanation]:
-        """Explanations of images (B, 3, H, W) in [0, 1], whose predictions are known."""
-        with torch.no_grad():
-            logits = model(images)
-            windows = model.windows(images) if self.windows else [[]] * len(images)
+        """Explanations of images (B, 3, H, W) in [0, 1].
+
+        Args:
+            model: in eval mode.
+            images: all of which could be read.
+            logits: (B, K), the model's, without gradients.
+            predictions: what they mean.
+        """
+        windows = self.windows_of(model, images)
         targets = logits.argmax(1)
         if self.target is not None:
             targets = torch.full_like(targets, self.target)

@@ -12,6 +12,7 @@ from torch import Tensor
 from vision_attn.data.truth import ReadTruth
 from vision_attn.pooling.base import Window
 from vision_attn.prediction import Prediction
+from vision_attn.whole import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -109,8 +110,15 @@ class Explanation:
         return sheet([explained])
 
     def save(self, place: str | Path, cells: bool = False, truth: ReadTruth | None = None) -> None:
-        """Write the sheet as a picture, whose kind is told by its ending: .png, .pdf, .svg."""
-        self.figure(cells, truth).savefig(place)
+        """Write the sheet as a picture, whose kind is told by its ending: .png, .pdf, .svg.
+
+        Raises:
+            OSError: the image can't be read.
+            UserError: the picture can't be written.
+        """
+        figure, place = self.figure(cells, truth), Path(place)
+        kind = place.suffix.removeprefix(".") or "png"
+        write_whole(place, lambda temporary: figure.savefig(temporary, format=kind))
 
     def _repr_png_(self) -> bytes | None:
         """What a notebook shows; nothing but the fields for a file that could not be read."""

@@ -50,7 +50,8 @@ class PublishedClassifier(AttentionClassifier, PyTorchModelHubMixin):
     def from_folder(cls, folder: RunFolder, trusted: Collection[str] = ()) -> Self:
         """The model in a folder, in eval mode."""
         described = folder.load_card()
-        model = cls(*architecture(described, trusted))
+        with folder.bounds():
+            model = cls(*architecture(described, trusted))
         folder.fill(model)
         model.described = described
         model._hub_mixin_config = None  # the mixin has noted our arguments: they are no settings

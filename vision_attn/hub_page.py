@@ -151,7 +151,10 @@ def page(card: ModelCard, known: dict[str, Any], name: str = "USER/NAME") -> str
     pooling = card.pooling["class_path"].split(".")[-2]
     named = card.class_names[:MOST_CLASSES]
     more = len(card.class_names) - len(named)
-    scores = {key: f"{float(score):.4f}" for key, score in known.get("scores", {}).items()}
+    scores = {
+        key: "-" if score is None else f"{float(score):.4f}"  # one without a meaning
+        for key, score in known.get("scores", {}).items()
+    }
     return PAGE.format(
         title=name.split("/")[-1] if name != "USER/NAME" else f"{card.backbone}, {pooling}",
         backbone=card.backbone,

@@ -4,13 +4,9 @@ A model is `model.safetensors` (weights) and `model.json` (all that is needed to
 pickle: a run folder from a stranger can be opened.
 """
 
-import errno
-import glob
 import json
 import math
-import os
-import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -28,6 +24,8 @@ from vision_attn.catalog import catalog, class_path, imported
 from vision_attn.errors import UserError, first_line
 from vision_attn.model import AttentionClassifier
 from vision_attn.pooling.base import Pooling, PoolingFactory
+from vision_attn.torch_files import read_torch_file
+from vision_attn.whole import write_whole
 
 
 @dataclass(frozen=True)
@@ -204,52 +202,6 @@ class RunFolder:
             ) from error
 
 
-def write_whole(place: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file beside its place, then move it there: no half-written file is ever seen.
-
-    Raises:
-        UserError: the disk is full.
-    """
-    temporary: Path | None = None
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
-        os.close(handle)
-        temporary = Path(name)
-        write(temporary)
-        with temporary.open("rb") as written:  # on the disk before it has the name, come what may
-            os.fsync(written.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(place)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        if is_disk_full(error):
-            raise UserError(
-                f"the disk is full: {place} was not written (free some space)."
-            ) from error
-        raise
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def is_disk_full(error: BaseException) -> bool:
-    """Whether an error tells that no more can be written; safetensors and torch say so in words.
-
-    >>> is_disk_full(OSError(errno.ENOSPC, "x")), is_disk_full(OSError(errno.EACCES, "x"))
-    (True, False)
-    """
-    full = (errno.ENOSPC, errno.EDQUOT)
-    if isinstance(error, OSError) and error.errno in full:
-        return True
-    return any(os.strerror(number) in str(error) for number in full)
-
-
-def remove_unfinished(place: Path) -> None:
-    """Remove what a process that was killed while it wrote `place` left beside it."""
-    for left in place.parent.glob(f".{glob.escape(place.name)}.*"):
-        left.unlink(missing_ok=True)
-
-
 def read_weights(place: Path) -> dict[str, torch.Tensor]:
     """Tensors of a weights file, safetensors or a torch checkpoint, without running its code.
 
@@ -261,7 +213,7 @@ def read_weights(place: Path) -> dict[str, torch.Tensor]:
     try:
         if place.suffix == ".safetensors":
             return all_finite(load_file(place), place)
-        content = torch.load(place, map_location="cpu", weights_only=True)
+        content = read_torch_file(place)
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise unusable(place, error) from error
     except Exception as error:  # UnpicklingError and what torch wraps around it

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from vision_attn.errors import UserError, did_you_mean, first_line
 from vision_attn.prediction import Prediction
 
@@ -71,7 +73,10 @@ class CsvLines(Lines):
 
     def row(self, line: str) -> Row:
         """The first columns."""
-        (cells,) = csv.reader([line])
+        try:
+            (cells,) = csv.reader([line])
+        except csv.Error as error:
+            raise ValueError(str(error)) from None
         if len(cells) != len(self.columns):
             raise ValueError("it has another number of columns")
         found: Row = dict(zip(COLUMNS, cells, strict=False))
@@ -102,8 +107,15 @@ class JsonLines(Lines):
 
     def row(self, line: str) -> Row:
         """The first columns."""
-        content = json.loads(line)
-        return {name: content[name] for name in COLUMNS}
+        try:
+            content = json.loads(line)
+        except RecursionError:
+            raise ValueError("it is too deep") from None
+        found = {name: content[name] for name in COLUMNS}
+        texts = [found[name] for name in ("file", "predicted", "error")]
+        if not all(isinstance(text, str | None) for text in texts):
+            raise ValueError("it is no row")
+        return found | {"probability": float(found["probability"] or 0)}
 
 
 LINES: dict[str, type[Lines]] = {".csv": CsvLines, ".jsonl": JsonLines, ".parquet": CsvLines}
@@ -124,6 +136,7 @@ class Table:
         self.out = out
         self.part = out.with_name(f"{out.name}.part")
         self.lines = LINES[kind_of(out)](class_names)
+        self.lock = FileLock(out.with_name(f".{out.name}.lock"))
         self.file: io.TextIOWrapper | None = None
         self.rows = 0
         self.flushed = time.monotonic()
@@ -132,10 +145,12 @@ class Table:
         """Start with no rows.
 
         Raises:
-            UserError: there are rows of an interrupted prediction, or the place can't be written.
+            UserError: there are rows of an interrupted prediction, another process predicts into
+                this file, or the place can't be written.
         """
         try:
             self.out.parent.mkdir(parents=True, exist_ok=True)
+            self.hold()
             self.file = self.part.open("x", encoding="utf-8", newline="")
         except FileExistsError:
             raise UserError(
@@ -154,13 +169,18 @@ class Table:
         it still comes out the same.
 
         Raises:
-            UserError: there is nothing to go on from, or it is another table.
+            UserError: there is nothing to go on from, another process goes on, or it is another
+                table.
         """
-        if not self.part.is_file():
+        if not self.part.is_file() or self.part.is_symlink():  # a link would be written through
             raise UserError(f"--resume: there is no {self.part} to go on from.")
+        self.hold()
         with self.part.open("rb") as file:
             head = self.lines.head().encode()
-            if file.read(len(head)) != head:
+            found = file.read(len(head))
+            if len(found) < len(head) and head.startswith(found):  # cut off before the first row
+                self.part.write_bytes(head)
+            elif found != head:
                 raise UserError(f"--resume: {self.part} belongs to a model of other classes.")
             start = end = len(head)  # of the last whole row
             for line in file:
@@ -176,6 +196,17 @@ class Table:
         os.truncate(self.part, start)
         self.file = self.part.open("a", encoding="utf-8", newline="")
 
+    def hold(self) -> None:
+        """Keep other processes from writing rows into the same file, until this one closes it.
+
+        Raises:
+            UserError: one does.
+        """
+        try:
+            self.lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(f"--out: another process predicts into {self.out} now.") from None
+
     def add(self, prediction: Prediction) -> None:
         """Write a row. Within a second or so it outlives this process, should that be killed."""
         assert self.file is not None
@@ -187,10 +218,15 @@ class Table:
 
     def close(self) -> None:
         """Leave the rows so far, if there are any, for another process to go on from."""
-        if self.file is not None:
-            self.file.close()
-            if not self.rows:
+        try:
+            if self.file is not None:
+                self.file.close()
+        finally:
+            if self.file is not None and not self.rows:
                 self.part.unlink(missing_ok=True)
+            if self.lock.is_locked:
+                Path(self.lock.lock_file).unlink(missing_ok=True)
+                self.lock.release()
 
     def finish(self) -> None:
         """Make the rows the file that was asked for.

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
@@ -112,9 +113,12 @@ class TrainedModel:
     ) -> Iterator[Explanation]:
         """As `explain`, one after the other."""
         for batch in self.batches(paths, batch_size):
-            predictions = self.predict_batch(batch)
+            images = self.stacked(batch)
+            logits = self.logits(images)
+            predictions = self.told(batch, logits)
             read = [each for each in predictions if each.error is None]
-            made = iter(wanted.explain(self.model, self.stacked(batch), read) if read else [])
+            with full_precision():  # of maps too, so that they add up to the logits
+                made = iter(wanted.explain(self.model, images, logits, read) if read else [])
             for each in predictions:
                 yield next(made) if each.error is None else Explanation(each)
 
@@ -128,8 +132,11 @@ class TrainedModel:
 
     def predict_batch(self, batch: list[ReadFile]) -> list[Prediction]:
         """Predictions of files that were read, or could not be, in their order."""
-        read = any(file.image is not None for file in batch)
-        rows = iter(self.chances(self.stacked(batch)).tolist() if read else [])
+        return self.told(batch, self.logits(self.stacked(batch)))
+
+    def told(self, batch: list[ReadFile], logits: Tensor) -> list[Prediction]:
+        """What logits (B, K) say of those files of a batch that were read, among the others."""
+        rows = iter(self.model.chances(logits).float().cpu().tolist())
         return [
             Prediction(file.path, error=file.error)
             if file.image is None
@@ -138,13 +145,21 @@ class TrainedModel:
         ]
 
     def stacked(self, batch: list[ReadFile]) -> Tensor:
-        """The images of a batch that were read, on the device, in [0, 1]."""
-        images = torch.stack([file.image for file in batch if file.image is not None])
+        """The images (B, 3, H, W) of a batch that were read, on the device, in [0, 1]."""
+        side = self.card.image_size
+        read = [file.image for file in batch if file.image is not None]
+        images = torch.stack(read) if read else torch.empty(0, 3, side, side, dtype=torch.uint8)
         return images.to(self.device).float() / 255
 
-    @torch.inference_mode()
-    def chances(self, images: Tensor) -> Tensor:
-        """Probabilities (B, K) of images (B, 3, H, W) in [0, 1], on the CPU."""
-        # On GPUs convolutions are rounded to 10 bits by default, in ways that hang on the batch.
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            return self.model.chances(self.model(images)).float().cpu()
+    @torch.no_grad()
+    def logits(self, images: Tensor) -> Tensor:
+        """Logits (B, K) of images (B, 3, H, W) in [0, 1], of which there may be none."""
+        if not len(images):
+            return images.new_empty(0, len(self.class_names))
+        with full_precision():
+            return self.model(images)
+
+
+def full_precision() -> AbstractContextManager[None]:
+    """On GPUs convolutions are rounded to 10 bits by default, in ways that hang on the batch."""
+    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vision_attn.catalog import choose
-from vision_attn.commands.options import Options, free_folder
-from vision_attn.commands.scoring import judged_split, scoring_config, spread
+from vision_attn.commands.options import Options, own_folder
+from vision_attn.commands.scoring import judged, spread
 from vision_attn.errors import UserError
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
@@ -52,13 +52,22 @@ def run(words: list[str]) -> int:
     for key in ("limit", "batch_size"):
         if getattr(options, key) < 1:
             raise UserError(f"--{key} is at least 1, not {getattr(options, key)}.")
-    from vision_attn.evaluation import judge, prepare
-    from vision_attn.explainers.base import Explainer
-    from vision_attn.metrics.base import ExplanationMetric
     from vision_attn.run import RunFolder
 
     folder = RunFolder(Path(options.run))
-    out = free_folder(options.out, folder.path / "evaluations")
+    folder.load_card()  # before a folder is made where there is no run
+    with own_folder(options.out, folder.path / "evaluations") as out:
+        evaluate(folder, out, options)
+    print(f"written    {out}")
+    return 0
+
+
+def evaluate(folder: Any, out: Path, options: argparse.Namespace) -> None:
+    """Score every explainer, and write and tell the scores."""
+    from vision_attn.evaluation import judge, prepare
+    from vision_attn.explainers.base import Explainer
+    from vision_attn.metrics.base import ExplanationMetric
+
     named = choose(Explainer, options.explainers, "--explainers")
     explainers = choose(Explainer, ",".join(CONTROLS), "the controls") | named
     metrics = choose(ExplanationMetric, options.metrics, "--metrics")
@@ -77,8 +86,6 @@ def run(words: list[str]) -> int:
             write_scores(out, verdicts, used, {**counts, "left_out": left_out})  # kept if stopped
     draw(out, verdicts, used)
     report(verdicts, {name: used[name] for name in metrics if name in used})
-    print(f"written    {out}")
-    return 0
 
 
 def read_trial(folder: Any, options: argparse.Namespace) -> "tuple[Trial, dict[str, Any]]":
@@ -115,13 +122,7 @@ def read_images(folder: Any, options: argparse.Namespace) -> "tuple[Tensor, Tens
     """
     import torch
 
-    config = scoring_config(folder, options.data, options.trust, "test")
-    if options.truth:
-        source = config["data"]["source"]
-        if not {"root", "table"} & set(source.get("init_args", {})):
-            raise UserError("--truth belongs to a folder or a table, and this data is none.")
-        source["init_args"]["truth"] = options.truth
-    data, name = judged_split(config)
+    data, name = judged(folder, options.trust, options.data, options.truth)
     split = data.split(name)
     images, targets, masks = [], [], []
     for index in spread(len(split), options.limit):
@@ -210,7 +211,7 @@ def write_scores(
     """`evaluation.json`: what is known so far."""
     import json
 
-    from vision_attn.run import write_whole
+    from vision_attn.whole import write_whole
 
     scores = summaries(verdicts)
     content = {
@@ -226,7 +227,6 @@ def write_scores(
             for name, verdict in verdicts.items()
         },
     }
-    out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(content, indent=2) + "\n"
     write_whole(out / "evaluation.json", lambda place: place.write_text(text, "utf-8"))
 
@@ -236,6 +236,7 @@ def draw(
 ) -> None:
     """`evaluation.png`, where there is something to be drawn."""
     from vision_attn import chart
+    from vision_attn.whole import write_whole
 
     if not metrics:
         return
@@ -244,7 +245,8 @@ def draw(
         for name in verdicts
     }
     better = {name: metric.higher_is_better for name, metric in metrics.items()}
-    chart.chart(summaries(verdicts), better, colours).savefig(out / "evaluation.png")
+    figure = chart.chart(summaries(verdicts), better, colours)
+    write_whole(out / "evaluation.png", lambda place: figure.savefig(place, format="png"))
 
 
 def summaries(verdicts: "dict[str, Verdict]") -> dict[str, dict[str, dict[str, Any]]]:

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vision_attn.commands.options import Options, free_folder
+from vision_attn.commands.options import Options, own_folder
 from vision_attn.errors import UserError
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import Tensor
 
     from vision_attn.data.truth import ReadTruth
+    from vision_attn.explaining import Wanted
     from vision_attn.explanation import Explanation, TargetMap
     from vision_attn.pooling.base import Window
     from vision_attn.trained import TrainedModel
@@ -48,9 +49,7 @@ def run(words: list[str]) -> int:
     options = parser().parse_args(words)
     if options.batch_size < 1:
         raise UserError(f"--batch_size is at least 1, not {options.batch_size}.")
-    from vision_attn.data.listing import listed_images
-    from vision_attn.data.truth import read_truth_of_files
-    from vision_attn.explaining import Promises, Wanted
+    from vision_attn.explaining import Wanted
     from vision_attn.run import RunFolder
     from vision_attn.trained import load
 
@@ -66,7 +65,16 @@ def run(words: list[str]) -> int:
     )
     if options.windows:
         check_windows(model)
-    out = free_folder(options.out, RunFolder(Path(options.run)).pictures)
+    with own_folder(options.out, RunFolder(Path(options.run)).pictures) as out:
+        return draw(model, wanted, out, options)
+
+
+def draw(model: "TrainedModel", wanted: "Wanted", out: Path, options: argparse.Namespace) -> int:
+    """Draw the sheets of every image that can be read; the exit code."""
+    from vision_attn.data.listing import listed_images
+    from vision_attn.data.truth import read_truth_of_files
+    from vision_attn.explaining import Promises
+
     files = list(dict.fromkeys(listed_images(options.paths)))
     truth = read_truth_of_files(Path(options.truth) if options.truth else None)
     sheets, promises = Sheets(out, options.cells, truth), Promises()
@@ -132,17 +140,14 @@ class Sheets:
 
     def add(self, explanation: "Explanation") -> None:
         """One image's sheet, raw maps and entry in the manifest."""
-        import numpy as np
-
         from vision_attn.data.reader import upright_size
         from vision_attn.explanation import TOP
 
         path = explanation.prediction.path
         name, size = self.free_name(path), upright_size(path)
-        (self.out / "maps").mkdir(parents=True, exist_ok=True)
         explanation.save(self.out / f"{name}.png", self.cells, self.mask)
         for kind, found in explanation.maps.items():
-            np.save(self.out / map_file(name, kind), found.values.numpy())
+            save_map(self.out / map_file(name, kind), found.values)
         self.entries.append(
             {
                 "file": str(path),
@@ -170,7 +175,7 @@ class Sheets:
         """`manifest.json`: what was drawn, and the numbers behind it."""
         import json
 
-        from vision_attn.run import write_whole
+        from vision_attn.whole import write_whole
 
         content = {
             "model": model.card.backbone,
@@ -190,6 +195,19 @@ class Sheets:
         name = next(name for name in candidate_names(file) if name not in self.names)
         self.names.add(name)
         return name
+
+
+def save_map(place: Path, values: "Tensor") -> None:
+    """A raw map as .npy, whole or not at all."""
+    import numpy as np
+
+    from vision_attn.whole import write_whole
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:  # given a name, NumPy would add an ending to it
+            np.save(file, values.numpy())
+
+    write_whole(place, write)
 
 
 def map_file(name: str, kind: str) -> str:

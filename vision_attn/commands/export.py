@@ -134,10 +134,10 @@ def named_images(paths: list[str], size: int) -> "Readable":
 
 def own_images(folder: Any, trusted: list[str]) -> "Readable":
     """How to read the run's own test images, how many they are, and what to call them."""
-    from vision_attn.commands.scoring import judged_split, scoring_config
+    from vision_attn.commands.scoring import judged
 
     try:
-        data, name = judged_split(scoring_config(folder, None, trusted, "test"))
+        data, name = judged(folder, trusted)
     except UserError as error:
         raise UserError(
             f"no images to compare on ({first_line(error)}); name some: --images DIR"

@@ -4,16 +4,21 @@ import argparse
 import datetime
 import math
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
-from vision_attn.commands.checking import record_environment, record_splits
-from vision_attn.commands.mishaps import mishaps_told
-from vision_attn.commands.occupied import occupied, refuse_begun
+from vision_attn.commands.mishaps import (
+    Batches,
+    LackOfMemory,
+    misfits_told,
+    mishaps_told,
+    release_memory,
+)
+from vision_attn.commands.occupied import JOINED_RUN, alone, refuse_begun
 from vision_attn.commands.options import Options
+from vision_attn.commands.recording import record, record_environment, record_splits
 from vision_attn.commands.report import report_at_end
 from vision_attn.commands.telling import tell
 from vision_attn.errors import UserError
@@ -72,8 +77,9 @@ SWITCHES = {
 }
 FINE_TUNING = {"model": {"stem_rate": 0.1, "optimizer": {"init_args": {"lr": 0.001}}}}
 """What suits weights that were learnt elsewhere, under any config file."""
+MAY_CHANGE = ("data.batch_size",)
+"""Of a run that goes on: on another machine its batches may not fit."""
 NO_POOLING = ("__init__", "base")
-JOINED_RUN = "VISION_ATTN_JOINED_RUN"
 
 
 def run(words: list[str]) -> int:
@@ -110,7 +116,7 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="CLASS",
-        help="own code a stored run may use",
+        help="own code a stored run or a config file may use",
     )
     for name, what in SWITCHES.items():
         add(f"--{name}", choices=("true", "false"), default="true", help=f"{what} (%(default)s)")
@@ -126,7 +132,7 @@ def start(options: argparse.Namespace, settings: list[str], defaults: dict[str, 
     if not options.config and not options.init_from and options.data in packaged_configs():
         options.config = [options.data]
         print(f"settings  the packaged ones for {options.data} (another file: --config FILE)")
-    files = [read_config(name) for name in options.config]
+    files = [read_config(name, options.trust) for name in options.config]
     if options.init_from or wants_pretrained(files, settings):
         config = merge(config, FINE_TUNING)
     if options.init_from:
@@ -175,6 +181,7 @@ def architecture_of(source: Path, trusted: list[str]) -> dict[str, Any]:
     folder = RunFolder(source)
     settings = folder.load_card().settings()
     check_trusted(settings, trusted, folder.card)
+    folder.load_model(trusted)  # once within its bounds, before the words of a stranger are built
     return settings
 
 
@@ -189,7 +196,7 @@ def default_run_dir(config: dict[str, Any]) -> Path:
 
 
 def resume(options: argparse.Namespace, settings: list[str]) -> int:
-    """Go on with a run as it was; only the trainer's settings may change."""
+    """Go on with a run as it was; only the trainer's settings and the batch size may change."""
     from vision_attn.composition import read_stored_config, typed_keys
     from vision_attn.run import RunFolder
 
@@ -199,7 +206,8 @@ def resume(options: argparse.Namespace, settings: list[str]) -> int:
         raise UserError(
             f"--resume: {folder.path} has nothing to go on from ({missing} is missing)."
         )
-    other = [key for key in typed_keys(settings) if not key.startswith("trainer.")]
+    typed = typed_keys(settings)
+    other = [key for key in typed if not key.startswith("trainer.") and key not in MAY_CHANGE]
     other += [key for key in ("data", "config", "init_from") if getattr(options, key)]
     if other:
         raise UserError(
@@ -217,15 +225,40 @@ def train(
     options: argparse.Namespace,
     checkpoint: Path | None = None,
 ) -> int:
+    """Train; once more in halves, where batches of a size that chose itself do not fit."""
+    try:
+        return attempt(config, settings, folder, options, checkpoint)
+    except LackOfMemory as lack:
+        if not lack.batches.may_be_halved:
+            raise
+        halves = lack.batches.halves
+        print(lack.batches.told(folder.last.exists()), flush=True)
+    release_memory()  # out of the clause, in which the error still holds the model
+    if not folder.last.exists():
+        return attempt(config, [*settings, *halves], folder, options)
+    from vision_attn.composition import load_yaml
+
+    return attempt(load_yaml(folder.config), halves, folder, options, folder.last)
+
+
+def attempt(
+    config: dict[str, Any],
+    settings: list[str],
+    folder: Any,
+    options: argparse.Namespace,
+    checkpoint: Path | None = None,
+) -> int:
     """Build task, data and trainer; fit, keep the best weights, test."""
     from vision_attn.choices import automatic, chosen_automatically
+    from vision_attn.composition import typed_keys
     from vision_attn.training import TrainingCLI
     from vision_attn.weights import initialise
 
     pretrained = config["model"].get("pretrained", False)
     if checkpoint:  # it has every weight: nothing is to be fetched again
         config["model"]["pretrained"] = False
-    cli = TrainingCLI(config, settings, folder)
+    with folder.bounds() if checkpoint else nullcontext():  # a run from elsewhere may go on, too
+        cli = TrainingCLI(config, settings, folder)
     resolved = cli.resolved()
     if checkpoint:
         resolved["model"]["pretrained"] = pretrained
@@ -233,32 +266,22 @@ def train(
     start_from = options.init_from
     told = initialise(model, Path(start_from), data.class_names) if start_from else ""
     chosen = chosen_automatically(folder.config) if checkpoint else automatic(cli.given(), resolved)
+    chosen = [key for key in chosen if key not in typed_keys(settings)]
     data.setup("fit")  # so that unreadable images are told before anything is written
     if not (checkpoint or start_from):
         model.backbone.fit_inputs(data.sample)
-    with alone(folder, resumed=checkpoint is not None), mishaps_told(folder.path, data.batch_size):
+    batches = Batches(
+        data.batch_size,
+        cli.trainer.accumulate_grad_batches,
+        may_be_halved="data.batch_size" in chosen and cli.trainer.world_size == 1,
+    )
+    with alone(folder, resumed=checkpoint is not None), mishaps_told(folder.path, batches):
         if cli.trainer.is_global_zero:
             tell(cli, resolved, told)
             record(folder, resolved, chosen)
             record_splits(folder, data, resumed=checkpoint is not None)
             record_environment(folder, options.words, resolved["seed_everything"], data.splits)
         return trained(cli, folder, options, (resolved, chosen), checkpoint)
-
-
-@contextmanager
-def alone(folder: Any, resumed: bool) -> Iterator[None]:
-    """Hold a run folder while training in it; the processes that join in come with the first."""
-    if JOINED_RUN in os.environ:
-        yield
-        return
-    with occupied(folder):
-        if not resumed:
-            refuse_begun(folder)  # what was there a moment ago may be a run by now
-        os.environ[JOINED_RUN] = str(folder.path.resolve())
-        try:
-            yield
-        finally:
-            os.environ.pop(JOINED_RUN, None)
 
 
 def trained(
@@ -271,6 +294,7 @@ def trained(
     """Fit, keep the best weights, test and report."""
     from vision_attn.divergence import StopDiverged
     from vision_attn.keeper import ModelKeeper, card_of
+    from vision_attn.progress import Pace
     from vision_attn.watching import Overlays
 
     data, (resolved, chosen) = cli.datamodule, settings
@@ -279,8 +303,10 @@ def trained(
     keepers = [StopDiverged(folder.path), ModelKeeper(folder, card, data.monitored)]
     callbacks = cast(Any, cli.trainer).callbacks  # Lightning sets the list without typing it
     callbacks += [*keepers, Overlays()] if options.overlays == "true" else keepers
+    pace = next(one for one in callbacks if isinstance(one, Pace))
     try:
-        cli.trainer.fit(cli.model, data, ckpt_path=checkpoint, weights_only=True)
+        with misfits_told(checkpoint, begun=lambda: pace.started > 0):
+            cli.trainer.fit(cli.model, data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit:  # how Lightning ends a training at Ctrl-C
         if folder.last.exists():
             print(f"stopped; go on with: vision-attn fit --run_dir {folder.path} --resume")
@@ -292,16 +318,6 @@ def trained(
         print(f"run       {folder.path}")
         print(f"look      vision-attn explain {folder.path} IMAGE_OR_FOLDER...")
     return 0
-
-
-def record(folder: Any, resolved: dict[str, Any], chosen: list[str]) -> None:
-    """Write the settings of a run that is about to train, and make it the latest."""
-    from vision_attn.choices import with_choices
-    from vision_attn.run import write_whole
-
-    text = with_choices(resolved, chosen)
-    write_whole(folder.config, lambda place: place.write_text(text, encoding="utf-8"))
-    point_latest_at(folder.path.resolve())
 
 
 def finish(cli: Any, folder: Any) -> None:
@@ -320,13 +336,3 @@ def finish(cli: Any, folder: Any) -> None:
                 if math.isfinite(scores[f"{stage}/{key}"])
             ]
             print(f"{stage:<9} {', '.join(told)}")
-
-
-def point_latest_at(run: Path) -> None:
-    """Let `runs/latest` be this run, where the folder above it is ours to write a link into."""
-    link = run.parent / "latest"
-    if run.parent.name != "runs" or (link.exists() and not link.is_symlink()):
-        return
-    temporary = run.parent / f".latest-{os.getpid()}"
-    temporary.symlink_to(run.name)
-    temporary.replace(link)

@@ -10,7 +10,24 @@ from typing import Any
 from vision_attn.errors import UserError
 
 LOCK, OWNER = ".fit.lock", ".fit"
+JOINED_RUN = "VISION_ATTN_JOINED_RUN"
 PATIENCE = 7  # seconds that reader processes may outlive a training that was killed
+
+
+@contextmanager
+def alone(folder: Any, resumed: bool) -> Iterator[None]:
+    """Hold a run folder while training in it; the processes that join in come with the first."""
+    if JOINED_RUN in os.environ:
+        yield
+        return
+    with occupied(folder):
+        if not resumed:
+            refuse_begun(folder)  # what was there a moment ago may be a run by now
+        os.environ[JOINED_RUN] = str(folder.path.resolve())
+        try:
+            yield
+        finally:
+            os.environ.pop(JOINED_RUN, None)
 
 
 @contextmanager
@@ -24,7 +41,7 @@ def occupied(folder: Any) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    from vision_attn.run import remove_unfinished
+    from vision_attn.whole import remove_unfinished
 
     folder.path.mkdir(parents=True, exist_ok=True)
     owner = folder.path / OWNER

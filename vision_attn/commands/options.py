@@ -3,9 +3,14 @@
 import argparse
 import datetime
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import chain, count
 from pathlib import Path
 
 from vision_attn.errors import UserError, did_you_mean
+
+MARK = ".in_use"
 
 
 class Options(argparse.ArgumentParser):
@@ -29,16 +34,49 @@ class Options(argparse.ArgumentParser):
         raise UserError(f"{self.prog}: {message}.")
 
 
-def free_folder(named: str | None, usual: Path) -> Path:
-    """Where results go: an empty or a new folder.
+@contextmanager
+def own_folder(named: str | None, usual: Path) -> Iterator[Path]:
+    """Where results go: a new or an empty folder, which no other process takes meanwhile.
+
+    Args:
+        named: what the user named; None takes a new folder, called by date and time.
+        usual: where that one lies.
 
     Raises:
-        UserError: there is something in it.
+        UserError: there is something in the folder, or another process writes into it.
     """
-    out = Path(named) if named else usual / f"{datetime.datetime.now():%Y-%m-%d-%H%M%S}"
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    out = Path(named) if named else first_free(usual)
+    if named and not claim(out):
         raise UserError(f"--out: {out} is not empty; name a new folder.")
-    return out
+    try:
+        yield out
+    finally:
+        (out / MARK).unlink(missing_ok=True)
+        with suppress(OSError):  # where results have come it is not empty, and stays
+            out.rmdir()
+
+
+def first_free(usual: Path) -> Path:
+    """A folder called by date and time; of those begun in one second, the next have a number."""
+    now = f"{datetime.datetime.now():%Y-%m-%d-%H%M%S}"
+    names = chain([now], (f"{now}-{number}" for number in count(2)))
+    return next(usual / name for name in names if claim(usual / name))
+
+
+def claim(out: Path) -> bool:
+    """Take a folder that is empty or not there; whether no other process was faster."""
+    from vision_attn.whole import unwritten
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if any(out.iterdir()):
+            return False
+        (out / MARK).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise unwritten(out, error) from error
+    return True
 
 
 def free_file(named: str) -> Path:

@@ -72,6 +72,7 @@ def run(words: list[str]) -> int:
     if out is None:
         return show(model.predictions(paths, options.batch_size))
     from vision_attn.table import Table
+    from vision_attn.whole import unwritten
 
     table = Table(out, model.class_names)
     count = Count(total)
@@ -85,9 +86,7 @@ def run(words: list[str]) -> int:
         print(f"vision-attn: the rows so far are in {table.part}; go on with --resume.")
         raise
     except OSError as error:
-        raise UserError(
-            f"--out: {table.part}: {error.strerror or error}; go on with --resume."
-        ) from None
+        raise UserError(f"{unwritten(table.part, error)} Go on with --resume.") from None
     print(f"{count.told()} in {out}")
     return 1 if count.unreadable else 0
 

@@ -29,18 +29,17 @@ def run(words: list[str]) -> int:
     """Look at the run's test images and write the page."""
     options = parser().parse_args(words)
     from vision_attn.choices import chosen_automatically
-    from vision_attn.commands.scoring import scoring_config
+    from vision_attn.commands.scoring import scorer, scoring_config
     from vision_attn.composition import load_yaml
     from vision_attn.report.page import write_report
     from vision_attn.run import RunFolder
-    from vision_attn.training import TrainingCLI
 
     folder = RunFolder(Path(options.run))
     out = Path(options.out) if options.out else folder.report
     if out.is_dir():
         raise UserError(f"--out: {out} is a folder; name a file, such as {out / 'report.html'}.")
     config = scoring_config(folder, None, options.trust, "test")
-    cli = TrainingCLI(config, [], None)
+    cli = scorer(folder, config)
     data, device = cli.datamodule, cli.trainer.strategy.root_device
     model = folder.load_model(options.trust).to(device)
     stored = load_yaml(folder.config) if folder.config.is_file() else config
@@ -64,9 +63,14 @@ def about_run(config: dict[str, Any], data: Any, model: Any, chosen: list[str]) 
 
 
 def report_at_end(cli: Any, folder: Any, config: dict[str, Any], chosen: list[str]) -> None:
-    """The page at the end of fit, within about two minutes; whatever fails, the run is whole."""
+    """The page at the end of fit, within about two minutes; whatever fails, the run is whole.
+
+    Raises:
+        Unwritten: the disk is full.
+    """
     from vision_attn.errors import first_line
     from vision_attn.report.page import write_report
+    from vision_attn.whole import Unwritten
 
     trainer, data = cli.trainer, cli.datamodule
     try:
@@ -74,6 +78,8 @@ def report_at_end(cli: Any, folder: Any, config: dict[str, Any], chosen: list[st
         about, precision = about_run(config, data, model, chosen), trainer.precision_plugin
         write_report(folder, model, data, about, folder.report, precision.forward_context, PATIENCE)
         print(f"report    {folder.report}")
+    except Unwritten:
+        raise
     except Exception as error:  # a page is not worth a run, whatever the plotting trips over
         again = f"vision-attn report {folder.path} --debug"
         print(

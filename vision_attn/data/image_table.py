@@ -5,9 +5,9 @@ import io
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import repeat
+from itertools import compress, repeat
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from vision_attn.data.base import ImageSource, Split
 from vision_attn.data.files import USUAL_NAMES, split_of_files, usual_side
@@ -19,6 +19,7 @@ TABLES = (".csv", ".tsv", *PARQUET)
 USUAL_PATHS = ("path", "file")
 SPLIT_OF = {usual: split for split, names in USUAL_NAMES.items() for usual in names}
 SHOWN = 10  # missing files named
+SHOWN_OF_A_PATH = 300  # characters
 
 
 class Row(NamedTuple):
@@ -91,6 +92,8 @@ class ImageTable(ImageSource):
         inside = str(self.root).rstrip(os.sep) + os.sep
         for row in rows:
             path = str(Path(self.root, row.path))
+            if "\0" in path:
+                raise UserError(f"{self.table}, line {row.line}: {row.path!r} is no file's name.")
             if not os.path.realpath(path).startswith(inside):
                 raise UserError(
                     f"{self.table}, line {row.line}: '{row.path}' leads out of {self.root}. "
@@ -178,9 +181,23 @@ def read_csv(table: Path) -> tuple[list[str], Lines]:
     if len(lines) < 2:
         raise UserError(f"{table} has no rows: a line of column names, then a line an image.")
     separator = max(",;\t", key=lines[0].count)
-    reader = csv.reader(lines, delimiter=separator)
-    names = [name.strip() for name in next(reader)]
-    return names, ((reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells)
+    rows = cells_of(table, csv.reader(lines, delimiter=separator))
+    _, names = next(rows, (1, []))
+    return list(names), rows
+
+
+def cells_of(table: Path, reader: Any) -> Lines:
+    """Line numbers and cells of the lines that have some.
+
+    Raises:
+        UserError: naming a line that is none of a table.
+    """
+    try:
+        for cells in reader:
+            if cells:
+                yield reader.line_num, [cell.strip() for cell in cells]
+    except csv.Error as error:
+        raise UserError(f"{table}, line {reader.line_num}: {error}.") from None
 
 
 def read_parquet(table: Path) -> tuple[list[str], Lines]:
@@ -212,11 +229,14 @@ def without_missing(table: Path, rows: Iterator[Row]) -> list[Row]:
         UserError: none is there.
     """
     listed = list(rows)
-    found = [row for row in listed if Path(row.path).is_file()]
-    missing = [row for row in listed if not Path(row.path).is_file()]
+    # Path.is_file raises where a name is too long.
+    there = [os.path.isfile(row.path) for row in listed]  # noqa: PTH113
+    found = list(compress(listed, there))
+    missing = [row for row, is_there in zip(listed, there, strict=True) if not is_there]
     if not found:
+        first = listed[0].path[:SHOWN_OF_A_PATH]
         raise UserError(
-            f"{table}: none of its {len(listed)} files is there (the first: {listed[0].path}). "
+            f"{table}: none of its {len(listed)} files is there (the first: {first}). "
             "Name the folder that they are in: --data.source.root DIR."
         )
     for row in missing[:SHOWN]:

@@ -22,6 +22,8 @@ from vision_attn.data.store import InMemory, Streamed, fits_in_memory
 from vision_attn.errors import UserError
 
 NAMED = 3  # files in a message
+RANGES = {"batch_size": (1, 2**20), "image_size": (1, 4096), "num_workers": (0, 256)}
+"""Beyond these a setting is a slip, or a stranger's; no model of larger images can be loaded."""
 
 
 class ImageData(pl.LightningDataModule):
@@ -81,6 +83,11 @@ class ImageData(pl.LightningDataModule):
             raise UserError(f"--data.val_fraction lies between 0 and 0.5, not {val_fraction}.")
         if not 0 <= max_unreadable <= 1:
             raise UserError(f"--data.max_unreadable lies between 0 and 1, not {max_unreadable}.")
+        given = {"batch_size": batch_size, "image_size": image_size, "num_workers": num_workers}
+        for name, value in given.items():
+            least, most = RANGES[name]
+            if value is not None and not least <= value <= most:
+                raise UserError(f"--data.{name} lies between {least} and {most}, not {value}.")
         self.source = source
         self.given_batch_size = batch_size
         self.image_size = image_size or suggested_size(
@@ -133,6 +140,16 @@ class ImageData(pl.LightningDataModule):
                 check_labels(split, name, self.class_names)
             self._splits = self.with_missing_splits(found)
         return self._splits
+
+    def regroup(self, splits: dict[str, Split]) -> None:
+        """Take these for the splits, in the place of those that would be cut here.
+
+        Raises:
+            UserError: they have a class that is not known.
+        """
+        for name, split in splits.items():
+            check_labels(split, name, self.class_names)
+        self._splits = splits
 
     def with_missing_splits(self, found: dict[str, Split]) -> dict[str, Split]:
         """Cut a validation split from the training images, and a test split if both lack."""

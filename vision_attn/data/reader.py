@@ -21,6 +21,7 @@ EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff
 # Pillow knows many more, some of which start other programs (EPS) or are rarely tested.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF")
 MOST_PIXELS = 89_478_485  # decoded; from here on Pillow suspects a decompression bomb, too
+TOO_MANY = f"are more than the {MOST_PIXELS // 10**6} million that are read."
 SIDEWAYS = (5, 6, 7, 8)  # orientations whose width is the height
 LARGE = 2**24  # decoded pixels, from which on only one image is decoded at a time
 MARGIN = 2  # an image decoded at twice the size that is needed looks as if decoded whole
@@ -46,6 +47,8 @@ def opened(path: str | Path) -> Iterator[Image.Image]:
             yield file
     except UnidentifiedImageError as error:
         raise OSError(f"{path} is no image of a kind that is read, or is damaged.") from error
+    except Image.DecompressionBombError as error:  # told by the head, before a pixel is decoded
+        raise OSError(f"{path}: its pixels {TOO_MANY}") from error
     # The one place where a broad class is right: on damaged files Pillow and the libraries under
     # it raise OSError, SyntaxError, ValueError, TypeError, KeyError, struct.error, zlib.error,
     # MemoryError, RecursionError and more, and the list grows with its releases.
@@ -70,8 +73,7 @@ def open_image(path: str | Path, side: int | None = None) -> Image.Image:
             file.draft(None, (MARGIN * side, MARGIN * side))
         width, height = file.size
         if width * height > MOST_PIXELS:
-            most = MOST_PIXELS // 10**6
-            raise ValueError(f"{width}x{height} pixels are more than the {most} million read.")
+            raise ValueError(f"{width}x{height} pixels {TOO_MANY}")
         with _one_large_image if width * height > LARGE else nullcontext():
             file.load()  # Pillow turns TIFFs upright by itself, and then says so in their notes
             return upright(as_rgb(file), orientation(file))

@@ -113,13 +113,15 @@ def read_boxes(place: Path) -> dict[Path, list[Box]]:
         raise UserError(f"{place} is no list of boxes; its columns are {', '.join(COLUMNS)}.")
     boxes: dict[Path, list[Box]] = {}
     with place.open(newline="", encoding="utf-8-sig") as lines:
-        for number, row in enumerate(csv.DictReader(lines), start=2):
-            try:
+        rows = csv.DictReader(lines)
+        try:
+            for row in rows:
                 left, top, right, bottom = (float(row[key]) for key in COLUMNS[1:])
-            except (TypeError, ValueError):
-                raise UserError(f"{place}, line {number}: a box is four numbers.") from None
-            file = (place.parent / row["file"]).resolve()
-            boxes.setdefault(file, []).append((left, top, right, bottom))
+                file = (place.parent / row["file"]).resolve()
+                boxes.setdefault(file, []).append((left, top, right, bottom))
+        except (TypeError, ValueError, OSError, csv.Error):
+            told = f"{place}, line {rows.line_num}: a box is four numbers, and a file's name."
+            raise UserError(told) from None
     return boxes
 
 

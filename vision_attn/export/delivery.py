@@ -9,6 +9,7 @@ from vision_attn.errors import UserError
 from vision_attn.export.base import Format, Sizes, Trained
 from vision_attn.export.parity import Agreement, compare
 from vision_attn.export.program import Outputs
+from vision_attn.whole import Unwritten, unwritten
 
 
 class Differs(Exception):
@@ -35,7 +36,10 @@ def deliver(
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.") as beside:
         written = Path(beside) / place.name
-        sizes = form.write(trained, written)
+        try:
+            sizes = form.write(trained, written)
+        except (OSError, Unwritten) as error:
+            raise unwritten(place, error.__cause__ or error) from error
         run = form.open(written, trained.trusted)
         any_size = sizes is not None and sizes.any
         agreement = compare(Outputs(trained.model), run, images, any_size, tolerance)

@@ -1,5 +1,6 @@
 """torch.export: one .pt2 file that PyTorch runs without this package."""
 
+import io
 import json
 import warnings
 from collections.abc import Collection
@@ -9,6 +10,7 @@ import torch
 
 from vision_attn.export.base import Format, Run, Sizes, Trained, description
 from vision_attn.export.program import program
+from vision_attn.whole import write_whole
 
 DESCRIPTION = "vision_attn.json"
 
@@ -37,7 +39,9 @@ class TorchExport(Format):
             # Kernels in channels_last layout are no plain tensors to torch 2.14; what it then
             # writes is whole, which the comparison with the model shows.
             warnings.filterwarnings("ignore", "No complete tensor found in the group")
-            torch.export.save(found.exported, place, extra_files={DESCRIPTION: described})
+            content = io.BytesIO()  # onto a full disk torch would write until the process aborts
+            torch.export.save(found.exported, content, extra_files={DESCRIPTION: described})
+        write_whole(place, lambda beside: beside.write_bytes(content.getbuffer()))
         return found.sizes
 
     def open(self, place: Path, trusted: Collection[str] = ()) -> Run:

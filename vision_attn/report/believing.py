@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from vision_attn.errors import UserError
+from vision_attn.errors import UserError, first_line
 from vision_attn.evaluation import judge, prepare, summary
 from vision_attn.explainers.attention import Attention
 from vision_attn.explainers.base import Explainer
@@ -60,15 +60,22 @@ def belief(
 
 
 def evaluated(run: Path) -> Belief | None:
-    """The newest `evaluation.json` of the run, if it is not older than the model."""
+    """The newest `evaluation.json` of the run, if it is not older than the model.
+
+    Raises:
+        UserError: it is damaged.
+    """
     trained = (run / "model.safetensors").stat().st_mtime
     found = {p.stat().st_mtime: p for p in run.glob("evaluations/*/evaluation.json")}
     if not found or max(found) < trained:
         return None
     newest = found[max(found)]
-    content = json.loads(newest.read_text(encoding="utf-8"))
-    scores = {name: of["scores"] for name, of in content["explainers"].items() if of["scores"]}
-    images, better = content["images"]["right"], content["higher_is_better"]
+    try:
+        content = json.loads(newest.read_text(encoding="utf-8"))
+        scores = {name: of["scores"] for name, of in content["explainers"].items() if of["scores"]}
+        images, better = content["images"]["right"], content["higher_is_better"]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{newest} is damaged ({first_line(error)}).") from None
     return Belief(images, better, scores, newest.relative_to(run).as_posix())
 
 

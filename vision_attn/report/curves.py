@@ -2,8 +2,11 @@
 
 import csv
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from vision_attn.errors import UserError, first_line
 
 SERIES = (
     "train/loss",
@@ -39,8 +42,19 @@ class Curves:
         return max(scores, key=lambda epoch: (scores[epoch], epoch)) if scores else None
 
 
+def rows_of(place: Path) -> Iterator[dict[str, str]]:
+    """The whole rows of a log."""
+    with place.open(encoding="utf-8", newline="") as file:
+        yield from csv.DictReader(line for line in file if line.endswith("\n"))
+
+
 def read_curves(logs: Path, monitored: str = "val/accuracy") -> Curves:
     """What the CSV logger wrote; a resumed run has a log more, whose epochs replace older ones.
+
+    A row that was cut off, as by a full disk, is left out.
+
+    Raises:
+        UserError: a log holds something else than numbers.
 
     >>> read_curves(Path("there/is/no/such/folder")).epochs
     0
@@ -48,11 +62,13 @@ def read_curves(logs: Path, monitored: str = "val/accuracy") -> Curves:
     values: dict[str, dict[int, float]] = defaultdict(dict)
     versions = logs.glob("version_*/metrics.csv")
     for place in sorted(versions, key=lambda place: int(place.parent.name.split("_")[1])):
-        with place.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
+        try:
+            for row in rows_of(place):
                 for name in SERIES:
                     if row.get(name) and row.get("epoch"):
                         values[name][int(row["epoch"]) + 1] = float(row[name])
+        except (ValueError, csv.Error) as error:
+            raise UserError(f"{place} is damaged ({first_line(error)}); move it away.") from None
     trained = max(values["train/loss"], default=0)
     # The last validation, of the weights that were kept, is logged as if an epoch followed.
     return Curves(

@@ -23,7 +23,8 @@ from vision_attn.report.examples import Example, examples, surest_mistakes, sure
 from vision_attn.report.matrix import Matrix, matrix_of
 from vision_attn.report.outcome import Bin, ClassScore, Outcome, Precision, look_at
 from vision_attn.report.plots import calibration_plot, curves_plot
-from vision_attn.run import RunFolder, write_whole
+from vision_attn.run import RunFolder
+from vision_attn.whole import write_whole
 
 SCORES = {
     "accuracy": ("accuracy", "share of the images that are right"),

@@ -1,6 +1,7 @@
 """What was trained on what, in short."""
 
 from collections.abc import Collection
+from pathlib import PurePath
 from typing import Any
 
 About = tuple[str, str, bool]
@@ -42,11 +43,17 @@ def at(config: dict[str, Any], path: list[str]) -> Any:
 
 
 def told(value: Any) -> str:
-    """A value in short; a class by its name and the arguments that matter most.
+    """A value in short; a class by its name and the arguments that matter most, a path by its end.
+
+    A page is sent to others, whom folders of its author's machine tell nothing they should know.
 
     >>> told({"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.001, "maximize": False}})
     'AdamW, lr 0.001'
+    >>> told("/home/anna/weights.safetensors")
+    'weights.safetensors'
     """
+    if isinstance(value, str):
+        return PurePath(value).name or value
     if not (isinstance(value, dict) and "class_path" in value):
         return "yes" if value is True else str(value)
     arguments = value.get("init_args") or {}
@@ -55,7 +62,12 @@ def told(value: Any) -> str:
 
 
 def source_of(config: dict[str, Any]) -> str:
-    """Where the images come from: a folder, or a data set's name."""
+    """Where the images come from: the name of a folder, a table or a data set.
+
+    >>> source_of({"data": {"source": {"init_args": {"root": "/home/anna/beetles"}}}})
+    'beetles'
+    """
     source = config.get("data", {}).get("source") or {}
-    root = (source.get("init_args") or {}).get("root")
-    return str(root or source.get("class_path", "").split(".")[-1])
+    arguments = source.get("init_args") or {}
+    place = arguments.get("table") or arguments.get("root")
+    return told(str(place or source.get("class_path", "").split(".")[-1]))
