@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,7 +15,9 @@ from torch import Tensor
 from tests.conftest import TINY_RUN, write_images
 from vision_attn.cli import main
 from vision_attn.data import cache
+from vision_attn.data.base import Split
 from vision_attn.data.cache import cached, key_of
+from vision_attn.data.decoding import decode
 from vision_attn.data.files import split_of_files
 from vision_attn.data.store import InMemory
 from vision_attn.errors import UserError
@@ -158,6 +161,21 @@ def test_a_folder_that_cannot_be_written(files: list[Path], tmp_path: Path) -> N
     split = split_of_files(files, ["a"] * len(files))
     with pytest.raises(UserError, match=r"--data.cache: .* cannot be written \(Not a directory\)"):
         cached(files[0] / "cache", split, SIZE, "reading")
+
+
+def test_who_stops_early_is_not_kept_waiting() -> None:
+    """As at Ctrl-C, or where the disk is full."""
+    asked = []
+
+    def read(index: int, size: int) -> Tensor:
+        asked.append(index)
+        time.sleep(0.002)
+        return torch.zeros(3, size, size, dtype=torch.uint8)
+
+    images = decode(Split([""] * 2000, [""] * 2000, read), 2, "reading")
+    next(images)
+    images.close()
+    assert len(asked) < 1000
 
 
 def test_the_same_weights_cached_or_not(image_root: Path, tmp_path: Path) -> None:

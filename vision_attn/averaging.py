@@ -11,7 +11,7 @@ from vision_attn.errors import UserError
 
 
 class Averaging(WeightAveraging):
-    r"""An exponential moving average of the weights (Polyak & Juditsky 1992; arXiv 1803.05407).
+    r"""An exponential moving average of the weights (Tarvainen & Valpola 2017, arXiv 1703.01780).
 
     After each step, with decay d::
 
@@ -21,9 +21,10 @@ class Averaging(WeightAveraging):
     way, without another pass over the images. Validation, its pictures and the best weights are
     the average's; training goes on from the weights themselves, and a checkpoint holds both.
 
-    Lightning's callback does the averaging and the checkpoints. Three things are other here:
-    the average lies on the training device, the weights come back after all that validation
-    starts, and only a training exchanges them (Lightning would also do so in a test after it).
+    Lightning's callback does the averaging and the checkpoints. Three things are other here: the
+    average is on the training device from the start, the average stays in the task until all
+    callbacks have seen the validation's end, and only a training exchanges the two (Lightning
+    would also do so when the best weights are validated after it).
 
     Args:
         decay: d, from 0 (the weights themselves) to below 1.

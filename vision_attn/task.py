@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from vision_attn.backbone import Backbone
 from vision_attn.deletion import delete_cells, delete_one_cell
 from vision_attn.errors import UserError
+from vision_attn.fusing import fused
 from vision_attn.grids import suited_grid, suited_stride
 from vision_attn.losses import LOSSES, evidence_for_absent, evidence_off, hold_bias, main_class
 from vision_attn.model import AttentionClassifier
@@ -235,7 +236,8 @@ class ClassificationTask(pl.LightningModule):
             {"params": [p for p in self.model.parameters() if p in rest], "use_fallback": True},
             {"params": vectors, "weight_decay": 0.0, "use_fallback": True},
         ]
-        optimizer = self.optimizer(by_rate(groups, self.model.backbone.rates(self.stem_rate)))
+        rates = self.model.backbone.rates(self.stem_rate)
+        optimizer = fused(self.optimizer(by_rate(groups, rates)))
         for group in optimizer.param_groups:
             group["lr"] *= group["rate"]
         if math.isinf(self.trainer.estimated_stepping_batches):

@@ -34,10 +34,13 @@ def decode(split: Split, size: int, title: str) -> Iterator[Tensor | None]:
         except OSError:
             return None
 
-    with ThreadPoolExecutor(cpu_count()) as pool:
+    show = sys.stderr.isatty() and len(split) > 500
+    pool = ThreadPoolExecutor(cpu_count())
+    try:
         decoded = pool.map(read, range(len(split)))
-        show = sys.stderr.isatty() and len(split) > 500
         yield from track(decoded, title, total=len(split), disable=not show, transient=True)
+    finally:  # also where the one who takes them stops early, as on a full disk
+        pool.shutdown(cancel_futures=True)
 
 
 def in_memory(split: Split, size: int, title: str) -> Decoded:

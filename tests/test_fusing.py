@@ -1,0 +1,46 @@
+"""Fused updates: the same formulas, and what was set or cannot be fused is left alone."""
+
+import pytest
+import timm.optim
+import torch
+
+from vision_attn.fusing import fused
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.05),
+        lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
+    ],
+)
+def test_the_same_updates(make) -> None:
+    weights = [torch.nn.Parameter(torch.rand(7, 11)) for _ in range(2)]
+    weights[1].data.copy_(weights[0].data)
+    plain, quick = make([weights[0]]), fused(make([weights[1]]))
+    assert (plain.param_groups[0]["fused"], quick.param_groups[0]["fused"]) == (None, True)
+    for _ in range(5):
+        gradient = torch.randn(7, 11)
+        for weight, optimizer in zip(weights, (plain, quick), strict=True):
+            weight.grad = gradient.clone()
+            optimizer.step()
+    torch.testing.assert_close(weights[1], weights[0], rtol=1e-5, atol=1e-6)
+
+
+def test_what_cannot_be_fused_or_is_decided_stays() -> None:
+    weight = torch.nn.Parameter(torch.rand(3, 5))
+    assert "fused" not in fused(timm.optim.Muon([weight])).param_groups[0]
+    assert fused(torch.optim.AdamW([weight], foreach=True)).param_groups[0]["fused"] is None
+    on_meta = torch.nn.Parameter(torch.rand(3, device="meta"))
+    assert fused(torch.optim.AdamW([on_meta])).param_groups[0]["fused"] is None
+
+
+def test_an_older_checkpoint_goes_on_as_it_was() -> None:
+    weight = torch.nn.Parameter(torch.rand(3, 5))
+    before = torch.optim.AdamW([weight])
+    weight.grad = torch.ones(3, 5)
+    before.step()
+    again = fused(torch.optim.AdamW([weight]))
+    again.load_state_dict(before.state_dict())
+    assert again.param_groups[0]["fused"] is None
+    again.step()
