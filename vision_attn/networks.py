@@ -13,9 +13,9 @@ def suited_network(
 ) -> tuple[str, dict[str, Any]]:
     """The network to train and its further options; what is named stays.
 
-    A ResNet-18, of which there are weights to start from. But what learns from scratch without a
-    GPU gets few steps, and a light network learns more by seeing the images six times as often
-    (RESULTS.md, "Custom images"). Options without a name are a ResNet-18's.
+    A ResNet-18, of which there are weights to start from. But a training from scratch without a
+    GPU is bounded by its operations (`length.py`), and a light network sees the images six times
+    as often for as many (RESULTS.md, "Custom images"). Options without a name are a ResNet-18's.
 
     Args:
         backbone: timm's name, or None.
