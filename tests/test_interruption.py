@@ -52,6 +52,31 @@ def test_the_same_weights_twice(image_root: Path, tmp_path: Path, balance: str) 
     assert weights(tmp_path / "e") != weights(tmp_path / "a")
 
 
+class Leave(pl.Callback):
+    """Leaves a training once, as Ctrl-C does."""
+
+    left = False
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.current_epoch == 1 and not Leave.left:
+            Leave.left = True
+            raise KeyboardInterrupt
+
+
+def test_readers_go_on_with_the_order_that_was_due(image_root: Path, tmp_path: Path) -> None:
+    """They fetch images before Lightning tells the epoch."""
+    name = "tests.test_interruption.Leave"
+    words = ["fit", "--data", str(image_root), *TINY_RUN, *EPOCHS, "--trainer.callbacks+", name]
+    words += ["--data.memory_limit", "0", "--data.num_workers", "2"]
+    Leave.left = False
+    left, whole = tmp_path / "left", tmp_path / "whole"
+    assert main([*words, "--run_dir", str(left)]) == 130
+    again = ["fit", "--run_dir", str(left), "--resume", "--report", "false", "--trust", name]
+    assert main(again) == 0
+    assert main([*words, "--run_dir", str(whole)]) == 0
+    assert weights(left) == weights(whole)
+
+
 def test_what_a_run_ran_on(trained: tuple[Path, Path]) -> None:
     (start,) = json.loads((trained[0] / "environment.json").read_text())["starts"]
     assert start["command"][:2] == ["fit", "--data"]

@@ -55,3 +55,16 @@ class WholeCheckpoints(TorchCheckpointIO):
             reason = first_line(error)[:160]
             raise UserError(f"{path} is damaged or no checkpoint ({reason}).") from error
         return content
+
+
+def epoch_to_come(path: Path) -> int:
+    """The number of the epoch that a training begins with when it goes on from a checkpoint.
+
+    Raises:
+        UserError: the file is damaged, or holds anything else.
+    """
+    content = WholeCheckpoints().load_checkpoint(path)
+    try:
+        return int(content["loops"]["fit_loop"]["epoch_progress"]["current"]["ready"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is damaged or no checkpoint (it counts no epochs).") from error

@@ -249,6 +249,7 @@ def attempt(
     checkpoint: Path | None = None,
 ) -> int:
     """Build task, data and trainer; fit, keep the best weights, test."""
+    from vision_attn.checkpoints import epoch_to_come
     from vision_attn.choices import automatic, chosen_automatically
     from vision_attn.composition import typed_keys
     from vision_attn.training import TrainingCLI
@@ -260,9 +261,10 @@ def attempt(
     with folder.bounds() if checkpoint else nullcontext():  # a run from elsewhere may go on, too
         cli = TrainingCLI(config, settings, folder)
     resolved = cli.resolved()
+    model, data = cli.model.model, cli.datamodule
     if checkpoint:
         resolved["model"]["pretrained"] = pretrained
-    model, data = cli.model.model, cli.datamodule
+        data.first_epoch = epoch_to_come(checkpoint)
     start_from = options.init_from
     told = initialise(model, Path(start_from), data.class_names) if start_from else ""
     chosen = chosen_automatically(folder.config) if checkpoint else automatic(cli.given(), resolved)

@@ -98,6 +98,8 @@ class ImageData(pl.LightningDataModule):
         self.num_classes = len(self.class_names)
         self.seed = seed
         self.order_seed = torch.initial_seed()  # of the run; `seed` decides the splits alone
+        # A run that goes on sets it: readers fetch their first images before Lightning tells it.
+        self.first_epoch = 0
         self.num_workers = num_workers
         self.memory_limit = memory_limit
         self.max_unreadable = max_unreadable
@@ -234,6 +236,7 @@ class ImageData(pl.LightningDataModule):
         streamed = isinstance(store, Streamed)
         weights = balancing(store.targets) if shuffle and self.balance else None
         order = EpochOrder(len(store), self.order_seed, weights, self.alternate)
+        order.set_epoch(self.first_epoch)
         return DataLoader(
             store,
             batch_size=self.batch_size,
