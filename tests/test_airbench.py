@@ -72,6 +72,23 @@ def test_filters_are_held_at_a_mean_square_length_of_one(image_root: Path, tmp_p
     assert not torch.allclose(filters[0], before.groups[0][0].weight)
 
 
+def test_the_whitening_bias_learns_in_the_first_epochs_alone(image_root: Path, tmp_path: Path):
+    words = ["fit", "--data", str(image_root), "--config", "cifar10_speed", "--report", "false"]
+    words += ["--model.backbone_options.widths", "[8, 16, 12]", "--trainer.max_epochs", "2"]
+    biases, filters = [], []
+    for epochs in (0, 1, 2):
+        run = tmp_path / str(epochs)
+        more = ["--model.backbone_options.bias_epochs", str(epochs), "--run_dir", str(run)]
+        assert main([*words, *more, "--trainer.check_val_every_n_epoch", "2"]) == 0
+        learned = load_file(run / "model.safetensors")
+        biases.append(learned["backbone.net.whitening.bias"])
+        filters.append(learned["backbone.net.groups.0.0.weight"])
+    assert not biases[0].any()
+    assert biases[1].any()
+    assert not torch.equal(biases[1], biases[2])
+    assert not torch.equal(filters[0], filters[1])
+
+
 def test_it_is_a_timm_model():
     assert timm.is_model("airbench")
     backbone = Backbone("airbench", options={"kernels": (3, 3, 1), "strides": (2, 2, 1)})

@@ -105,6 +105,8 @@ class Airbench(nn.Module):
         strides: how many times each group makes the grid smaller.
         unit_filters: hold the filters of each layer at a mean square length of 1. Batch norm makes
             their length mean nothing but a slower learning, as they grow.
+        bias_epochs: first epochs in which the bias of the whitening learns; later its gradient, and
+            that of all it is added to, need not be computed. None lets it learn throughout.
         num_classes, global_pool, in_chans: timm hands them to every model. Images have three
             channels here, and pooling and classifier are not this network's.
 
@@ -119,6 +121,7 @@ class Airbench(nn.Module):
         kernels: Sequence[int] = (3, 3, 3),
         strides: Sequence[int] = (2, 2, 2),
         unit_filters: bool = False,
+        bias_epochs: int | None = None,
         num_classes: int = 10,
         global_pool: str = "max",
         in_chans: int = 3,
@@ -132,6 +135,7 @@ class Airbench(nn.Module):
             Group(*sizes) for sizes in zip(before, widths, kernels, strides, strict=True)
         )
         self.unit_filters = unit_filters
+        self.bias_epochs = bias_epochs
         self.after_step()
         self.feature_info = [
             {
@@ -145,6 +149,11 @@ class Airbench(nn.Module):
     def fit_inputs(self, images: Tensor) -> None:
         """Take what can be had from normalised training images before anything is learned."""
         self.whitening.fit(images)
+
+    def held(self, epoch: int) -> list[nn.Parameter]:
+        """Parameters that do not learn in an epoch, counted from 0."""
+        over = self.bias_epochs is not None and epoch >= self.bias_epochs
+        return [self.whitening.bias] if over else []
 
     @torch.no_grad()
     def after_step(self) -> None:

@@ -121,6 +121,10 @@ class Backbone(nn.Module):
         if hasattr(self.net, "fit_inputs"):
             timm_of(self.net).fit_inputs(self.normalised(sample()))
 
+    def held(self, epoch: int) -> list[nn.Parameter]:
+        """Parameters that a network that says so (airbench) does not learn in an epoch."""
+        return timm_of(self.net).held(epoch) if hasattr(self.net, "held") else []
+
     def after_step(self) -> None:
         """Let a network that asks for it (airbench) put its weights right after an update."""
         if hasattr(self.net, "after_step"):

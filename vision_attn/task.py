@@ -200,18 +200,23 @@ class ClassificationTask(pl.LightningModule):
         """Whether only pooling and head learn now."""
         return self.current_epoch < self.freeze_epochs
 
+    def held(self) -> list[nn.Parameter]:
+        """What of the backbone does not learn now."""
+        network = self.model.backbone
+        return list(network.parameters()) if self.frozen else network.held(self.current_epoch)
+
     def on_train_epoch_start(self) -> None:
         """Hold the backbone still in the first epochs, its batch statistics included."""
         self.model.backbone.train(not self.frozen)
+        held = set(self.held())
         if self.trainer.world_size == 1:  # DDP wants every parameter to have a gradient
             for parameter in self.learnable:  # not what the network itself holds still
-                parameter.requires_grad_(not self.frozen)
+                parameter.requires_grad_(parameter not in held)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Drop the gradients of a backbone that is held still."""
-        if self.frozen:
-            for parameter in self.model.backbone.parameters():
-                parameter.grad = None
+        """Drop the gradients of what is held still."""
+        for parameter in self.held():
+            parameter.grad = None
 
     def on_train_epoch_end(self) -> None:
         """Log the training scores, which were collected while the weights still moved."""
