@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import write_images
+from tests.conftest import TINY_RUN, write_images
 from vision_attn.catalog import catalog
 from vision_attn.checks.alike import candidates, difference_hashes, groups_of_alike
 from vision_attn.checks.base import Check
@@ -255,3 +255,17 @@ def test_alike_pictures_of_none_and_one() -> None:
     assert groups_of_alike(np.empty((0, 9, 9), np.uint8)) == []
     assert groups_of_alike(np.zeros((1, 9, 9), np.uint8)) == []
     assert groups_of_alike(np.zeros((5, 9, 9), np.uint8)) == []  # nothing in them
+
+
+def test_fit_tells_of_validation_images_that_it_trains_on(
+    photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photographs / "test").rename(photographs / "val")
+    words = ["fit", "--data", str(photographs), *TINY_RUN, "--trainer.max_epochs", "1"]
+    assert main([*words, "--run_dir", str(tmp_path / "a")]) == 0
+    assert "look the same" not in capsys.readouterr().out
+    again = photographs / "val" / "cat" / "again.jpg"
+    with Image.open(photographs / "train" / "cat" / "003.png") as image:
+        image.resize((48, 40)).save(again, quality=80)
+    assert main([*words, "--run_dir", str(tmp_path / "b")]) == 0
+    assert "1 of 9 validation images look the same" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from typing import Any
 
 from vision_attn.commands.checking import trouble
+from vision_attn.commands.leaking import leak
 from vision_attn.networks import USUAL
 
 
@@ -12,7 +13,7 @@ def tell(cli: Any, resolved: dict[str, Any], weights: str) -> None:
     print(f"data      {data.describe()}")
     if data.describe_balance():
         print(f"balance   {data.describe_balance()} (--data.balance true|false)")
-    for line in trouble(data):
+    for line in filter(None, (*trouble(data), leak(data))):
         print(f"check     {line}")
     print(f"model     {describe_model(cli.model.model, data.image_size, resolved)}")
     if cli.given()["model"]["backbone"] is None:
