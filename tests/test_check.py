@@ -267,5 +267,7 @@ def test_fit_tells_of_validation_images_that_it_trains_on(
     again = photographs / "val" / "cat" / "again.jpg"
     with Image.open(photographs / "train" / "cat" / "003.png") as image:
         image.resize((48, 40)).save(again, quality=80)
-    assert main([*words, "--run_dir", str(tmp_path / "b")]) == 0
-    assert "1 of 9 validation images look the same" in capsys.readouterr().out
+    assert main([*words, "--run_dir", str(tmp_path / "b"), "--report", "true"]) == 0
+    told = "1 of 9 val images look the same as a training image"
+    assert told in capsys.readouterr().out
+    assert told in (tmp_path / "b" / "report.html").read_text()

@@ -86,6 +86,7 @@ MAY_IMPORT = {
         "errors",
         "evaluation",
         "explainers",
+        "leaks",
         "metrics",
         "model",
         "overlay",
@@ -94,6 +95,7 @@ MAY_IMPORT = {
         "scores",
         "whole",
     },
+    "leaks": {"checks", "data"},
     "composition": {"errors", "catalog", "data", "pooling"},
     "training": {
         "averaging",

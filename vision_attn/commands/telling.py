@@ -3,17 +3,18 @@
 from typing import Any
 
 from vision_attn.commands.checking import trouble
-from vision_attn.commands.leaking import leak
 from vision_attn.networks import USUAL
 
 
 def tell(cli: Any, resolved: dict[str, Any], weights: str) -> None:
     """Print what will be trained on what, with every automatic choice."""
+    from vision_attn.leaks import leak
+
     data, trainer = cli.datamodule, cli.trainer
     print(f"data      {data.describe()}")
     if data.describe_balance():
         print(f"balance   {data.describe_balance()} (--data.balance true|false)")
-    for line in filter(None, (*trouble(data), leak(data))):
+    for line in filter(None, (*trouble(data), leak(data, "val"))):
         print(f"check     {line}")
     print(f"model     {describe_model(cli.model.model, data.image_size, resolved)}")
     if cli.given()["model"]["backbone"] is None:

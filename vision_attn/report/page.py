@@ -15,6 +15,7 @@ from markupsafe import Markup
 from vision_attn import __version__
 from vision_attn.data.module import ImageData
 from vision_attn.errors import UserError
+from vision_attn.leaks import leak
 from vision_attn.model import AttentionClassifier
 from vision_attn.report.advice import advice, wilson
 from vision_attn.report.believing import Belief, belief
@@ -139,7 +140,7 @@ def gather(
         of_all=len(outcome.split),
         tiles=[Tile(name, found[key], meaning) for key, (name, meaning) in SCORES.items()],
         interval=wilson(int(outcome.right.sum()), len(outcome.targets)),
-        advice=advice(outcome, curves, train),
+        advice=[*filter(None, [leak(data, outcome.stage)]), *advice(outcome, curves, train)],
         classes=sorted(outcome.by_class(), key=lambda score: (score.images == 0, score.f1)),
         train=train,
         matrix=matrix_of(outcome.confusion(), outcome.class_names),
