@@ -42,7 +42,7 @@ def bare(fit: Fit) -> Timed:
     def step(batch: tuple[Tensor, Tensor]) -> int:
         images = data.augment(batch[0].float() / 255)
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            loss = task.step("train", (images, batch[1]))
+            loss = task.training_step((images, batch[1]), 0)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
