@@ -24,6 +24,7 @@ from vision_attn.scores import StageScores
 
 OptimizerFactory = Callable[[Iterable], torch.optim.Optimizer]
 
+NO_CELLS = torch.empty(0, dtype=torch.long)
 PAIRED = 4  # of so many training images one is shown twice, whole and without a cell
 FINE_TUNED_STEM = 0.1  # of the learning rate: what first layers see is much the same everywhere
 
@@ -150,7 +151,7 @@ class ClassificationTask(pl.LightningModule):
         images, targets = batch
         if self.deleted_cells:
             images = delete_cells(images, self.model.backbone.mean, self.deleted_cells)
-        shown, cells = self.with_pairs(images)
+        shown, cells = self.with_pairs(images) if self.deletion_loss else (images, NO_CELLS)
         pooled = self.model.attend(shown)
         logits = self.model.head(pooled.context)
         loss = self.judged("train", logits[: len(images)], targets)
@@ -159,10 +160,10 @@ class ClassificationTask(pl.LightningModule):
         return loss
 
     def with_pairs(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Images and, where asked for, the first of them again without a cell each; the cells."""
-        pairs = len(images) // PAIRED if self.deletion_loss else 0
-        changed, cells = delete_one_cell(images[:pairs], self.model.backbone.mean)
-        return torch.cat([images, changed]) if pairs else images, cells
+        """Images and the first of them again without a cell each; the cells."""
+        some = images[: len(images) // PAIRED]
+        changed, cells = delete_one_cell(some, self.model.backbone.mean)
+        return torch.cat([images, changed]), cells
 
     def on_evidence(self, pooled: Pooled, logits: Tensor, targets: Tensor, cells: Tensor) -> Tensor:
         """The losses that only a model can be asked for whose logit is a sum over places.
