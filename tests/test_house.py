@@ -73,6 +73,7 @@ MAY_IMPORT = {
     "divergence": {"errors"},
     "environment": {"data"},
     "averaging": {"errors"},
+    "compiling": set(),
     "keeper": {"averaging", "data", "model", "run"},
     "hub_page": {"run"},
     "hub": {"hub_page", "model", "run"},
@@ -100,6 +101,7 @@ MAY_IMPORT = {
     "training": {
         "averaging",
         "checkpoints",
+        "compiling",
         "composition",
         "data",
         "length",
@@ -123,6 +125,7 @@ HEAVY_ONLY_IN = {
     "lightning": {
         "averaging",
         "checkpoints",
+        "compiling",
         "data",
         "divergence",
         "keeper",

@@ -17,6 +17,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from vision_attn.averaging import Averaging
 from vision_attn.checkpoints import WholeCheckpoints
+from vision_attn.compiling import Compiling
 from vision_attn.composition import Config, apply_words
 from vision_attn.data.module import ImageData
 from vision_attn.errors import UserError, did_you_mean
@@ -41,6 +42,8 @@ EMA_HELP = (
     "keep and score an average of the weights, in which those of the step before count so much "
     "less, such as 0.99; without it the weights themselves"
 )
+
+COMPILE_HELP = "let torch compile the backbone, where it can; whether that is faster, try"
 
 
 class Parser(LightningArgumentParser):
@@ -102,6 +105,7 @@ class TrainingCLI(LightningCLI):
         parser.link_arguments("data.image_size", "model.image_size", apply_on="instantiate")
         parser.add_argument("--patience", type=int | None, help=PATIENCE_HELP)
         parser.add_argument("--ema", type=float | None, help=EMA_HELP)
+        parser.add_argument("--compile", type=bool, default=False, help=COMPILE_HELP)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """The trainer, with what the user left open chosen and printed."""
@@ -121,6 +125,9 @@ class TrainingCLI(LightningCLI):
         }
         if self.config_init["ema"] is not None:
             chosen["callbacks"].append(Averaging(self.config_init["ema"]))
+        if self.config_init["compile"]:
+            images = self.datamodule
+            chosen["callbacks"].append(Compiling(images.image_size, images.batch_size))
         if self.folder is None:
             chosen |= {"enable_checkpointing": False}
         elif given.max_epochs is None and given.max_steps == -1:

@@ -1,7 +1,8 @@
 """The share of the machine's matrix peak in a training step of airbench, and where the rest goes.
 
 The peak is the best of several products of square matrices, in bf16 and in float32. Operations of a
-step are three times those of a forward pass (Kaplan et al. 2020), counted by torch.
+step are three times those of a forward pass (Kaplan et al. 2020), counted by torch. Each of the
+convolutions is also timed by itself, in its three parts.
 """
 
 import argparse
@@ -11,8 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 import torch
-from speed.common import SMALL, network, spread
-from torch import Tensor
+from speed.common import SMALL, network, spread, table
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.profiler import ProfilerActivity, profile
 
@@ -31,18 +32,23 @@ KINDS = {
 
 def measure(options: argparse.Namespace) -> Iterator[str]:
     """Lines on the peak, the step's share of it, and the profile."""
+    batch = options.batch_size or 500
     for dtype in (torch.bfloat16, torch.float32):
         best = peak(dtype)
-        step = training_step(options.batch_size or 500, dtype)
+        step = training_step(batch, dtype)
         seconds = [step() for _ in range(options.pairs)]
         work = training_work(network(SMALL, "global_attention"), SMALL)
-        rates = [work * (options.batch_size or 500) / one for one in seconds]
+        rates = [work * batch / one for one in seconds]
         yield (
             f"{dtype}: peak {best / 1e9:.0f} GFLOP/s; a training step "
             f"{spread([rate / 1e9 for rate in rates], 0)} GFLOP/s, "
             f"{statistics.median(rates) / best:.0%} of it"
         )
         yield from shares(step)
+        yield from table(
+            "| convolution | forward | gradient by input | by filters |",
+            convolutions(batch, dtype, best),
+        )
 
 
 def peak(dtype: torch.dtype) -> float:
@@ -50,11 +56,7 @@ def peak(dtype: torch.dtype) -> float:
     found = 0.0
     for side in SIDES:
         one, other = torch.rand(2, side, side).to(dtype)
-        one @ other
-        for _ in range(3):
-            started = time.perf_counter()
-            one @ other
-            found = max(found, 2 * side**3 / (time.perf_counter() - started))
+        found = max(found, 2 * side**3 / fastest(lambda one=one, other=other: one @ other))
     return found
 
 
@@ -76,7 +78,7 @@ def training_step(batch: int, dtype: torch.dtype) -> Callable[[], float]:
     return step
 
 
-def logits(net: torch.nn.Module, images: Tensor, dtype: torch.dtype) -> Tensor:
+def logits(net: nn.Module, images: Tensor, dtype: torch.dtype) -> Tensor:
     """What a network says, computed in a type."""
     with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
         return net(images)
@@ -93,3 +95,49 @@ def shares(step: Callable[[], float]) -> Iterator[str]:
     total = sum(spent.values())
     for kind, microseconds in spent.most_common():
         yield f"- {kind}: {microseconds / total:.0%}"
+
+
+def convolutions(batch: int, dtype: torch.dtype, best: float) -> Iterator[str]:
+    """A row for each 3x3 convolution: what share of the peak its parts reach."""
+    net = network(SMALL)
+    seen: list[tuple[nn.Conv2d, torch.Size]] = []
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_pre_hook(lambda of, given: seen.append((of, given[0].shape)))
+    net(torch.rand(1, 3, SMALL, SMALL))
+    for layer, (_, before, height, width) in seen:
+        images = torch.rand(batch, before, height, width, dtype=dtype)
+        images = images.contiguous(memory_format=torch.channels_last)
+        filters = layer.weight.detach().to(dtype)
+        work = 2 * batch * height * width * filters.numel()
+        parts = [f"{work / seconds / best:.0%}" for seconds in times(images, filters)]
+        name = f"{before} to {layer.out_channels} channels on {height} x {width}"
+        yield f"| {name} | {' | '.join(parts)} |"
+
+
+def times(images: Tensor, filters: Tensor) -> list[float]:
+    """Seconds of a 3x3 convolution, and of its gradients by its input and by its filters."""
+    padding = [filters.shape[-1] // 2] * 2
+    out = torch.conv2d(images, filters, padding=padding)
+
+    def gradients(wanted: list[bool]) -> None:
+        torch.ops.aten.convolution_backward(
+            out, images, filters, None, [1, 1], padding, [1, 1], False, [0, 0], 1, wanted
+        )
+
+    return [
+        fastest(lambda: torch.conv2d(images, filters, padding=padding)),
+        fastest(lambda: gradients([True, False, False])),
+        fastest(lambda: gradients([False, True, False])),
+    ]
+
+
+def fastest(run: Callable[[], object]) -> float:
+    """Seconds of the fastest of five."""
+    run()
+    seconds = []
+    for _ in range(5):
+        started = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)
