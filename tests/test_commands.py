@@ -37,6 +37,17 @@ class TestFit:
         content = torch.load(trained[0] / "checkpoints" / "last.ckpt", weights_only=True)
         assert "hyper_parameters" not in content
 
+    def test_a_training_that_is_not_validated(
+        self, image_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        words = ["fit", "--data", str(image_root), "--run_dir", str(tmp_path / "run"), *TINY_RUN]
+        words += ["--trainer.max_epochs", "1", "--trainer.limit_val_batches", "0"]
+        assert main(words) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert not any(line.startswith("val  ") for line in lines)
+        assert any(line.startswith("test  ") for line in lines)
+        assert main(["test", str(tmp_path / "run")]) == 0
+
     def test_never_writes_over_a_run(
         self, trained: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -70,8 +70,8 @@ def test_nothing_that_was_trained_on(cut: tuple[Path, Path], stage: str, capsys:
     data, now = scored(run, stage)
     told = capsys.readouterr().out
     assert now == before - {str(gone.relative_to(root))}
-    assert f"1 {stage} images that the run kept are gone" in told
-    assert "35 images are new since the run began: they are left out" in told
+    assert f"of the {stage} images that the run kept 1 is gone" in told
+    assert "of the images 35 are new since the run began: left out" in told
     assert {Path(name).parent.name for name in data.splits["train"].names} == {"red", "green"}
     verb = {"val": "validate", "test": "test"}[stage]
     assert main([verb, str(run)]) == 0
@@ -116,7 +116,7 @@ def test_a_table_that_moves_an_image(tmp_path: Path, capsys: Capture) -> None:
     table.write_text("\n".join([lines[0], lines[1].replace("train", "test"), *lines[2:]]) + "\n")
     capsys.readouterr()
     assert scored(run, "test")[1] == kept(run, "test")
-    assert "1 of the test images were trained on: they are left out" in capsys.readouterr().out
+    assert "of the test images 1 was trained on: left out" in capsys.readouterr().out
 
 
 def test_its_own_folder_by_name(cut: tuple[Path, Path], capsys: Capture) -> None:

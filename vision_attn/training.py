@@ -176,7 +176,8 @@ class TrainingCLI(LightningCLI):
             enable_version_counter=False,
         )
         last = ModelCheckpoint(place, "last", save_top_k=1, enable_version_counter=False)
-        return [best, last]
+        unvalidated = self.config_init["trainer"].limit_val_batches == 0  # nothing tells the best
+        return [last] if unvalidated else [best, last]
 
     def loggers(self) -> list[Any] | bool:
         """CSV and TensorBoard logs in the run folder."""

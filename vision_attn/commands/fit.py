@@ -328,9 +328,10 @@ def finish(cli: Any, folder: Any) -> None:
     stages = [("val", cli.trainer.validate), ("test", cli.trainer.test)]
     for stage, score in stages:
         if stage in cli.datamodule.splits:
-            (scores,) = score(cli.model, cli.datamodule, verbose=False)
-            if not cli.trainer.is_global_zero:
+            found = score(cli.model, cli.datamodule, verbose=False)
+            if not (found and cli.trainer.is_global_zero):  # none with limit_val_batches 0
                 continue
+            (scores,) = found
             folder.add_metrics(scores)
             told = [
                 f"{name} {scores[f'{stage}/{key}']:.4f}"

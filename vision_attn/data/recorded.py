@@ -57,17 +57,23 @@ def as_recorded(
 def differences(left: Counter[str], moved: Counter[str], unknown: int) -> Iterator[str]:
     """A line on what is gone, what the run was trained on, and what is new.
 
-    >>> list(differences(Counter(test=2), Counter(test=1), 3))[0]
-    '2 test images that the run kept are gone'
+    >>> for line in differences(Counter(test=1), Counter(val=1), 3):
+    ...     print(line)
+    of the test images that the run kept 1 is gone
+    of the val images 1 was trained on: left out
+    of the images 3 are new since the run began: left out
     """
     for name, count in left.items():
         if count > 0 and name != "train":
-            yield f"{count} {name} images that the run kept are gone"
+            verb = "is" if count == 1 else "are"
+            yield f"of the {name} images that the run kept {count} {verb} gone"
     for name, count in moved.items():
         if count:
-            yield f"{count} of the {name} images were trained on: they are left out"
+            verb = "was" if count == 1 else "were"
+            yield f"of the {name} images {count} {verb} trained on: left out"
     if unknown:
-        yield f"{unknown} images are new since the run began: they are left out"
+        verb = "is" if unknown == 1 else "are"
+        yield f"of the images {unknown} {verb} new since the run began: left out"
 
 
 def joined(places: Sequence[Place]) -> Split:
