@@ -43,6 +43,7 @@ def test_compiled_training_learns_the_same(
     for name, weights in load_file(run / "model.safetensors").items():
         assert_close(weights, plain[name], rtol=1e-3, atol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
     assert main(["test", str(run)]) == 0
+    assert main(["validate", str(run)]) == 0
 
 
 def test_a_training_goes_on_without_a_compiler(

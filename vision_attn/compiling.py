@@ -50,7 +50,8 @@ class Compiling(Callback):
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Python from here."""
-        self.backbone.__dict__.pop("forward", None)
+        if trainer.state.fn == "fit":
+            self.release()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Compiled code again, should the epoch go on."""
@@ -59,6 +60,10 @@ class Compiling(Callback):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Python in what follows."""
+        self.release()
+
+    def release(self) -> None:
+        """Give the backbone its own code again."""
         self.backbone.__dict__.pop("forward", None)
 
 
