@@ -193,7 +193,7 @@ class TestFineTuning:
         words += ["--run_dir", str(run), "--model.pooling", "average", "--data.image_size", "40"]
         assert main([*words, "--trainer.max_epochs", "1"]) == 0
         card = RunFolder(run).load_card()
-        assert card.pooling["class_path"].endswith("Average")
+        assert card.pooling["class_path"] == "average"
         assert card.image_size == 40
 
     def test_a_finer_grid_than_the_runs(self, trained: tuple[Path, Path], tmp_path: Path) -> None:

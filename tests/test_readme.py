@@ -64,7 +64,7 @@ def test_a_file_in_the_folder_is_enough(image_root: Path, tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr[-2000:]
     assert "with brightest pooling" in done.stdout
     card = json.loads((tmp_path / "run" / "model.json").read_text())
-    assert card["pooling"]["class_path"] == "vision_attn.pooling.brightest.Brightest"
+    assert card["pooling"]["class_path"] == "brightest"
 
 
 def test_an_exported_file_needs_onnxruntime_alone(

@@ -10,7 +10,7 @@ import inspect
 import pkgutil
 import re
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from vision_attn.errors import UserError, did_you_mean
 
@@ -84,6 +84,31 @@ def class_path(found: type) -> str:
     'vision_attn.errors.UserError'
     """
     return f"{found.__module__}.{found.__qualname__}"
+
+
+def short_path(promise: type, path: str) -> str:
+    """The name by which a file refers to a class: its file name if it is ours, else its path.
+
+    >>> from vision_attn.explainers.base import Explainer
+    >>> short_path(Explainer, "vision_attn.explainers.grad_cam.GradCam")
+    'grad_cam'
+    """
+    ours = {class_path(found): name for name, found in catalog(promise).items()}
+    return ours.get(path, path)
+
+
+def with_short_paths(promise: type, spec: dict[str, Any]) -> dict[str, Any]:
+    """A class and its arguments, named by `short_path`; arguments may be such classes, too."""
+    arguments = {
+        key: with_short_paths(promise, value) if is_class_spec(value) else value
+        for key, value in (spec.get("init_args") or {}).items()
+    }
+    return {"class_path": short_path(promise, spec["class_path"]), "init_args": arguments}
+
+
+def is_class_spec(value: Any) -> bool:
+    """Whether a value of a configuration names a class."""
+    return isinstance(value, dict) and "class_path" in value
 
 
 def choose(promise: type[T], names: str, option: str) -> dict[str, T]:

@@ -6,6 +6,8 @@ from typing import Any
 
 import yaml
 
+from vision_attn.old_formats import FORMAT
+
 HEAD = "# chosen automatically: "
 
 
@@ -35,7 +37,7 @@ def flat(settings: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]
 def with_choices(settings: dict[str, Any], chosen: list[str]) -> str:
     """The text of `config.yaml`: settings, under a line that tells which chose themselves."""
     head = f"{HEAD}{', '.join(chosen)}\n" if chosen else ""
-    return head + yaml.safe_dump(settings, sort_keys=False)
+    return head + yaml.safe_dump({"format": FORMAT} | settings, sort_keys=False)
 
 
 def chosen_automatically(config: Path) -> list[str]:

@@ -6,16 +6,14 @@ the class that was there. (jsonargparse would hand them on to the new class.)
 
 import os
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from vision_attn.catalog import catalog, class_path, resolve
+from vision_attn.catalog import catalog, class_path, resolve, with_short_paths
 from vision_attn.data.base import ImageSource
 from vision_attn.errors import UserError, did_you_mean
 from vision_attn.pooling.base import Pooling
+from vision_attn.yaml_file import every_part, load_yaml
 
 Config = dict[str, Any]
 SLOTS: dict[str, type] = {"data.source": ImageSource, "model.pooling": Pooling}
@@ -34,7 +32,6 @@ CLASS_KEYS = (
     "accelerator",
 )
 """Settings whose text may name a class to import."""
-MOST_PARTS = 100_000  # a small file can repeat its parts into billions ("billion laughs")
 TRUSTED_ROOTS = ("vision_attn.", "torch.", "timm.", "lightning.", "torchmetrics.")
 
 
@@ -69,32 +66,6 @@ def read_config(name: str, trusted: Sequence[str] = ()) -> Config:
     return read_stored_config(place, trusted)
 
 
-def load_yaml(place: Path) -> Config:
-    """The settings in a file, as they stand; empty sections are left out."""
-    try:
-        content = yaml.safe_load(place.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # no text, no date, no end
-        raise UserError(f"{place} is no YAML: {' '.join(str(error).split())[:200]}") from error
-    if sum(1 for _ in islice(every_part(content), MOST_PARTS + 1)) > MOST_PARTS:
-        raise UserError(f"{place} holds more than {MOST_PARTS} settings; it is refused.")
-    if not isinstance(content, dict):
-        raise UserError(f"{place} holds no settings (expected `model:`, `data:`, `trainer:`).")
-    return {key: value for key, value in content.items() if value is not None}
-
-
-def every_part(content: Any) -> Iterator[Any]:
-    """All values of nested settings; those that YAML repeats by reference, each time.
-
-    >>> list(every_part({"a": [1, 2]}))
-    [{'a': [1, 2]}, [1, 2], 2, 1]
-    """
-    left = [content]
-    while left:
-        part = left.pop()
-        yield part
-        left += part.values() if isinstance(part, dict) else part if isinstance(part, list) else []
-
-
 def read_stored_config(place: Path, trusted: Sequence[str]) -> Config:
     """A configuration in a file, after a look at the classes that it names.
 
@@ -116,6 +87,15 @@ def with_full_names(config: Config) -> Config:
         if isinstance(result.get(section), dict) and key in result[section]:
             spec = as_class_spec(promise, result[section][key])
             result[section] = result[section] | {key: spec}
+    return result
+
+
+def with_short_names(config: Config) -> Config:
+    """The inverse of `with_full_names`, for files: layouts change, file names stay."""
+    result = dict(config)
+    for slot, promise in SLOTS.items():
+        section, key = slot.split(".")
+        result[section] = result[section] | {key: with_short_paths(promise, result[section][key])}
     return result
 
 

@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vision_attn import __version__
 from vision_attn.run import ModelCard, RunFolder
+from vision_attn.yaml_file import load_yaml
 
 MOST_CLASSES = 200  # named on the page; model.json has them all
 
@@ -94,7 +93,7 @@ SETTINGS = (
 
 def known_of(folder: RunFolder, card: ModelCard) -> dict[str, Any]:
     """What a run tells of its model, fit to be published: no path of the user's machine."""
-    config = yaml.safe_load(folder.config.read_text("utf-8")) if folder.config.is_file() else {}
+    config = load_yaml(folder.config) if folder.config.is_file() else {}
     scores = json.loads(folder.metrics.read_text("utf-8")) if folder.metrics.is_file() else {}
     return {
         "architecture": card.backbone,
@@ -148,7 +147,7 @@ def page(card: ModelCard, known: dict[str, Any], name: str = "USER/NAME") -> str
         known: what `known_of` found.
         name: what the model is called on the Hub.
     """
-    pooling = card.pooling["class_path"].split(".")[-2]
+    pooling = card.pooling["class_path"].rpartition(".")[2]
     named = card.class_names[:MOST_CLASSES]
     more = len(card.class_names) - len(named)
     scores = {

@@ -20,12 +20,15 @@ from safetensors.torch import load_file, save_file
 from vision_attn import __version__
 from vision_attn.backbone import Backbone
 from vision_attn.bounds import PARAMETERS, bounded, check_card
-from vision_attn.catalog import catalog, class_path, imported
+from vision_attn.catalog import catalog, imported, is_class_spec
 from vision_attn.errors import UserError, first_line
 from vision_attn.model import AttentionClassifier
+from vision_attn.old_formats import FORMAT, check_format, upgrade_classes
 from vision_attn.pooling.base import Pooling, PoolingFactory
 from vision_attn.torch_files import read_torch_file
 from vision_attn.whole import write_whole
+
+ABOUT_THE_FILE = ("format", "vision_attn")  # keys of model.json that do not describe the model
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class ModelCard:
         backbone_options: arguments of `timm.create_model`.
         stride: where the backbone was cut; None if it is whole.
         unstrided: strides left out of the backbone.
-        pooling: {"class_path": ..., "init_args": {...}}.
+        pooling: {"class_path": NAME, "init_args": {...}}; NAME is a file name of ours, or the
+            dotted path of a class of the user's own.
         class_names: in the order of the logits.
         image_size: pixels a side that images are brought to.
         mean: of each colour channel, what the model normalises images with.
@@ -130,7 +134,8 @@ class RunFolder:
         """Write both files of a model, each whole or not at all."""
         tensors = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
         write_whole(self.weights, lambda place: save_file(tensors, place))
-        self.save_json(self.card, {"vision_attn": __version__, **asdict(card)})
+        about = {"format": FORMAT, "vision_attn": __version__}
+        self.save_json(self.card, about | asdict(card))
 
     def save_json(self, place: Path, content: dict[str, Any]) -> None:
         """Write a JSON file, whole or not at all."""
@@ -155,10 +160,7 @@ class RunFolder:
             )
         try:
             content = json.loads(self.card.read_text(encoding="utf-8"))
-            known = {key: content[key] for key in ModelCard.__dataclass_fields__ if key in content}
-            card = ModelCard(**known)
-            check_card(card)
-            return card
+            return card_from(content, self.card)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(
                 f"{self.card} is damaged ({error}); train again or copy it anew."
@@ -200,6 +202,27 @@ class RunFolder:
             raise UserError(
                 f"{self.weights} does not fit {self.card.name}: {reason[0].strip()}"
             ) from error
+
+
+def card_from(content: dict[str, Any], place: Path) -> ModelCard:
+    """The card in the content of a `model.json`.
+
+    Raises:
+        UserError: the file is of a later format, or has a key that is not known.
+        ValueError, TypeError: a value is not as it should be.
+    """
+    if check_format(content, place) < 1:
+        content = upgrade_classes(content)
+    content = {key: value for key, value in content.items() if key not in ABOUT_THE_FILE}
+    unknown = sorted(set(content) - set(ModelCard.__dataclass_fields__))
+    if unknown:
+        raise UserError(
+            f"{place} has the key '{unknown[0]}', which this version does not know; "
+            "update with: pip install -U vision-attn"
+        )
+    card = ModelCard(**content)
+    check_card(card)
+    return card
 
 
 def read_weights(place: Path) -> dict[str, torch.Tensor]:
@@ -265,8 +288,7 @@ def pooling_factory(spec: dict[str, Any], trusted: Collection[str] = ()) -> Pool
     Raises:
         UserError: it names a class that is neither ours nor trusted, or arguments it lacks.
     """
-    path = spec["class_path"]
-    ours = {class_path(found): found for found in catalog(Pooling).values()}
+    path, ours = spec["class_path"], catalog(Pooling)
     if path not in ours and path not in trusted:
         raise UserError(
             f"the model uses a pooling of its own, {path}. If you trust that code: --trust {path}"
@@ -277,8 +299,3 @@ def pooling_factory(spec: dict[str, Any], trusted: Collection[str] = ()) -> Pool
         for key, value in (spec.get("init_args") or {}).items()
     }
     return partial(found, **arguments)
-
-
-def is_class_spec(value: Any) -> bool:
-    """Whether a value of a configuration names a class."""
-    return isinstance(value, dict) and "class_path" in value

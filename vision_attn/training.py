@@ -18,7 +18,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from vision_attn.averaging import Averaging
 from vision_attn.checkpoints import WholeCheckpoints
 from vision_attn.compiling import Compiling
-from vision_attn.composition import Config, apply_words
+from vision_attn.composition import Config, apply_words, with_short_names
 from vision_attn.data.module import ImageData
 from vision_attn.errors import UserError, did_you_mean
 from vision_attn.length import (
@@ -207,7 +207,7 @@ class TrainingCLI(LightningCLI):
         config["patience"] = self.patience
         config["trainer"]["max_epochs"] = self.trainer.max_epochs
         config["trainer"]["precision"] = self.trainer.precision
-        return config
+        return with_short_names(config)
 
 
 def print_all_settings() -> None:

@@ -171,7 +171,7 @@ def wants_pretrained(files: list[dict[str, Any]], settings: list[str]) -> bool:
 
 def architecture_of(source: Path, trusted: list[str]) -> dict[str, Any]:
     """What a run to start from sets: its backbone, pooling and image size."""
-    from vision_attn.composition import check_trusted
+    from vision_attn.composition import check_trusted, with_full_names
     from vision_attn.run import RunFolder
 
     if not source.exists():
@@ -182,16 +182,19 @@ def architecture_of(source: Path, trusted: list[str]) -> dict[str, Any]:
     settings = folder.load_card().settings()
     check_trusted(settings, trusted, folder.card)
     folder.load_model(trusted)  # once within its bounds, before the words of a stranger are built
-    return settings
+    return with_full_names(settings)
 
 
 def default_run_dir(config: dict[str, Any]) -> Path:
     """`runs/<date-time>-<data>`."""
-    source = config.get("data", {}).get("source", {"class_path": "run"})
+    from vision_attn.catalog import short_path
+    from vision_attn.data.base import ImageSource
+
+    source = config["data"]["source"]
     arguments = source.get("init_args") or {}
     place = arguments.get("table") or arguments.get("root")
-    short = source["class_path"].split(".")[-2:-1]
-    name = Path(place).name.removesuffix(".csv") if place else short[0]
+    short = short_path(ImageSource, source["class_path"]).rpartition(".")[2]
+    name = Path(place).name.removesuffix(".csv") if place else short
     return Path("runs") / f"{datetime.datetime.now():%Y-%m-%d-%H%M%S}-{name}"
 
 
@@ -236,9 +239,10 @@ def train(
     release_memory()  # out of the clause, in which the error still holds the model
     if not folder.last.exists():
         return attempt(config, [*settings, *halves], folder, options)
-    from vision_attn.composition import load_yaml
+    from vision_attn.composition import with_full_names
+    from vision_attn.yaml_file import load_yaml
 
-    return attempt(load_yaml(folder.config), halves, folder, options, folder.last)
+    return attempt(with_full_names(load_yaml(folder.config)), halves, folder, options, folder.last)
 
 
 def attempt(

@@ -30,7 +30,7 @@ def run(words: list[str]) -> int:
     options = parser().parse_args(words)
     from vision_attn.choices import chosen_automatically
     from vision_attn.commands.scoring import scorer, scoring_config
-    from vision_attn.composition import load_yaml
+    from vision_attn.yaml_file import load_yaml
     from vision_attn.report.page import write_report
     from vision_attn.run import RunFolder
 

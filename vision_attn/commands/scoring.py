@@ -54,6 +54,7 @@ def scoring_config(folder: Any, data: str | None, trusted: list[str], stage: str
         merge,
         read_config,
         read_stored_config,
+        with_full_names,
     )
 
     card = folder.load_card()
@@ -61,7 +62,7 @@ def scoring_config(folder: Any, data: str | None, trusted: list[str], stage: str
     config = read_config("defaults")
     if folder.config.is_file():
         config = merge(config, read_stored_config(folder.config, trusted))
-    config = merge(config, card.settings())
+    config = merge(config, with_full_names(card.settings()))
     # How it was trained (devices, loggers, limits, readers) says nothing of how to score it.
     trainer = config.get("trainer", {})
     config["trainer"] = {k: trainer[k] for k in ("accelerator", "precision") if k in trainer}
@@ -106,7 +107,7 @@ def scorer(
 
 def tell_of_trained(data: "ImageData", folder: Any) -> None:
     """Tell how many of other images are the very files that the run was trained on."""
-    from vision_attn.composition import load_yaml
+    from vision_attn.yaml_file import load_yaml
     from vision_attn.data.recorded import read_record
 
     source = (

@@ -44,7 +44,7 @@ def describe_model(model: Any, image_size: int, resolved: dict[str, Any]) -> str
     backbone = model.backbone
     height, width = backbone.grid(image_size)
     millions = sum(p.numel() for p in model.parameters()) / 1e6
-    pooling = resolved["model"]["pooling"]["class_path"].split(".")[-2]
+    pooling = resolved["model"]["pooling"]["class_path"].rpartition(".")[2]
     fine = f" (first {backbone.unstrided} strides left out)" if backbone.unstrided else ""
     if backbone.stride is not None and backbone.stride < backbone.strides[-1]:
         fine += f" (nothing beyond stride {backbone.stride}; the whole: --model.stride "
