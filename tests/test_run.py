@@ -23,13 +23,12 @@ NAMES = ["ant", "bee", "cat"]
 
 def saved(model: AttentionClassifier, place: Path, pooling: str = "global_local") -> RunFolder:
     folder = RunFolder(place)
-    class_path = f"{type(model.pooling).__module__}.{type(model.pooling).__qualname__}"
     card = ModelCard(
         backbone="resnet10t",
         backbone_options=TINY,
         stride=None,
         unstrided=2,
-        pooling={"class_path": class_path, "init_args": {}},
+        pooling={"class_path": pooling, "init_args": {}},
         class_names=NAMES,
         image_size=32,
         mean=model.backbone.mean.flatten().tolist(),
@@ -83,7 +82,7 @@ def test_a_strangers_pooling_is_not_imported(tmp_path: Path, tiny_model: Build) 
     for spec in (
         {"class_path": "antigravity.Pooling"},
         {
-            "class_path": "vision_attn.pooling.global_local.GlobalLocal",
+            "class_path": "global_local",
             "init_args": {"whole": {"class_path": "antigravity.Pooling"}},
         },
     ):

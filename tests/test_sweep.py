@@ -8,7 +8,6 @@ from torch import nn
 from torch.testing import assert_close
 
 from vision_attn.backbone import Backbone, timm_of
-from vision_attn.catalog import class_path
 from vision_attn.errors import UserError
 from vision_attn.model import AttentionClassifier
 from vision_attn.pooling.global_local import GlobalLocal
@@ -84,7 +83,7 @@ def check_saved(
         backbone_options={},
         stride=None,
         unstrided=0,
-        pooling={"class_path": class_path(GlobalLocal), "init_args": {}},
+        pooling={"class_path": "global_local", "init_args": {}},
         class_names=["a", "b", "c"],
         image_size=SIZE,
         mean=backbone.mean.flatten().tolist(),

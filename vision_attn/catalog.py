@@ -38,7 +38,7 @@ def catalog(promise: type[T]) -> dict[str, type[T]]:
     True
     """
     folder = importlib.import_module(promise.__module__.rpartition(".")[0])
-    found = {}
+    found: dict[str, type[T]] = {}
     for entry in pkgutil.iter_modules(folder.__path__):
         module = importlib.import_module(f"{folder.__name__}.{entry.name}")
         concept = concrete_class(module, promise)

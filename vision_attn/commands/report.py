@@ -30,9 +30,9 @@ def run(words: list[str]) -> int:
     options = parser().parse_args(words)
     from vision_attn.choices import chosen_automatically
     from vision_attn.commands.scoring import scorer, scoring_config
-    from vision_attn.yaml_file import load_yaml
     from vision_attn.report.page import write_report
     from vision_attn.run import RunFolder
+    from vision_attn.yaml_file import load_yaml
 
     folder = RunFolder(Path(options.run))
     out = Path(options.out) if options.out else folder.report

@@ -107,8 +107,8 @@ def scorer(
 
 def tell_of_trained(data: "ImageData", folder: Any) -> None:
     """Tell how many of other images are the very files that the run was trained on."""
-    from vision_attn.yaml_file import load_yaml
     from vision_attn.data.recorded import read_record
+    from vision_attn.yaml_file import load_yaml
 
     source = (
         load_yaml(folder.config).get("data", {}).get("source") if folder.config.is_file() else {}
