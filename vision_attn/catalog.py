@@ -86,7 +86,7 @@ def class_path(found: type) -> str:
     return f"{found.__module__}.{found.__qualname__}"
 
 
-def short_path(promise: type, path: str) -> str:
+def short_path(promise: type[object], path: str) -> str:
     """The name by which a file refers to a class: its file name if it is ours, else its path.
 
     >>> from vision_attn.explainers.base import Explainer
@@ -97,7 +97,7 @@ def short_path(promise: type, path: str) -> str:
     return ours.get(path, path)
 
 
-def with_short_paths(promise: type, spec: dict[str, Any]) -> dict[str, Any]:
+def with_short_paths(promise: type[object], spec: dict[str, Any]) -> dict[str, Any]:
     """A class and its arguments, named by `short_path`; arguments may be such classes, too."""
     arguments = {
         key: with_short_paths(promise, value) if is_class_spec(value) else value

@@ -211,6 +211,8 @@ def card_from(content: dict[str, Any], place: Path) -> ModelCard:
         UserError: the file is of a later format, or has a key that is not known.
         ValueError, TypeError: a value is not as it should be.
     """
+    if not isinstance(content, dict):
+        raise TypeError("it is a list or a text, not an object")
     if check_format(content, place) < 1:
         content = upgrade_classes(content)
     content = {key: value for key, value in content.items() if key not in ABOUT_THE_FILE}
