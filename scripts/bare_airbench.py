@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 
-from vision_attn.airbench import MEAN, STD, Airbench
-from vision_attn.data.decoding import in_memory
-from vision_attn.data.image_folder import ImageFolder
+from vision_attn.data.io.decode import in_memory
+from vision_attn.data.sources.image_folder import ImageFolder
+from vision_attn.models.airbench import MEAN, STD, Airbench
 
 BATCH, SIDE, REACH, SMOOTHING = 2000, 32, 2, 0.2
 BIAS_EPOCHS = 3

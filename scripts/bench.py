@@ -19,8 +19,8 @@ from pathlib import Path
 
 import torch
 
-from vision_attn.environment import processor, versions
-from vision_attn.training import quiet
+from vision_attn.runs.environment import processor, versions
+from vision_attn.training.lightning_cli import quiet
 
 Section = Callable[[argparse.Namespace], Iterator[str]]
 

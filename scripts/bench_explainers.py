@@ -17,11 +17,11 @@ import torch
 from pairs import Timed, ratios
 from torch import Tensor
 
-from vision_attn.backbone import Backbone
-from vision_attn.catalog import catalog, choose
+from vision_attn.core.registry import catalog, choose
 from vision_attn.explainers.base import Explainer
 from vision_attn.explainers.grad_cam import GradCam
-from vision_attn.model import AttentionClassifier
+from vision_attn.models.backbone import Backbone
+from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.pooling.base import Pooling
 
 EXPLAINERS = "attention,evidence,contrast,grad_cam,saliency,input_x_gradient,guided_grad_cam"

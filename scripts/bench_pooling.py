@@ -15,9 +15,9 @@ import torch
 from pairs import Timed, ratios
 from torch.nn.functional import cross_entropy
 
-from vision_attn.backbone import Backbone
-from vision_attn.catalog import catalog
-from vision_attn.model import AttentionClassifier
+from vision_attn.core.registry import catalog
+from vision_attn.models.backbone import Backbone
+from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.pooling.base import Pooling
 
 CLASSES = 20

@@ -27,7 +27,7 @@ FOLDER = 1000  # files in a folder
 MEASURE = """
 import re, sys
 from pathlib import Path
-from vision_attn.cli import main
+from vision_attn.cli.main import main
 code = main(sys.argv[1:])
 status = Path("/proc/self/status").read_text()
 print("MiB", int(re.search("VmHWM:[^0-9]*([0-9]+)", status)[1]) // 1024)

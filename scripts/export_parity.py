@@ -15,17 +15,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from vision_attn.backbone import Backbone
-from vision_attn.catalog import catalog, class_path
-from vision_attn.commands.export import MOST_IMAGES
-from vision_attn.commands.scoring import spread
-from vision_attn.data.listing import image_files
-from vision_attn.data.reader import read_image
+from vision_attn.cli.export import MOST_IMAGES
+from vision_attn.core.registry import catalog, class_path
+from vision_attn.data.io.image import read_image
+from vision_attn.data.io.paths import image_files
 from vision_attn.export.base import OUTPUTS, Format, Trained
 from vision_attn.export.delivery import Differs, deliver
-from vision_attn.model import AttentionClassifier
+from vision_attn.models.backbone import Backbone
+from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.pooling.base import Pooling
-from vision_attn.run import ModelCard, RunFolder
+from vision_attn.runs.folder import ModelCard, RunFolder
+from vision_attn.training.restore import spread
 
 BACKBONES = (
     "resnet18",

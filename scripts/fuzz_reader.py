@@ -31,8 +31,8 @@ import torch
 from PIL import Image, ImageDraw
 from untrained import untrained_run
 
-from vision_attn.cli import main
-from vision_attn.data.reader import read_image
+from vision_attn.cli.main import main
+from vision_attn.data.io.image import read_image
 
 SLOWEST = 10  # seconds of one core
 HANGS = 120  # seconds by the clock, after which a process is ended

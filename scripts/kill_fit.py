@@ -26,9 +26,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-import vision_attn.keeper
-import vision_attn.training  # noqa: F401  (what every process would import)
-from vision_attn.cli import main as command
+import vision_attn.training.callbacks.best_model
+import vision_attn.training.lightning_cli  # noqa: F401  (what every process would import)
+from vision_attn.cli.main import main as command
 
 SIGNALS = [signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
 CLASSES = {"red": 40, "green": 6}  # so unequal that they are drawn equally often

@@ -11,18 +11,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vision_attn.cli import main
-from vision_attn.data.base import Split
-from vision_attn.data.shapes import Shapes
+from vision_attn.cli.main import main
+from vision_attn.data.sources.shapes import Shapes
+from vision_attn.data.split import Split
 from vision_attn.explainers.attention import Attention
 from vision_attn.explainers.evidence import Evidence
 from vision_attn.explainers.grad_cam import GradCam
 from vision_attn.explainers.integrated_gradients import IntegratedGradients
-from vision_attn.metrics.base import Trial
-from vision_attn.metrics.pointing_game import PointingGame
-from vision_attn.model import AttentionClassifier
-from vision_attn.overlay import Explained, Heatmap, sheet
-from vision_attn.run import RunFolder
+from vision_attn.metrics.explanation.base import Trial
+from vision_attn.metrics.explanation.pointing_game import PointingGame
+from vision_attn.models.classifier import AttentionClassifier
+from vision_attn.runs.folder import RunFolder
+from vision_attn.visualization.overlay import Explained, Heatmap, sheet
 
 EXPLAINERS = {
     "attention": Attention(),

@@ -23,16 +23,16 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from vision_attn.catalog import catalog
-from vision_attn.data.image_folder import ImageFolder
-from vision_attn.data.module import ImageData
-from vision_attn.data.store import InMemory
-from vision_attn.metrics.base import Trial
-from vision_attn.metrics.pointing_game import PointingGame
-from vision_attn.model import AttentionClassifier
+from vision_attn.core.registry import catalog
+from vision_attn.data.datamodule import ImageData
+from vision_attn.data.dataset import InMemory
+from vision_attn.data.sources.image_folder import ImageFolder
+from vision_attn.metrics.explanation.base import Trial
+from vision_attn.metrics.explanation.pointing_game import PointingGame
+from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.pooling.base import Pooled, Pooling
-from vision_attn.task import ClassificationTask
-from vision_attn.training import quiet, suited_precision
+from vision_attn.training.lightning_cli import quiet, suited_precision
+from vision_attn.training.task import ClassificationTask
 
 BACKBONE = {
     "backbone": "resnet18",

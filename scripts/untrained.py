@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from vision_attn.backbone import Backbone
-from vision_attn.catalog import catalog
-from vision_attn.model import AttentionClassifier
+from vision_attn.core.registry import catalog
+from vision_attn.models.backbone import Backbone
+from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.pooling.base import Pooling
-from vision_attn.run import ModelCard, RunFolder
+from vision_attn.runs.folder import ModelCard, RunFolder
 
 TINY = {"channels": [8, 8, 16, 16]}  # a ResNet that costs less than reading a file
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from vision_attn.backbone import Backbone
-from vision_attn.catalog import catalog
-from vision_attn.cli import main
-from vision_attn.model import AttentionClassifier
+from vision_attn.cli.main import main
+from vision_attn.core.registry import catalog
+from vision_attn.models.backbone import Backbone
+from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.pooling.base import Pooling
 
 TINY = {"channels": [8, 8, 16, 16]}  # a ResNet that a CPU runs in a millisecond

@@ -6,7 +6,7 @@ import resource
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
-from vision_attn.cli import main
+from vision_attn.cli.main import main
 
 FORK = multiprocessing.get_context("fork")
 SLOWEST = 120  # seconds

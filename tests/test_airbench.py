@@ -8,12 +8,12 @@ import timm
 import torch
 from safetensors.torch import load_file
 
-from vision_attn.airbench import Airbench, Whitening
-from vision_attn.backbone import Backbone
-from vision_attn.cli import main
-from vision_attn.deletion import delete_cells
+from vision_attn.cli.main import main
+from vision_attn.models.airbench import Airbench, Whitening
+from vision_attn.models.backbone import Backbone
 from vision_attn.pooling.base import Channels
 from vision_attn.pooling.jetley import Jetley
+from vision_attn.training.cell_deletion import delete_cells
 
 
 def test_whitening_follows_the_paper():

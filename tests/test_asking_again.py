@@ -7,12 +7,12 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from tests.test_metrics import PLAIN, colours, first_channel, summing
-from vision_attn.errors import UserError
+from vision_attn.core.errors import UserError
 from vision_attn.explainers.evidence import Evidence
-from vision_attn.metrics.base import Trial
-from vision_attn.metrics.infidelity import SAMPLES, Infidelity, squares
-from vision_attn.metrics.randomisation import Randomisation
-from vision_attn.metrics.sensitivity import Sensitivity
+from vision_attn.metrics.explanation.base import Trial
+from vision_attn.metrics.explanation.infidelity import SAMPLES, Infidelity, squares
+from vision_attn.metrics.explanation.randomization import Randomisation
+from vision_attn.metrics.explanation.sensitivity import Sensitivity
 
 __all__ = ["colours"]  # a fixture
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from tests.conftest import TINY_RUN
-from vision_attn.cli import main
-from vision_attn.data.augmentations import BY_IMAGE, Augmentations
-from vision_attn.errors import UserError
+from vision_attn.cli.main import main
+from vision_attn.core.errors import UserError
+from vision_attn.data.augmentation import BY_IMAGE, Augmentations
 
 B, K = 5, 3
 CLASSES = torch.tensor([0, 1, 2, 1, 0])

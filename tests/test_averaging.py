@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.conftest import TINY_RUN
-from vision_attn.cli import main
+from vision_attn.cli.main import main
 
 Weights = dict[str, Tensor]
 

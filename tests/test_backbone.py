@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 from torch.testing import assert_close
 
 from tests.conftest import TINY
-from vision_attn.backbone import Backbone
-from vision_attn.errors import UserError
+from vision_attn.core.errors import UserError
+from vision_attn.models.backbone import Backbone
 
 
 def test_left_out_strides_can_be_asked_for_by_number() -> None:

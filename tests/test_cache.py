@@ -13,14 +13,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.conftest import TINY_RUN, write_images
-from vision_attn.cli import main
+from vision_attn.cli.main import main
+from vision_attn.core.errors import UserError
 from vision_attn.data import cache
-from vision_attn.data.base import Split
-from vision_attn.data.cache import cached, key_of
-from vision_attn.data.decoding import decode
-from vision_attn.data.files import split_of_files
-from vision_attn.data.store import InMemory
-from vision_attn.errors import UserError
+from vision_attn.data.dataset import InMemory
+from vision_attn.data.io.cache import cached, key_of
+from vision_attn.data.io.decode import decode
+from vision_attn.data.sources.files import split_of_files
+from vision_attn.data.split import Split
 
 SIZE = 11
 Read = Callable[..., Tensor]

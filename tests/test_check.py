@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from tests.conftest import TINY_RUN, write_images
-from vision_attn.catalog import catalog
-from vision_attn.checks.alike import candidates, difference_hashes, groups_of_alike
-from vision_attn.checks.base import Check
-from vision_attn.checks.copies import groups_of_copies
-from vision_attn.cli import main
+from vision_attn.cli.main import main
+from vision_attn.core.registry import catalog
+from vision_attn.data.checks.base import Check
+from vision_attn.data.checks.file_hash import groups_of_copies
+from vision_attn.data.checks.perceptual_hash import candidates, difference_hashes, groups_of_alike
 
 Findings = list[dict[str, Any]]
 

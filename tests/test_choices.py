@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from tests.conftest import TINY_RUN
-from vision_attn.choices import automatic, chosen_automatically, with_choices
-from vision_attn.cli import main
+from vision_attn.cli.main import main
+from vision_attn.training.auto_settings import automatic, chosen_automatically, with_choices
 
 
 class TestChoices:

@@ -6,13 +6,13 @@ import time
 
 import pytest
 
-from vision_attn import __version__
-from vision_attn.cli import VERBS, main
+from vision_attn.cli.main import VERBS, main
+from vision_attn.core.version import __version__
 
 
 def test_help_does_not_import_torch() -> None:
     code = (
-        "import sys; from vision_attn.cli import main; main(['--help']);"
+        "import sys; from vision_attn.cli.main import main; main(['--help']);"
         "heavy = {'torch', 'timm', 'lightning', 'captum', 'numpy'} & set(sys.modules);"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )

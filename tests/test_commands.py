@@ -13,8 +13,8 @@ import yaml
 from torch.testing import assert_close
 
 from tests.conftest import TINY_RUN, write_images
-from vision_attn.cli import main
-from vision_attn.run import RunFolder, read_weights
+from vision_attn.cli.main import main
+from vision_attn.runs.folder import RunFolder, read_weights
 
 
 class TestFit:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 
 from tests.conftest import TINY_RUN
-from vision_attn.cli import main
+from vision_attn.cli.main import main
 
 
 def words(image_root: Path, run: Path, *more: str) -> list[str]:

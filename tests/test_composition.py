@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vision_attn.composition import (
+from vision_attn.core.errors import UserError
+from vision_attn.training.config import (
     apply_words,
     check_trusted,
     config_folder,
@@ -13,7 +14,6 @@ from vision_attn.composition import (
     merge,
     read_config,
 )
-from vision_attn.errors import UserError
 
 AVERAGE = "vision_attn.pooling.average.Average"
 GLOBAL = "vision_attn.pooling.global_attention.GlobalAttention"
@@ -40,7 +40,7 @@ def test_short_names_become_class_paths(tmp_path: Path) -> None:
         init_args: {whole: average, parts: {class_path: local_window, init_args: {window: 3}}}
     """
     config = read_config(written(tmp_path, text))
-    assert config["data"]["source"]["class_path"] == "vision_attn.data.shapes.Shapes"
+    assert config["data"]["source"]["class_path"] == "vision_attn.data.sources.shapes.Shapes"
     arguments = config["model"]["pooling"]["init_args"]
     assert arguments["whole"] == {"class_path": AVERAGE, "init_args": {}}
     assert arguments["parts"]["init_args"] == {"window": 3}
@@ -119,7 +119,7 @@ def test_an_unknown_pooling(words: list[str], message: str) -> None:
 
 def test_data_is_a_folder_or_a_name(tmp_path: Path) -> None:
     assert data_source(str(tmp_path))["init_args"] == {"root": str(tmp_path)}
-    assert data_source("cifar10")["class_path"] == "vision_attn.data.cifar10.Cifar10"
+    assert data_source("cifar10")["class_path"] == "vision_attn.data.sources.cifar10.Cifar10"
     with pytest.raises(UserError, match="'shapse' is no folder, table or data set. Did you mean"):
         data_source("shapse")
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from vision_attn.commands import options
-from vision_attn.commands.options import own_folder
-from vision_attn.errors import UserError
-from vision_attn.table import Table
+from vision_attn.cli import options
+from vision_attn.cli.arguments import own_folder
+from vision_attn.core.errors import UserError
+from vision_attn.inference.prediction_table import Table
 
 from .processes import at_once
 
@@ -83,7 +83,7 @@ def no_maps(*_: object) -> None:
 def test_two_pages_and_two_evaluations(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vision_attn.report.page.belief", no_maps)
+    monkeypatch.setattr("vision_attn.evaluation.report.page.belief", no_maps)
     run, out = str(trained[0]), tmp_path / "page.html"
     scores = ["evaluate", run, "--metrics", "deletion", "--explainers", "evidence"]
     commands = [["report", run, "--out", str(out)]] * 2

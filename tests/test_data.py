@@ -14,14 +14,14 @@ import torch
 from torch.testing import assert_close
 
 from tests.conftest import write_images
-from vision_attn.catalog import catalog
-from vision_attn.data.augment import Augment
-from vision_attn.data.base import ImageSource
-from vision_attn.data.cifar10 import Cifar10
-from vision_attn.data.image_folder import ImageFolder
-from vision_attn.data.module import ImageData
-from vision_attn.data.shapes import Shapes
-from vision_attn.errors import UserError
+from vision_attn.core.errors import UserError
+from vision_attn.core.registry import catalog
+from vision_attn.data.augmentation import Augment
+from vision_attn.data.datamodule import ImageData
+from vision_attn.data.sources.base import ImageSource
+from vision_attn.data.sources.cifar10 import Cifar10
+from vision_attn.data.sources.image_folder import ImageFolder
+from vision_attn.data.sources.shapes import Shapes
 
 
 def test_the_folder_holds_the_promised_sets() -> None:

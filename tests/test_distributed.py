@@ -9,7 +9,7 @@ import pytest
 from torch.testing import assert_close
 
 from tests.conftest import TINY_RUN
-from vision_attn.run import RunFolder, read_weights
+from vision_attn.runs.folder import RunFolder, read_weights
 
 
 @pytest.mark.parametrize("freeze", [0, 2])

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from tests.conftest import write_images
-from vision_attn.cli import main
-from vision_attn.explainers.centre import Centre
+from vision_attn.cli.main import main
+from vision_attn.explainers.center import Centre
 
 CHEAP = ["--explainers", "random,evidence,contrast,contrast:grad_cam", "--batch_size", "3"]
 

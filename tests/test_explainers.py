@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from vision_attn.catalog import catalog
-from vision_attn.errors import UserError
+from vision_attn.core.errors import UserError
+from vision_attn.core.grid import upsample
+from vision_attn.core.registry import catalog
 from vision_attn.explainers.base import Explainer
 from vision_attn.explainers.contrast import Contrast
 from vision_attn.explainers.deep_lift import DeepLift
@@ -18,11 +19,10 @@ from vision_attn.explainers.integrated_gradients import IntegratedGradients
 from vision_attn.explainers.random import Random
 from vision_attn.explainers.saliency import Saliency
 from vision_attn.explainers.smooth_grad import NOISE, SAMPLES, SmoothGrad
-from vision_attn.metrics.base import Trial
-from vision_attn.metrics.pointing_game import PointingGame
-from vision_attn.model import AttentionClassifier
+from vision_attn.metrics.explanation.base import Trial
+from vision_attn.metrics.explanation.pointing_game import PointingGame
+from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.pooling.global_attention import GlobalAttention
-from vision_attn.upsampling import upsample
 
 EXPLAINERS = catalog(Explainer)
 SIDE, CELL = 5, 8

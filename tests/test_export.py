@@ -14,18 +14,18 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from tests.conftest import POOLINGS, TINY, write_images
-from vision_attn.backbone import Backbone
-from vision_attn.catalog import catalog
-from vision_attn.cli import main
+from vision_attn.cli.main import main
+from vision_attn.core.registry import catalog
 from vision_attn.export.base import OUTPUTS, Format, Trained
 from vision_attn.export.delivery import Differs, deliver
 from vision_attn.export.onnx import Onnx
 from vision_attn.export.parity import batches, compare
 from vision_attn.export.program import Outputs, program
 from vision_attn.export.torch_export import TorchExport
-from vision_attn.model import AttentionClassifier
+from vision_attn.models.backbone import Backbone
+from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.pooling.base import Pooled, Pooling
-from vision_attn.run import ModelCard, RunFolder
+from vision_attn.runs.folder import ModelCard, RunFolder
 
 Build = Callable[..., AttentionClassifier]
 Captured = pytest.CaptureFixture[str]

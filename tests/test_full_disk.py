@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from vision_attn.cli import main
-from vision_attn.errors import UserError
+from vision_attn.cli.main import main
+from vision_attn.core.errors import UserError
 
 from .conftest import TINY_RUN, write_images
 from .processes import at_once
@@ -94,7 +94,7 @@ def saved(model: object, file: io.BytesIO, **_: object) -> None:
 def test_what_other_verbs_write(
     verb: str, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vision_attn.report.page.belief", no_maps)
+    monkeypatch.setattr("vision_attn.evaluation.report.page.belief", no_maps)
     monkeypatch.setattr("vision_attn.export.torch_export.program", exported)
     monkeypatch.setattr("vision_attn.export.torch_export.description", lambda *_: {})
     monkeypatch.setattr("torch.export.save", saved)
@@ -149,8 +149,10 @@ def test_a_page_at_the_end(
     image_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run is whole; the exit code tells that its page is not."""
-    monkeypatch.setattr("vision_attn.report.page.belief", no_maps)
-    monkeypatch.setattr("vision_attn.report.page.render", lambda contents: "x" * 2_000_000)
+    monkeypatch.setattr("vision_attn.evaluation.report.page.belief", no_maps)
+    monkeypatch.setattr(
+        "vision_attn.evaluation.report.page.render", lambda contents: "x" * 2_000_000
+    )
     run = tmp_path / "run"
     words = ["fit", "--data", str(image_root), "--run_dir", str(run), *TINY_RUN, *EPOCHS]
     ((code, told),) = at_once([[*words, "--report", "true"]], tmp_path, 1_000_000)

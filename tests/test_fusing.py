@@ -4,7 +4,7 @@ import pytest
 import timm.optim
 import torch
 
-from vision_attn.fusing import fused
+from vision_attn.training.optimizers import fused
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from vision_attn.cli import main
+from vision_attn.cli.main import main
 
 from .conftest import TINY_RUN
 

@@ -12,9 +12,9 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from vision_attn.cli import main
-from vision_attn.errors import UserError
-from vision_attn.hub import PublishedClassifier
+from vision_attn.cli.main import main
+from vision_attn.core.errors import UserError
+from vision_attn.export.hub_model import PublishedClassifier
 
 from .conftest import TINY_RUN
 from .test_hostile import RAN, refused

@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from tests.test_metrics import trial_of
-from vision_attn.metrics.base import Trial
-from vision_attn.metrics.box_iou import BoxIoU
-from vision_attn.metrics.mask_iou import MaskIoU
-from vision_attn.upsampling import upsample
+from vision_attn.core.grid import upsample
+from vision_attn.metrics.explanation.base import Trial
+from vision_attn.metrics.explanation.box_iou import BoxIoU
+from vision_attn.metrics.explanation.mask_iou import MaskIoU
 
 Box = tuple[int, int, int, int]
 

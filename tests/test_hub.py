@@ -9,10 +9,10 @@ import pytest
 import torch
 import yaml
 
-from vision_attn.cli import main
-from vision_attn.errors import UserError
-from vision_attn.hub import PublishedClassifier
-from vision_attn.run import RunFolder
+from vision_attn.cli.main import main
+from vision_attn.core.errors import UserError
+from vision_attn.export.hub_model import PublishedClassifier
+from vision_attn.runs.folder import RunFolder
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ class FakeHub:
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[FakeHub]:
     monkeypatch.setattr(FakeHub, "place", tmp_path / "hub", raising=False)
-    for module in ("vision_attn.hub", "huggingface_hub.hub_mixin"):
+    for module in ("vision_attn.export.hub_model", "huggingface_hub.hub_mixin"):
         monkeypatch.setattr(f"{module}.HfApi", FakeHub)
         download = lambda repo_id, filename, **options: FakeHub.download(repo_id, filename)  # noqa: E731
         monkeypatch.setattr(f"{module}.hf_hub_download", download)

@@ -14,10 +14,10 @@ import torch
 import yaml
 from torch import Tensor
 
-from vision_attn.cli import main
-from vision_attn.commands.occupied import occupied
-from vision_attn.run import RunFolder
-from vision_attn.whole import write_whole
+from vision_attn.cli.main import main
+from vision_attn.core.atomic import write_whole
+from vision_attn.runs.folder import RunFolder
+from vision_attn.runs.lock import occupied
 
 from .conftest import TINY_RUN
 
@@ -137,7 +137,7 @@ def test_a_loss_that_is_no_number(image_root: Path, tmp_path: Path, capsys: Capt
 def test_one_at_a_time(
     image_root: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vision_attn.commands.occupied.PATIENCE", 0.1)
+    monkeypatch.setattr("vision_attn.runs.lock.PATIENCE", 0.1)
     run = tmp_path / "run"
     words = ["fit", "--data", str(image_root), "--run_dir", str(run), *TINY_RUN, *EPOCHS]
     with occupied(RunFolder(run)):
@@ -157,7 +157,7 @@ def test_a_full_disk(
     run = tmp_path / "run"
     words = ["fit", "--data", str(image_root), "--run_dir", str(run), *TINY_RUN, *EPOCHS]
     with monkeypatch.context() as patch:
-        patch.setattr("vision_attn.checkpoints.Path.write_bytes", full)
+        patch.setattr("vision_attn.training.callbacks.checkpoint_io.Path.write_bytes", full)
         assert main(words) == 2
     assert "the disk is full: " in (told := capsys.readouterr().err)
     assert ".ckpt was not written" in told

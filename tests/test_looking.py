@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import TINY_RUN, write_images
-from vision_attn.cli import main
+from vision_attn.cli.main import main
 
 
 def green(sheet: np.ndarray) -> int:

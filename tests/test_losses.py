@@ -9,18 +9,18 @@ from torch.optim import SGD
 from torch.testing import assert_close
 
 from tests.conftest import TINY_RUN
-from vision_attn.cells import sums_in_cells
-from vision_attn.cli import main
-from vision_attn.deletion import delete_one_cell
-from vision_attn.losses import (
+from vision_attn.cli.main import main
+from vision_attn.core.grid import sums_in_cells
+from vision_attn.pooling.neighborhood import Neighbourhood
+from vision_attn.runs.folder import RunFolder
+from vision_attn.training.cell_deletion import delete_one_cell
+from vision_attn.training.losses import (
     binary_cross_entropy,
     cross_entropy,
     evidence_for_absent,
     evidence_off,
 )
-from vision_attn.pooling.neighbourhood import Neighbourhood
-from vision_attn.run import RunFolder
-from vision_attn.task import ClassificationTask
+from vision_attn.training.task import ClassificationTask
 
 B, K = 5, 3
 

@@ -8,20 +8,20 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 from torchvision.transforms.functional import gaussian_blur
 
-from vision_attn.catalog import catalog
-from vision_attn.errors import UserError
-from vision_attn.evaluation import judge, prepare, summary
+from vision_attn.core.errors import UserError
+from vision_attn.core.registry import catalog
+from vision_attn.evaluation.benchmark import judge, prepare, summary
 from vision_attn.explainers.base import Explainer, gap
 from vision_attn.explainers.evidence import Evidence
-from vision_attn.metrics.base import ExplanationMetric, Trial, explained
-from vision_attn.metrics.deletion import Deletion
-from vision_attn.metrics.energy import Energy
-from vision_attn.metrics.grid_pointing import GridPointing
-from vision_attn.metrics.insertion import Insertion
-from vision_attn.metrics.perturbation import hottest_first
-from vision_attn.metrics.pointing_game import PointingGame
-from vision_attn.metrics.single_deletion import SingleDeletion, falls
-from vision_attn.model import AttentionClassifier
+from vision_attn.metrics.explanation.base import ExplanationMetric, Trial, explained
+from vision_attn.metrics.explanation.deletion import Deletion
+from vision_attn.metrics.explanation.energy import Energy
+from vision_attn.metrics.explanation.grid_pointing import GridPointing
+from vision_attn.metrics.explanation.insertion import Insertion
+from vision_attn.metrics.explanation.perturbation import hottest_first
+from vision_attn.metrics.explanation.pointing_game import PointingGame
+from vision_attn.metrics.explanation.single_deletion import SingleDeletion, falls
+from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.pooling.average import Average
 
 METRICS = catalog(ExplanationMetric)
@@ -103,7 +103,7 @@ class TestPerturbation:
             seen.append((kernel, sigma))
             return images
 
-        monkeypatch.setattr("vision_attn.metrics.insertion.gaussian_blur", blur)
+        monkeypatch.setattr("vision_attn.metrics.explanation.insertion.gaussian_blur", blur)
         Insertion().measure(trial_of(torch.rand(1, 224, 224)), torch.rand(1, 7, 7))
         assert seen == [([11, 11], [5.0, 5.0])]
 

@@ -8,9 +8,9 @@ import torch
 from torch.testing import assert_close
 
 from tests.conftest import POOLINGS, TINY
-from vision_attn.backbone import Backbone
-from vision_attn.errors import UserError
-from vision_attn.model import AttentionClassifier
+from vision_attn.core.errors import UserError
+from vision_attn.models.backbone import Backbone
+from vision_attn.models.classifier import AttentionClassifier
 
 Build = Callable[..., AttentionClassifier]
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import vision_attn
-from vision_attn.cli import main
+from vision_attn.cli.main import main
 
 KEPT = Path(__file__).parent / "data" / "before_format_1"
 EXPECTED = dict(np.load(KEPT / "expected.npz"))

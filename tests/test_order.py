@@ -9,10 +9,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.conftest import TINY_RUN
-from vision_attn.cli import main
-from vision_attn.data.image_folder import ImageFolder
-from vision_attn.data.module import ImageData
-from vision_attn.data.order import EpochOrder
+from vision_attn.cli.main import main
+from vision_attn.data.datamodule import ImageData
+from vision_attn.data.sampler import EpochOrder
+from vision_attn.data.sources.image_folder import ImageFolder
 
 
 def shown(root: Path, epoch: int, **settings: int) -> dict[int, Tensor]:

@@ -11,9 +11,16 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 
-from vision_attn.marks import draw_outline, draw_windows
-from vision_attn.overlay import Explained, Heatmap, blended, common_scales, draw_heatmap, sheet
 from vision_attn.pooling.base import Window
+from vision_attn.visualization.annotations import draw_outline, draw_windows
+from vision_attn.visualization.overlay import (
+    Explained,
+    Heatmap,
+    blended,
+    common_scales,
+    draw_heatmap,
+    sheet,
+)
 
 GREY = np.full((40, 60, 3), 128, np.uint8)
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from tests.conftest import POOLINGS
-from vision_attn.errors import UserError
+from vision_attn.core.errors import UserError
 from vision_attn.pooling.average import Average
 from vision_attn.pooling.base import Channels, Pooling
 from vision_attn.pooling.global_attention import GlobalAttention

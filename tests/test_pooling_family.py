@@ -9,13 +9,13 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from tests.test_pooling import B, C, H, W, compare, layer_norm, scores_by_hand, spread
-from vision_attn.errors import UserError
+from vision_attn.core.errors import UserError
 from vision_attn.pooling.efficient_probing import EfficientProbing
 from vision_attn.pooling.gated_attention import GatedAttention
-from vision_attn.pooling.generalised_mean import GeneralisedMean
+from vision_attn.pooling.generalized_mean import GeneralisedMean
 from vision_attn.pooling.global_attention import GlobalAttention
 from vision_attn.pooling.maximum import Maximum
-from vision_attn.pooling.neighbourhood import Neighbourhood
+from vision_attn.pooling.neighborhood import Neighbourhood
 from vision_attn.pooling.simpool import SimPool
 
 Map = list[list[float]]

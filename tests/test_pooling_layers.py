@@ -10,11 +10,11 @@ from torch.testing import assert_close
 
 from tests.test_pooling import B, C, H, K, W, compare, spread
 from tests.test_pooling_family import Map, dot, places, softmax
-from vision_attn.errors import UserError
+from vision_attn.core.errors import UserError
 from vision_attn.pooling.average import Average
 from vision_attn.pooling.base import Channels
 from vision_attn.pooling.clip import ClipAttention
-from vision_attn.pooling.combining import on_finer_grid
+from vision_attn.pooling.concatenate import on_finer_grid
 from vision_attn.pooling.csra import ClassSpecificResidualAttention
 from vision_attn.pooling.global_local import GlobalLocal
 from vision_attn.pooling.jetley import Jetley

@@ -14,12 +14,12 @@ import torch
 from pyarrow import parquet
 
 from tests.conftest import write_images
-from vision_attn.cli import main
-from vision_attn.data.ahead import read_ahead
-from vision_attn.data.listing import listed_images
-from vision_attn.errors import UserError
-from vision_attn.table import Table
-from vision_attn.trained import TrainedModel
+from vision_attn.cli.main import main
+from vision_attn.core.errors import UserError
+from vision_attn.data.io.paths import listed_images
+from vision_attn.data.io.prefetch import read_ahead
+from vision_attn.inference.prediction_table import Table
+from vision_attn.inference.trained_model import TrainedModel
 
 
 def rows_of(place: Path) -> list[dict[str, str]]:

@@ -17,17 +17,17 @@ from torch.testing import assert_close
 from tests.test_metrics import PLAIN, Pixels
 from vision_attn.explainers.evidence import Evidence
 from vision_attn.metrics import infidelity, road
-from vision_attn.metrics.base import Trial, chances
-from vision_attn.metrics.deletion import Deletion
-from vision_attn.metrics.energy import Energy
-from vision_attn.metrics.imputation import impute
-from vision_attn.metrics.infidelity import Infidelity, least_error
-from vision_attn.metrics.perturbation import hottest_first
-from vision_attn.metrics.pointing_game import PointingGame
-from vision_attn.metrics.randomisation import Randomisation
-from vision_attn.metrics.road import SHARES, without
-from vision_attn.metrics.sensitivity import SAMPLES, Sensitivity
-from vision_attn.model import AttentionClassifier
+from vision_attn.metrics.explanation.base import Trial, chances
+from vision_attn.metrics.explanation.deletion import Deletion
+from vision_attn.metrics.explanation.energy import Energy
+from vision_attn.metrics.explanation.imputation import impute
+from vision_attn.metrics.explanation.infidelity import Infidelity, least_error
+from vision_attn.metrics.explanation.perturbation import hottest_first
+from vision_attn.metrics.explanation.pointing_game import PointingGame
+from vision_attn.metrics.explanation.randomization import Randomisation
+from vision_attn.metrics.explanation.road import SHARES, without
+from vision_attn.metrics.explanation.sensitivity import SAMPLES, Sensitivity
+from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.pooling.global_attention import GlobalAttention
 
 quantus = pytest.importorskip("quantus", reason="the second opinion is a development dependency")

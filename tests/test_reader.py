@@ -11,18 +11,18 @@ import pytest
 from PIL import Image, ImageDraw
 
 from tests.conftest import TINY_RUN, write_images
-from vision_attn.cli import main
-from vision_attn.data import reader
-from vision_attn.data.image_folder import ImageFolder
-from vision_attn.data.module import ImageData
-from vision_attn.data.reader import (
+from vision_attn.cli.main import main
+from vision_attn.core.errors import UserError
+from vision_attn.data.datamodule import ImageData
+from vision_attn.data.io import image as reader
+from vision_attn.data.io.image import (
     is_readable,
     open_image,
     read_image,
     stored_size,
     upright_size,
 )
-from vision_attn.errors import UserError
+from vision_attn.data.sources.image_folder import ImageFolder
 
 
 def pixels(path: Path) -> np.ndarray:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import TINY_RUN
-from vision_attn.cli import VERBS, main
-from vision_attn.composition import config_folder
+from vision_attn.cli.main import VERBS, main
+from vision_attn.training.config import config_folder
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 CODE = re.findall(r"```python\n(.*?)```", README, flags=re.S)

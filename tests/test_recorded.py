@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from vision_attn.cli import main
-from vision_attn.commands.scoring import scorer, scoring_config
-from vision_attn.data.module import ImageData
-from vision_attn.data.recorded import read_record
-from vision_attn.run import RunFolder
+from vision_attn.cli.main import main
+from vision_attn.data.datamodule import ImageData
+from vision_attn.data.recorded_splits import read_record
+from vision_attn.runs.folder import RunFolder
+from vision_attn.training.restore import scorer, scoring_config
 
 from .conftest import TINY_RUN, write_images
 

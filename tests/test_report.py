@@ -14,15 +14,15 @@ import torch
 from PIL import Image
 
 from tests.conftest import TINY_RUN, write_images
-from vision_attn.cli import main
-from vision_attn.data.base import Split
-from vision_attn.report.advice import advice
-from vision_attn.report.believing import evaluated
-from vision_attn.report.curves import Curves, read_curves
-from vision_attn.report.examples import surest_mistakes, surest_right
-from vision_attn.report.matrix import matrix_of
-from vision_attn.report.outcome import Outcome
-from vision_attn.report.plots import calibration_plot, curves_plot
+from vision_attn.cli.main import main
+from vision_attn.data.split import Split
+from vision_attn.evaluation.report.advice import advice
+from vision_attn.evaluation.report.confusion_matrix import matrix_of
+from vision_attn.evaluation.report.curves import Curves, read_curves
+from vision_attn.evaluation.report.examples import surest_mistakes, surest_right
+from vision_attn.evaluation.report.map_quality import evaluated
+from vision_attn.evaluation.report.plots import calibration_plot, curves_plot
+from vision_attn.evaluation.report.predictions import Outcome
 
 VOID = {"meta", "img"}
 POINTERS = ("src", "srcset", "href", "xlink:href", "action", "data", "poster")
@@ -155,7 +155,7 @@ class TestPage:
         def broken(*_: object) -> str:
             raise RuntimeError("no ink")
 
-        monkeypatch.setattr("vision_attn.report.page.look_at", broken)
+        monkeypatch.setattr("vision_attn.evaluation.report.page.look_at", broken)
         run = tmp_path / "run"
         words = ["fit", "--data", str(image_root), "--run_dir", str(run), *TINY_RUN]
         assert main([*words, "--trainer.max_epochs", "1", "--report", "true"]) == 0

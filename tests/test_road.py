@@ -7,9 +7,9 @@ from torch.testing import assert_close
 
 from tests.test_metrics import PLAIN, first_channel, trial_of
 from vision_attn.metrics import road
-from vision_attn.metrics.base import Trial
-from vision_attn.metrics.imputation import impute
-from vision_attn.metrics.road import Road, without
+from vision_attn.metrics.explanation.base import Trial
+from vision_attn.metrics.explanation.imputation import impute
+from vision_attn.metrics.explanation.road import Road, without
 
 
 def one_equation_a_pixel(image: Tensor, removed: Tensor) -> Tensor:

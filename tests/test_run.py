@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from vision_attn.errors import UserError
-from vision_attn.model import AttentionClassifier
-from vision_attn.run import ModelCard, RunFolder, read_weights
-from vision_attn.weights import initialise
-from vision_attn.whole import write_whole
+from vision_attn.core.atomic import write_whole
+from vision_attn.core.errors import UserError
+from vision_attn.models.classifier import AttentionClassifier
+from vision_attn.runs.folder import ModelCard, RunFolder, read_weights
+from vision_attn.training.init_from import initialise
 
 from .conftest import TINY
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from vision_attn.scoreboard import scoreboard
+from vision_attn.evaluation.table import scoreboard
 
 METRICS = {"grid_pointing:2": True, "deletion": False, "infidelity": False, "energy": True}
 

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch.testing import assert_close
 
-from vision_attn.one_against_rest import OneAgainstRest
-from vision_attn.scores import CALIBRATION_BINS, StageScores
+from vision_attn.metrics.auroc import OneAgainstRest
+from vision_attn.metrics.classification import CALIBRATION_BINS, StageScores
 
 
 def slow_auroc(chances: np.ndarray, targets: np.ndarray) -> float:

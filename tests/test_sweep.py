@@ -7,12 +7,12 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from vision_attn.backbone import Backbone, timm_of
-from vision_attn.errors import UserError
-from vision_attn.model import AttentionClassifier
+from vision_attn.core.errors import UserError
+from vision_attn.models.backbone import Backbone, timm_of
+from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.pooling.global_local import GlobalLocal
 from vision_attn.pooling.jetley import Jetley
-from vision_attn.run import ModelCard, RunFolder
+from vision_attn.runs.folder import ModelCard, RunFolder
 
 FAMILIES = """
     convmixer_768_32 convnext_atto convnextv2_atto cpubone_nano cs3darknet_s cspnext_tiny

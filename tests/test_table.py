@@ -10,11 +10,11 @@ import torch
 import yaml
 
 from tests.conftest import TINY_RUN, write_images
-from vision_attn.cli import main
-from vision_attn.data.image_table import ImageTable
-from vision_attn.data.module import ImageData
-from vision_attn.errors import UserError
-from vision_attn.run import read_weights
+from vision_attn.cli.main import main
+from vision_attn.core.errors import UserError
+from vision_attn.data.datamodule import ImageData
+from vision_attn.data.sources.image_table import ImageTable
+from vision_attn.runs.folder import read_weights
 
 
 @pytest.fixture
@@ -233,7 +233,7 @@ class TestBalance:
         return tmp_path / "set"
 
     def data(self, place: Path, balance: bool | None) -> ImageData:
-        from vision_attn.data.image_folder import ImageFolder
+        from vision_attn.data.sources.image_folder import ImageFolder
 
         source = ImageFolder(str(place))
         return ImageData(source, batch_size=8, image_size=32, val_fraction=0.1, balance=balance)

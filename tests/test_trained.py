@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import vision_attn
-from vision_attn.errors import UserError
+from vision_attn.core.errors import UserError
 
 
 class TestPython:

@@ -7,9 +7,9 @@ import torch
 from PIL import ExifTags, Image
 from torch import Tensor
 
-from vision_attn.data.image_folder import ImageFolder
-from vision_attn.data.truth import read_truth_of_files
-from vision_attn.errors import UserError
+from vision_attn.core.errors import UserError
+from vision_attn.data.io.object_masks import read_truth_of_files
+from vision_attn.data.sources.image_folder import ImageFolder
 
 HEADER = "file,label,xmin,ymin,xmax,ymax"
 

@@ -10,16 +10,15 @@ from torch.optim import AdamW
 from torch.testing import assert_close
 
 from tests.conftest import TINY_RUN, write_images
-from vision_attn.backbone import Backbone
-from vision_attn.choices import chosen_automatically
-from vision_attn.cli import main
-from vision_attn.data.augment import Augment
-from vision_attn.data.image_folder import ImageFolder
-from vision_attn.data.module import ImageData
-from vision_attn.grids import suited_grid, suited_stride
-from vision_attn.networks import suited_network
+from vision_attn.cli.main import main
+from vision_attn.data.augmentation import Augment
+from vision_attn.data.datamodule import ImageData
+from vision_attn.data.sources.image_folder import ImageFolder
+from vision_attn.models.backbone import Backbone
+from vision_attn.models.defaults import suited_grid, suited_network, suited_stride
 from vision_attn.pooling.average import Average
-from vision_attn.task import ClassificationTask
+from vision_attn.training.auto_settings import chosen_automatically
+from vision_attn.training.task import ClassificationTask
 
 
 class TestNetwork:

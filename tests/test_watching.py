@@ -8,8 +8,8 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import TINY_RUN
-from vision_attn.cli import main
-from vision_attn.watching import SIDE, strips
+from vision_attn.cli.main import main
+from vision_attn.training.callbacks.tensorboard_overlays import SIDE, strips
 
 
 def shown(run: Path) -> EventAccumulator:

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from tests.conftest import POOLINGS
-from vision_attn.marks import merged
-from vision_attn.model import AttentionClassifier
+from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.pooling.average import Average
 from vision_attn.pooling.base import Channels, Pooling, Window
 from vision_attn.pooling.global_local import GlobalLocal
 from vision_attn.pooling.local_gaussian import LocalGaussian
 from vision_attn.pooling.local_window import LocalWindow
-from vision_attn.pooling.neighbourhood import Neighbourhood
+from vision_attn.pooling.neighborhood import Neighbourhood
+from vision_attn.visualization.annotations import merged
 
 LOCAL = {"global_local", "local_gaussian", "local_window", "neighbourhood"}
 

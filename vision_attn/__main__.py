@@ -2,7 +2,7 @@
 
 import sys
 
-from vision_attn.cli import main
+from vision_attn.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -13,9 +13,9 @@ from lightning.pytorch.callbacks import Callback
 from PIL import Image
 from torch import Tensor, nn
 
-from vision_attn.backbone import Backbone
-from vision_attn.catalog import catalog
-from vision_attn.model import AttentionClassifier
+from vision_attn.core.registry import catalog
+from vision_attn.models.backbone import Backbone
+from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.pooling.base import Pooling
 
 CLASSES = 10

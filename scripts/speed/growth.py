@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from speed.common import SMALL, draw, peak_memory, table
 
-from vision_attn.data.image_folder import ImageFolder
-from vision_attn.data.module import ImageData
+from vision_attn.data.datamodule import ImageData
+from vision_attn.data.sources.image_folder import ImageFolder
 
 BATCH = 500
 

@@ -35,7 +35,7 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from vision_attn.airbench import MEAN, STD
+from vision_attn.models.airbench import MEAN, STD
 
 CORES = len(os.sched_getaffinity(0))
 

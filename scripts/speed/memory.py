@@ -17,7 +17,7 @@ from pathlib import Path
 from speed import loaders
 from speed.ours import Fit, words
 from speed.common import peak_memory
-from vision_attn.training import quiet
+from vision_attn.training.lightning_cli import quiet
 quiet()
 before = peak_memory()
 folder, size, batch = Path({folder!r}), {size}, {batch}

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from speed.common import Clock, backbone_for, once_more
 
-from vision_attn.composition import data_source, merge, read_config
-from vision_attn.run import RunFolder
-from vision_attn.training import TrainingCLI
+from vision_attn.runs.folder import RunFolder
+from vision_attn.training.config import data_source, merge, read_config
+from vision_attn.training.lightning_cli import TrainingCLI
 
 
 class Fit:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.profiler import ProfilerActivity, profile
 
-from vision_attn.length import training_work
+from vision_attn.training.duration import training_work
 
 SIDES = (512, 1024, 2048, 4096)
 KINDS = {

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from vision_attn.explainers.base import Explainer
-from vision_attn.model import AttentionClassifier
+from vision_attn.models.classifier import AttentionClassifier
 
 
 class Attention(Explainer):

@@ -7,8 +7,8 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor
 
-from vision_attn.errors import UserError, first_line
-from vision_attn.model import AttentionClassifier
+from vision_attn.core.errors import UserError, first_line
+from vision_attn.models.classifier import AttentionClassifier
 
 IMAGES_AT_ONCE = 64  # bounds the memory of methods that try many images for one
 

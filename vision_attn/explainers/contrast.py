@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from vision_attn.errors import UserError
+from vision_attn.core.errors import UserError
 from vision_attn.explainers.base import Explainer
 from vision_attn.explainers.evidence import Evidence
-from vision_attn.model import AttentionClassifier
+from vision_attn.models.classifier import AttentionClassifier
 
 
 class Contrast(Explainer):

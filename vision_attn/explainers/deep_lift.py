@@ -13,7 +13,7 @@ from vision_attn.explainers.base import (
     to_be_traced,
     without_inplace,
 )
-from vision_attn.model import AttentionClassifier
+from vision_attn.models.classifier import AttentionClassifier
 
 
 class DeepLift(Explainer):

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from vision_attn.explainers.base import IMAGES_AT_ONCE, Explainer, mean_colour
 from vision_attn.explainers.regions import regions
-from vision_attn.model import AttentionClassifier
+from vision_attn.models.classifier import AttentionClassifier
 
 
 class FeatureAblation(Explainer):

@@ -5,7 +5,7 @@ from captum.attr import LayerGradCam
 from torch import Tensor
 
 from vision_attn.explainers.base import Explainer, pick
-from vision_attn.model import AttentionClassifier
+from vision_attn.models.classifier import AttentionClassifier
 
 
 class GradCam(Explainer):

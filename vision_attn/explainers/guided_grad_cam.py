@@ -6,7 +6,7 @@ from captum.attr import GuidedGradCam as CaptumGuidedGradCam
 from torch import Tensor
 
 from vision_attn.explainers.base import Explainer, cannot, to_be_traced, without_inplace
-from vision_attn.model import AttentionClassifier
+from vision_attn.models.classifier import AttentionClassifier
 
 
 class GuidedGradCam(Explainer):

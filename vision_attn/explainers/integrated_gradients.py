@@ -4,7 +4,7 @@ from captum.attr import IntegratedGradients as CaptumIntegratedGradients
 from torch import Tensor
 
 from vision_attn.explainers.base import IMAGES_AT_ONCE, Explainer, mean_colour, rise
-from vision_attn.model import AttentionClassifier
+from vision_attn.models.classifier import AttentionClassifier
 
 STEPS = 32
 

@@ -6,10 +6,10 @@ import torch
 from captum.attr import KernelShap as CaptumKernelShap
 from torch import Tensor
 
-from vision_attn.errors import UserError
+from vision_attn.core.errors import UserError
 from vision_attn.explainers.base import IMAGES_AT_ONCE, Explainer, mean_colour
 from vision_attn.explainers.regions import REGIONS, regions
-from vision_attn.model import AttentionClassifier
+from vision_attn.models.classifier import AttentionClassifier
 
 COALITIONS = 6 * REGIONS**2  # about 300 images for one
 

@@ -5,7 +5,7 @@ from captum.attr import Occlusion as CaptumOcclusion
 from torch import Tensor
 
 from vision_attn.explainers.base import IMAGES_AT_ONCE, Explainer, mean_colour
-from vision_attn.model import AttentionClassifier
+from vision_attn.models.classifier import AttentionClassifier
 
 WINDOWS = 6  # a window's side is the image's divided by this; it moves by half of itself
 

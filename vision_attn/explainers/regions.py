@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from vision_attn.cells import cell_numbers
+from vision_attn.core.grid import cell_numbers
 
 REGIONS = 7  # a side
 

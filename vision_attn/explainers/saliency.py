@@ -4,7 +4,7 @@ from captum.attr import Saliency as CaptumSaliency
 from torch import Tensor
 
 from vision_attn.explainers.base import Explainer, to_be_traced
-from vision_attn.model import AttentionClassifier
+from vision_attn.models.classifier import AttentionClassifier
 
 
 class Saliency(Explainer):

@@ -5,7 +5,7 @@ from captum.attr import NoiseTunnel, Saliency
 from torch import Tensor
 
 from vision_attn.explainers.base import IMAGES_AT_ONCE, Explainer, to_be_traced
-from vision_attn.model import AttentionClassifier
+from vision_attn.models.classifier import AttentionClassifier
 
 SAMPLES = 16
 NOISE = 0.15  # of the range from black to white; the paper finds 0.1 to 0.2 best

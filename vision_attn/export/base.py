@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
-from vision_attn import __version__
-from vision_attn.model import AttentionClassifier
-from vision_attn.run import ModelCard, RunFolder
+from vision_attn.core.version import __version__
+from vision_attn.models.classifier import AttentionClassifier
+from vision_attn.runs.folder import ModelCard, RunFolder
 
 Run = Callable[[Tensor], dict[str, Tensor]]
 """Images (B, 3, H, W) in [0, 1] to the outputs by name."""

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from vision_attn.errors import UserError
+from vision_attn.core.atomic import Unwritten, unwritten
+from vision_attn.core.errors import UserError
 from vision_attn.export.base import Format, Sizes, Trained
 from vision_attn.export.parity import Agreement, compare
 from vision_attn.export.program import Outputs
-from vision_attn.whole import Unwritten, unwritten
 
 
 class Differs(Exception):

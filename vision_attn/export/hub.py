@@ -4,8 +4,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from vision_attn.export.base import Format, Run, Trained
+from vision_attn.export.hub_model import PublishedClassifier
 from vision_attn.export.program import Outputs
-from vision_attn.hub import PublishedClassifier
 
 
 class Hub(Format):

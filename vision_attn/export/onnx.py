@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from vision_attn.errors import UserError, first_line
+from vision_attn.core.errors import UserError, first_line
 from vision_attn.export.base import OUTPUTS, Format, Run, Sizes, Trained, as_text, description
 from vision_attn.export.program import INPUT, Program, program
 

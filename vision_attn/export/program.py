@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.testing import assert_close
 
-from vision_attn.errors import UserError
+from vision_attn.core.errors import UserError
 from vision_attn.export.base import Sizes
-from vision_attn.model import AttentionClassifier
+from vision_attn.models.classifier import AttentionClassifier
 
 INPUT = "images"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
+from vision_attn.core.atomic import write_whole
 from vision_attn.export.base import Format, Run, Sizes, Trained, description
 from vision_attn.export.program import program
-from vision_attn.whole import write_whole
 
 DESCRIPTION = "vision_attn.json"
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vision_attn.errors import UserError
+from vision_attn.core.errors import UserError
 
 
 class Pooled(NamedTuple):

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from vision_attn.errors import UserError
+from vision_attn.core.errors import UserError
 from vision_attn.pooling.base import (
     Channels,
     Pooled,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from vision_attn.pooling.base import Channels, Pooled, Pooling, PoolingFactory, Window
-from vision_attn.pooling.combining import side_by_side, windows_side_by_side
+from vision_attn.pooling.concatenate import side_by_side, windows_side_by_side
 from vision_attn.pooling.global_attention import GlobalAttention
 from vision_attn.pooling.local_gaussian import LocalGaussian
 

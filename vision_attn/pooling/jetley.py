@@ -4,7 +4,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from vision_attn.errors import UserError
+from vision_attn.core.errors import UserError
 from vision_attn.pooling.base import (
     Channels,
     Pooled,
@@ -12,7 +12,7 @@ from vision_attn.pooling.base import (
     learned_queries,
     softmax_over_places,
 )
-from vision_attn.pooling.combining import side_by_side
+from vision_attn.pooling.concatenate import side_by_side
 
 
 class DotProduct(nn.Module):

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from vision_attn.errors import UserError
+from vision_attn.core.errors import UserError
 from vision_attn.pooling.base import (
     KeyNorm,
     Pooled,

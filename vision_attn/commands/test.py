@@ -1,8 +1,0 @@
-"""`vision-attn test`: score a run on its test images, or on other images."""
-
-from vision_attn.commands.scoring import score
-
-
-def run(words: list[str]) -> int:
-    """Score the test split."""
-    return score(words, "test", "test")

@@ -1,8 +1,0 @@
-"""`vision-attn validate`: score a run on its validation images."""
-
-from vision_attn.commands.scoring import score
-
-
-def run(words: list[str]) -> int:
-    """Score the validation split."""
-    return score(words, "validate", "val")

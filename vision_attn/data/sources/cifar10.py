@@ -1,0 +1,61 @@
+"""CIFAR-10, downloaded and checksummed by torchvision."""
+
+from pathlib import Path
+
+import torch
+from torchvision import datasets
+
+from vision_attn.data.io.image import to_tensor
+from vision_attn.data.sources.base import ImageSource
+from vision_attn.data.sources.download import CACHE, downloaded
+from vision_attn.data.split import Split
+
+
+class Cifar10(ImageSource):
+    """60,000 colour images of 32x32 pixels in 10 classes (Krizhevsky 2009).
+
+    Args:
+        root: where the archive is kept, or downloaded to.
+    """
+
+    dataset = datasets.CIFAR10
+    natural_size = 32
+
+    def __init__(self, root: str = str(CACHE)) -> None:
+        self.root = Path(root).expanduser()
+        self.class_names = list(CLASSES)
+
+    def splits(self) -> dict[str, Split]:
+        """50,000 training and 10,000 test images."""
+        return {"train": self.split(train=True), "test": self.split(train=False)}
+
+    def split(self, train: bool) -> Split:
+        """One of the two halves."""
+        found = downloaded(self.dataset, self.root, train)
+        pixels = torch.from_numpy(found.data).permute(0, 3, 1, 2)
+        name = "train" if train else "test"
+
+        def read(index: int, size: int) -> torch.Tensor:
+            if size == self.natural_size:
+                return pixels[index]
+            return to_tensor(found[index][0], size)
+
+        return Split(
+            names=[f"{name}/{index:05d}" for index in range(len(pixels))],
+            labels=[self.class_names[target] for target in found.targets],
+            read=read,
+        )
+
+
+CLASSES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)

@@ -1,0 +1,36 @@
+"""Fetching torchvision's data sets, with errors a user can act on."""
+
+import contextlib
+import io
+import pickle
+import tarfile
+from pathlib import Path
+
+from torchvision.datasets import VisionDataset
+
+from vision_attn.core.errors import UserError, first_line
+
+CACHE = Path("~/.cache/vision-attn/data")
+
+
+def downloaded(dataset: type[VisionDataset], root: Path, train: bool) -> VisionDataset:
+    """The data set from `root`, downloaded to it first if need be.
+
+    torchvision checks each file's checksum, before it unpacks or unpickles it.
+
+    Raises:
+        UserError: it cannot be downloaded, or the archive is damaged.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    name = dataset.__name__
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # torchvision prints as it unpacks
+            return dataset(str(root), train=train, download=True)
+    except (OSError, RuntimeError, EOFError, tarfile.TarError, pickle.UnpicklingError) as error:
+        archive = root / dataset.filename
+        state = "is damaged; delete it" if archive.exists() else "is not there"
+        reason = first_line(error)
+        raise UserError(
+            f"{name} could not be read: {archive} {state} ({reason}).\n"
+            f"Put {dataset.url} there, or name the folder that has it: --data.source.root DIR."
+        ) from error

@@ -1,0 +1,97 @@
+"""Curves and the calibration plot as SVG that takes its colours from the page."""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from vision_attn.evaluation.report.curves import Curves
+from vision_attn.evaluation.report.predictions import Bin
+
+# Colours that nothing else has, replaced by the page's own: it knows whether it is light or dark.
+INK, FAINT, TRAIN, VAL = "#010203", "#010204", "#010205", "#010206"
+OF_THE_PAGE = {INK: "--ink", FAINT: "--faint", TRAIN: "--second", VAL: "--accent"}
+STYLE: Any = {  # matplotlib types each key by itself
+    "svg.fonttype": "none",  # text stays text
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "text.color": INK,
+    "text.parse_math": False,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 10,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.5,
+    "grid.alpha": 0.5,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+}
+
+
+def curves_plot(curves: Curves) -> str:
+    """Loss and accuracy by epoch, of training and validation images, and the epoch kept."""
+    with mpl.rc_context(STYLE | {"svg.hashsalt": "curves"}):
+        figure = Figure(figsize=(7.4, 2.7), layout="constrained")
+        panels = figure.subplots(1, 2)
+        of_weights = curves.monitored.removeprefix("val/")
+        for axes, score in zip(panels, ("loss", of_weights), strict=True):
+            lines(axes, score, curves)
+        return svg(figure)
+
+
+def lines(axes: Axes, score: str, curves: Curves) -> None:
+    """One score by epoch."""
+    for stage, colour, label in (("train", TRAIN, "training"), ("val", VAL, "validation")):
+        series: Mapping[int, float] = curves.values.get(f"{stage}/{score}", {})
+        epochs = sorted(series)
+        mark = "o" if len(epochs) < 2 else None
+        axes.plot(epochs, [series[k] for k in epochs], color=colour, label=label, marker=mark)
+    if curves.best is not None:
+        axes.axvline(curves.best, color=INK, linewidth=1, linestyle=":", label="kept")
+    title = score.replace("_", " ")
+    axes.set(xlabel="epoch", title=title, ylim=(0, None) if score == "loss" else (0, 1))
+    axes.set_xlim(*((1, curves.epochs) if curves.epochs > 1 else (0.5, 1.5)))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.legend()
+
+
+def calibration_plot(bins: Sequence[Bin]) -> str:
+    """How often the model is right, by how sure it is; larger dots stand for more images."""
+    with mpl.rc_context(STYLE | {"svg.hashsalt": "calibration"}):
+        figure = Figure(figsize=(3.6, 3.4), layout="constrained")
+        axes = figure.subplots()
+        axes.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":")
+        sure, right = [b.sureness for b in bins], [b.accuracy for b in bins]
+        most = max(b.images for b in bins)
+        sizes = [12 + 120 * b.images / most for b in bins]
+        axes.plot(sure, right, color=VAL, linewidth=1)
+        axes.scatter(sure, right, s=sizes, color=VAL, clip_on=False, zorder=3)
+        axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+        axes.set(xlabel="how sure (probability)", ylabel="how often right")
+        return svg(figure)
+
+
+def svg(figure: Figure) -> str:
+    """A figure as an element for the page: see-through, in the page's colours."""
+    FigureCanvasSVG(figure)
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
+    text = re.sub(r' id="[A-Za-z][\w.]*_\d+"', "", text)  # the same in every figure
+    text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font: \1px system-ui, sans-serif", text)
+    for colour, name in OF_THE_PAGE.items():
+        text = text.replace(colour, f"var({name})")
+    return text.replace("<svg ", '<svg aria-hidden="true" ', 1)

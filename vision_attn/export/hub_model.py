@@ -1,0 +1,116 @@
+"""Models on the Hugging Face Hub: our own classes, safetensors and JSON; no code, no pickle."""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, Self
+
+from huggingface_hub import HfApi, ModelCard, PyTorchModelHubMixin, hf_hub_download
+
+from vision_attn.export.hub_page import known_of, page
+from vision_attn.models.classifier import AttentionClassifier
+from vision_attn.runs.folder import ModelCard as Described
+from vision_attn.runs.folder import RunFolder, architecture
+
+PAGE = "README.md"
+
+
+class PublishedClassifier(AttentionClassifier, PyTorchModelHubMixin):
+    """A classifier that can be published on the Hub, and fetched from there.
+
+    A published folder holds `model.safetensors` and `model.json` as a run does, `config.json`
+    (scores and settings, to be read by people and the Hub), and a page, `README.md`. Fetching
+    takes the first two alone, under the rules of a stranger's run: a pooling that is not ours is
+    imported only if the caller names it as trusted.
+
+    Examples:
+        model = PublishedClassifier.from_run("runs/mine")
+        model.push_to_hub("anna/beetles")
+        model = PublishedClassifier.from_pretrained("anna/beetles")
+
+    Attributes:
+        described: what the model is; its class names and image size.
+    """
+
+    described: Described
+    _hub_mixin_config: dict[str, Any] | None
+
+    @classmethod
+    def from_run(cls, run: str | Path, trusted: Collection[str] = ()) -> Self:
+        """The model of a run, with what its page will tell.
+
+        Raises:
+            UserError: there is no model, or it names a class that is not trusted.
+        """
+        folder = RunFolder(Path(run))
+        model = cls.from_folder(folder, trusted)
+        model._hub_mixin_config = known_of(folder, model.described)
+        return model
+
+    @classmethod
+    def from_folder(cls, folder: RunFolder, trusted: Collection[str] = ()) -> Self:
+        """The model in a folder, in eval mode."""
+        described = folder.load_card()
+        with folder.bounds():
+            model = cls(*architecture(described, trusted))
+        folder.fill(model)
+        model.described = described
+        model._hub_mixin_config = None  # the mixin has noted our arguments: they are no settings
+        return model.eval()
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """Write the two files that make a model."""
+        RunFolder(save_directory).save_model(self, self.described)
+
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        revision: str | None,
+        cache_dir: str | Path | None,
+        force_download: bool,
+        local_files_only: bool,
+        token: str | bool | None,
+        trusted: Collection[str] = (),
+        **from_a_stranger: Any,
+    ) -> Self:
+        """Load from a folder or the Hub. What the mixin found in `config.json` is not used."""
+        del from_a_stranger
+        folder = RunFolder(Path(model_id))
+        if folder.path.is_dir():
+            return cls.from_folder(folder, trusted)
+        for name in (folder.card.name, folder.weights.name):
+            fetched = hf_hub_download(
+                model_id,
+                name,
+                revision=revision,
+                cache_dir=cache_dir,
+                force_download=force_download,
+                local_files_only=local_files_only,
+                token=token,
+            )
+        return cls.from_folder(RunFolder(Path(fetched).parent), trusted)
+
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
+        """The page: what it is, how to use it, scores, data, settings.
+
+        Args:
+            args: none.
+            kwargs: `name`, what the model is called on the Hub (USER/NAME).
+        """
+        return ModelCard(page(self.described, self._hub_mixin_config or {}, *args, **kwargs))
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Publish under that name; a page that is there already is left as it is.
+
+        Args:
+            repo_id: USER/NAME.
+            options: as of `PyTorchModelHubMixin.push_to_hub`.
+        """
+        options.setdefault("model_card_kwargs", {"name": repo_id})
+        api = HfApi(token=options.get("token"))
+        if api.file_exists(repo_id, PAGE, revision=options.get("branch")):
+            ignored = options.get("ignore_patterns") or []
+            ignored = [ignored] if isinstance(ignored, str) else ignored
+            options["ignore_patterns"] = [*ignored, PAGE]  # its author may have edited it
+        return super().push_to_hub(repo_id, **options)

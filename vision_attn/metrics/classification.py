@@ -1,0 +1,61 @@
+"""What is measured in each stage: few things at every training step, more where nothing learns."""
+
+from typing import Any
+
+from torch import Tensor
+from torchmetrics import MeanMetric, Metric, MetricCollection
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassCalibrationError,
+    MulticlassF1Score,
+)
+
+from vision_attn.metrics.auroc import OneAgainstRest
+from vision_attn.metrics.balanced_accuracy import BalancedAccuracy
+
+CALIBRATION_BINS = 15  # of equal width, as Guo et al. 2017
+OF_CHANCES = ("auroc", "calibration_error")
+
+
+class StageScores(MetricCollection):
+    """The scores of one stage, under names such as `val/accuracy`.
+
+    `accuracy`, `balanced_accuracy` and `loss` always; of a stage in which nothing learns also
+    `macro_f1` (mean over the classes that occur or are predicted), `auroc` (each class against
+    the rest) and `calibration_error` (expected, Guo et al. 2017, arXiv 1706.04599).
+
+    Args:
+        stage: "train", "val" or "test".
+        num_classes: number K of classes.
+        shared: whether all processes of a training are asked for what they have added.
+    """
+
+    def __init__(self, stage: str, num_classes: int, shared: bool = True) -> None:
+        options: dict[str, Any] = {"sync_on_compute": shared}
+        scores: dict[str, Metric | MetricCollection] = {
+            "accuracy": MulticlassAccuracy(num_classes, average="micro", **options),
+            "balanced_accuracy": BalancedAccuracy(num_classes, **options),
+            "loss": MeanMetric(**options),
+        }
+        if stage != "train":
+            scores |= {
+                "macro_f1": MulticlassF1Score(num_classes, average="macro", **options),
+                "auroc": OneAgainstRest(**options),
+                "calibration_error": MulticlassCalibrationError(
+                    num_classes, CALIBRATION_BINS, **options
+                ),
+            }
+        # Each is updated by itself, so there is nothing for groups to share.
+        super().__init__(scores, prefix=f"{stage}/", compute_groups=False)
+
+    def add(self, logits: Tensor, chances: Tensor, targets: Tensor, loss: Tensor) -> None:
+        """Add a batch: logits and probabilities (B, K), targets (B,) and their mean loss.
+
+        Classes are told by logits: probabilities of two sure classes may round to the same 1.
+        """
+        for name, score in self.items(keep_base=True, copy_state=False):
+            if name == "loss":
+                score.update(loss.detach(), len(targets))
+            else:
+                told = chances if name in OF_CHANCES else logits
+                score.update(told.detach().float(), targets)

@@ -1,0 +1,29 @@
+"""How much of the heat is on the object?"""
+
+from torch import Tensor
+
+from vision_attn.core.grid import upsample
+from vision_attn.metrics.explanation.base import ExplanationMetric, Trial, masks_of
+
+
+class Energy(ExplanationMetric):
+    """The share of a map's positive heat inside the mask (Wang et al. 2020, arXiv 1910.01279).
+
+    A map without positive heat scores 0, an empty mask cannot be scored.
+
+    >>> import torch
+    >>> mask = torch.tensor([[[True, False], [False, False]]])
+    >>> trial = Trial(None, torch.zeros(1, 3, 2, 2), torch.tensor([0]), mask)
+    >>> Energy().measure(trial, torch.tensor([[[6.0, 1.0], [-5.0, 1.0]]]))      # 6 of 8
+    tensor([0.7500])
+    """
+
+    needs_masks = True
+
+    def measure(self, trial: Trial, heatmaps: Tensor) -> Tensor:
+        """Scores (B,), between 0 and 1."""
+        masks = masks_of(trial, "energy")
+        heat = upsample(heatmaps, *masks.shape[-2:]).clamp(min=0)
+        inside, everywhere = (heat * masks).sum((-2, -1)), heat.sum((-2, -1))
+        share = inside / everywhere.clamp(min=1e-30)
+        return share.masked_fill(~masks.any((-2, -1)), float("nan"))

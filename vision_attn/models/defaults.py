@@ -1,0 +1,70 @@
+"""Default backbone, feature grid and stride, for settings that the user left open."""
+
+from typing import Any
+
+from vision_attn.core.errors import UserError
+from vision_attn.models.backbone import Backbone
+
+USUAL = "resnet18"
+LIGHT = "resnet10t"
+LIGHT_OPTIONS = {"channels": [32, 64, 128, 256], "stem_width": 16}
+"""Half as wide as usual, its stem a quarter of the work; a sixth of a ResNet-18's operations."""
+SMALL = 48  # pixels: below, a 4x4 grid must do, and no stage can be spared
+
+
+def suited_grid(image_size: int) -> int:
+    """Places a side that the feature grid has at least: ImageNet models have 7 for 224 pixels.
+
+    >>> suited_grid(32), suited_grid(96), suited_grid(224)
+    (4, 6, 7)
+    """
+    return 4 if image_size < SMALL else 6 if image_size < 128 else 7
+
+
+def suited_stride(backbone: str, options: dict[str, Any] | None, image_size: int) -> int | None:
+    """Where to cut a network that learns from scratch and whose grid would be too coarse.
+
+    A finer grid can be had by leaving out a stride, at four times the cost, or by leaving off the
+    last stage, which costs nothing and leaves less to be learnt. Weights that were learnt
+    elsewhere are worth more than that, so this is not for them.
+
+    Returns:
+        The stride of the last stage but one; None where the whole network has a fine grid, or
+        cannot be cut.
+    """
+    whole = Backbone(backbone, options=options)
+    if image_size < SMALL or whole.is_fine(image_size, suited_grid(image_size)):
+        return None
+    stride = max((step for step in whole.strides if step < whole.strides[-1]), default=None)
+    try:
+        Backbone(backbone, options=options, stride=stride)
+    except UserError:  # timm cannot cut this network
+        return None
+    return stride
+
+
+def suited_network(
+    backbone: str | None, options: dict[str, Any] | None, from_scratch: bool, accelerated: bool
+) -> tuple[str, dict[str, Any]]:
+    """The network to train and its further options; what is named stays.
+
+    A ResNet-18, of which there are weights to start from. But a training from scratch without a
+    GPU is bounded by its operations (`length.py`), and a light network sees the images six times
+    as often for as many (RESULTS.md, "Custom images"). Options without a name are a ResNet-18's.
+
+    Args:
+        backbone: timm's name, or None.
+        options: further arguments of `timm.create_model`, or None.
+        from_scratch: whether no weights come from elsewhere.
+        accelerated: whether there is a GPU.
+
+    >>> suited_network(None, None, from_scratch=True, accelerated=True)
+    ('resnet18', {})
+    >>> suited_network(None, None, from_scratch=True, accelerated=False)
+    ('resnet10t', {'channels': [32, 64, 128, 256], 'stem_width': 16})
+    >>> suited_network("vgg11", None, from_scratch=True, accelerated=False)
+    ('vgg11', {})
+    """
+    if backbone is None and options is None and from_scratch and not accelerated:
+        return LIGHT, dict(LIGHT_OPTIONS)
+    return backbone or USUAL, dict(options or {})

@@ -1,0 +1,94 @@
+"""How large a stranger's model may be, checked while it is built and before it is filled."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch.nn.modules.module import (
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
+
+from vision_attn.core.errors import UserError
+
+PARAMETERS = 2**28  # a GiB of float32
+MODULES = 2**15  # the deepest networks of timm have some 2,000
+NUMBER = 2**16  # largest argument of a backbone or pooling: heads, channels, layers
+IMAGE_SIZE = 4096  # pixels a side
+
+
+@contextmanager
+def bounded(parameters: int = PARAMETERS, what: str = "the model") -> Iterator[None]:
+    """Stop whoever builds more modules or parameters than that.
+
+    torch fills a layer's tensors only after it has registered them, so what is too large is
+    refused before it takes memory.
+
+    Raises:
+        UserError: it became too large.
+
+    >>> from torch import nn
+    >>> with bounded(parameters=11): nn.Linear(3, 4)
+    Traceback (most recent call last):
+    vision_attn.core.errors.UserError: the model is refused: it has more than 11 parameters.
+    """
+    counted = {"modules": 0, "parameters": 0}
+
+    def count(kind: str, more: int, most: int) -> None:
+        counted[kind] += more
+        if counted[kind] > most:
+            raise UserError(f"{what} is refused: it has more than {most:,} {kind}.")
+
+    hooks = [
+        register_module_module_registration_hook(lambda *_: count("modules", 1, MODULES)),
+        register_module_parameter_registration_hook(
+            lambda module, name, value: count(
+                "parameters", 0 if value is None else value.numel(), parameters
+            )
+        ),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def largest_number(value: Any) -> float:
+    """The largest number in nested settings, by size.
+
+    >>> largest_number({"channels": [8, -70_000], "name": "x"})
+    70000
+    """
+    if isinstance(value, dict):
+        return max(map(largest_number, value.values()), default=0)
+    if isinstance(value, list):
+        return max(map(largest_number, value), default=0)
+    return abs(value) if isinstance(value, (int, float)) else 0
+
+
+def check_card(card: Any) -> None:
+    """Refuse a card whose parts are not what they should be, or beyond all measure.
+
+    Raises:
+        ValueError: saying which.
+    """
+    numbers = [*card.mean, *card.std]
+    options = [card.backbone_options, card.pooling]
+    right = {
+        "backbone": isinstance(card.backbone, str),
+        "backbone_options": isinstance(card.backbone_options, dict),
+        "stride": card.stride is None or isinstance(card.stride, int),
+        "unstrided": isinstance(card.unstrided, int) and 0 <= card.unstrided < 16,
+        "pooling": isinstance(card.pooling, dict) and isinstance(card.pooling["class_path"], str),
+        "class_names": bool(card.class_names) and all(isinstance(n, str) for n in card.class_names),
+        "image_size": isinstance(card.image_size, int) and 1 <= card.image_size <= IMAGE_SIZE,
+        "mean, std": len(numbers) == 6
+        and all(math.isfinite(x) for x in numbers)
+        and min(card.std) > 0,
+        f"a number over {NUMBER}": largest_number(options) <= NUMBER,
+    }
+    wrong = [name for name, fine in right.items() if not fine]
+    if wrong:
+        raise ValueError(f"not as it should be: {wrong[0]}")

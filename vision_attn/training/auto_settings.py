@@ -1,0 +1,49 @@
+"""Which settings of a run chose themselves: noted at the top of its `config.yaml`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vision_attn.runs.old_formats import FORMAT
+
+HEAD = "# chosen automatically: "
+
+
+def automatic(given: dict[str, Any], resolved: dict[str, Any]) -> list[str]:
+    """The settings that were left open and have a value all the same.
+
+    >>> automatic({"data": {"batch_size": None}}, {"data": {"batch_size": 64, "seed": 0}})
+    ['data.batch_size']
+    """
+    open_keys = {key for key, value in flat(given) if value is None}
+    return [key for key, value in flat(resolved) if value is not None and key in open_keys]
+
+
+def flat(settings: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings with dotted names, down to classes and their arguments.
+
+    >>> list(flat({"model": {"stride": None, "pooling": {"class_path": "A"}}}))
+    [('model.stride', None), ('model.pooling.class_path', 'A')]
+    """
+    for key, value in settings.items():
+        if isinstance(value, dict) and value:
+            yield from flat(value, f"{above}{key}.")
+        else:
+            yield above + key, value
+
+
+def with_choices(settings: dict[str, Any], chosen: list[str]) -> str:
+    """The text of `config.yaml`: settings, under a line that tells which chose themselves."""
+    head = f"{HEAD}{', '.join(chosen)}\n" if chosen else ""
+    return head + yaml.safe_dump({"format": FORMAT} | settings, sort_keys=False)
+
+
+def chosen_automatically(config: Path) -> list[str]:
+    """What that line of a `config.yaml` tells; nothing where there is no such line or file."""
+    if not config.is_file():
+        return []
+    lines = config.read_text(encoding="utf-8").splitlines()
+    heads = [line.removeprefix(HEAD) for line in lines[:1] if line.startswith(HEAD)]
+    return heads[0].split(", ") if heads else []

@@ -1,0 +1,85 @@
+"""What the model looks at while it learns: a few validation images, each epoch, in TensorBoard."""
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from vision_attn.data.datamodule import ImageData
+from vision_attn.models.classifier import AttentionClassifier
+from vision_attn.visualization.overlay import Heatmap, blended
+
+IMAGES = 4
+SIDE = 160  # pixels at most: a long training writes some megabytes
+
+
+class Overlays(Callback):
+    """Adds pictures to TensorBoard after each validation; does nothing with another logger.
+
+    The images are the same in every epoch, spread over the classes. Attention is where the model
+    looks, evidence what speaks for the likeliest class.
+    """
+
+    def __init__(self) -> None:
+        self.images: list[Tensor] | None = None
+        self.titles: list[str] = []
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw the pictures of this epoch."""
+        boards = [log for log in trainer.loggers if isinstance(log, TensorBoardLogger)]
+        watched = trainer.state.fn == "fit" and not trainer.sanity_checking
+        if not (boards and watched and trainer.is_global_zero):
+            return
+        data = cast(Any, trainer).datamodule  # Lightning sets it without typing it
+        if self.images is None:
+            self.images, self.titles = some_images(data)
+        if not self.images:
+            return
+        model = cast(AttentionClassifier, pl_module.model)
+        for title, picture in strips(model, torch.stack(self.images), self.titles):
+            for board in boards:
+                board.experiment.add_image(title, picture, trainer.global_step, dataformats="HWC")
+
+
+def some_images(data: ImageData) -> tuple[list[Tensor], list[str]]:
+    """A few validation images (3, size, size) of bytes, and their classes.
+
+    Those that cannot be read are left out; the stores have told of them.
+    """
+    split = data.split("val")
+    order = np.argsort(np.asarray(split.labels), kind="stable")  # by class
+    chosen = order[np.linspace(0, len(order) - 1, min(IMAGES, len(order))).round().astype(int)]
+    images, titles = [], []
+    for index in chosen.tolist():
+        try:
+            images.append(split.read(index, data.image_size))
+        except OSError:
+            continue
+        titles.append(split.labels[index])
+    return images, titles
+
+
+@torch.no_grad()
+def strips(
+    model: AttentionClassifier, images: Tensor, titles: list[str]
+) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Of each image (B, 3, H, W) a strip: itself, attention, evidence for the likeliest class."""
+    shown = images.to(model.backbone.mean.device).float() / 255
+    pooled = model.attend(shown)
+    likeliest = model.head(pooled.context).argmax(1)
+    evidence = pooled.evidence(model.head.weight)
+    for place, title in enumerate(titles):
+        looked = Heatmap("attention", pooled.weights[place].mean(0).cpu(), signed=False)
+        argued = Heatmap("evidence", evidence[place, likeliest[place]].cpu(), signed=True)
+        side = min(images.shape[-1], SIDE)
+        picture = Image.fromarray(images[place].permute(1, 2, 0).numpy()).resize((side, side))
+        pixels = np.asarray(picture)
+        strip = [pixels, blended(pixels, looked), blended(pixels, argued)]
+        yield f"overlays/{place + 1}_{title}", np.concatenate(strip, axis=1)

@@ -1,0 +1,69 @@
+"""Stops a training whose loss is no number any more, before its weights are kept."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from vision_attn.core.errors import UserError
+
+EVERY = 10  # steps between looks: each look waits for the device
+
+
+class StopDiverged(Callback):
+    """Ends a training at a loss that is NaN or infinite, and says where that was.
+
+    Losses are looked at every few steps and before each validation, and the validation's own after
+    it: a checkpoint is only ever written of weights that gave a finite loss.
+
+    Args:
+        run: the run folder, whose last checkpoint is named.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+        self.seen: list[tuple[int, float, Tensor]] = []
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, i: int
+    ) -> None:
+        """Note a loss, and look at the last few."""
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        self.seen.append((trainer.global_step, rate, outputs["loss"].detach()))
+        if len(self.seen) >= EVERY or trainer.is_last_batch:
+            self.look(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at the validation loss: the last step may have spoilt the weights."""
+        loss = trainer.callback_metrics.get("val/loss")
+        if trainer.state.fn == "fit" and loss is not None and not torch.isfinite(loss):
+            rate = trainer.optimizers[0].param_groups[0]["lr"]
+            raise self.stopped(trainer, "validation loss", float(loss), trainer.global_step, rate)
+
+    def look(self, trainer: pl.Trainer) -> None:
+        """Stop at the first loss of those noted that is no finite number.
+
+        Raises:
+            UserError: naming step, epoch, learning rate and what is left.
+        """
+        seen, self.seen = self.seen, []
+        finite = torch.isfinite(torch.stack([loss for _, _, loss in seen])).tolist()
+        for (step, rate, loss), fine in zip(seen, finite, strict=True):
+            if not fine:
+                raise self.stopped(trainer, "loss", float(loss), step, rate)
+
+    def stopped(
+        self, trainer: pl.Trainer, what: str, loss: float, step: int, rate: float
+    ) -> UserError:
+        """What is told."""
+        last = self.run / "checkpoints" / "last.ckpt"
+        kept = f"the last good checkpoint is {last}" if last.exists() else "no checkpoint was kept"
+        return UserError(
+            f"the {what} is {loss} at step {step} of epoch {trainer.current_epoch + 1} "
+            f"(learning rate {rate:.3g}), so training stopped; {kept}.\n"
+            "Begin a new run with a lower --model.optimizer.lr, or with "
+            "--trainer.gradient_clip_val 1 or --trainer.precision 32-true."
+        )
