@@ -38,13 +38,13 @@ class Net(nn.Module):
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1))
 
-    def normalised(self, images: Tensor) -> Tensor:
+    def normalized(self, images: Tensor) -> Tensor:
         """Bytes to what the network takes."""
         return (images.float() / 255 - self.mean) / self.std
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of bytes (B, 3, H, W)."""
-        return self.head(self.features(self.normalised(images)).amax((2, 3))) / WIDTH
+        return self.head(self.features(self.normalized(images)).amax((2, 3))) / WIDTH
 
 
 def optimizers(net: Net, batch: int) -> list[torch.optim.Optimizer]:
@@ -92,7 +92,7 @@ def steps(net: Net, train: Set, epochs: int, batch: int = BATCH) -> Iterator[tup
     """Trains; after each step yields the number of its epoch, and its loss for an image."""
     images, targets = train
     with torch.no_grad():
-        net.features.fit_inputs(net.normalised(images[:5000]))
+        net.features.init_from_data(net.normalized(images[:5000]))
     mirrored = torch.rand(len(images)) < 0.5
     images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(-1), images)
     used = optimizers(net, batch)
@@ -112,7 +112,7 @@ def steps(net: Net, train: Set, epochs: int, batch: int = BATCH) -> Iterator[tup
             loss.backward()
             for one in used:
                 one.step()
-            net.features.after_step()
+            net.features.post_step()
             done += 1
             yield epoch, loss.item() / batch
 

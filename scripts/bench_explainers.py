@@ -17,7 +17,7 @@ import torch
 from pairs import Timed, ratios
 from torch import Tensor
 
-from vision_attn.core.registry import catalog, choose
+from vision_attn.core.registry import available, choose
 from vision_attn.explainers.base import Explainer
 from vision_attn.explainers.grad_cam import GradCam
 from vision_attn.models.backbone import Backbone
@@ -52,7 +52,7 @@ class Bench:
         torch.manual_seed(0)
         backbone = Backbone(options.backbone)
         backbone.refine(options.image_size, options.min_grid)
-        pooling = catalog(Pooling)[options.pooling]
+        pooling = available(Pooling)[options.pooling]
         self.model = AttentionClassifier(backbone, pooling, options.classes).eval()
         self.images = torch.rand(options.batch_size, 3, options.image_size, options.image_size)
         self.targets = torch.randint(0, options.classes, (options.batch_size,))

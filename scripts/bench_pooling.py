@@ -15,7 +15,7 @@ import torch
 from pairs import Timed, ratios
 from torch.nn.functional import cross_entropy
 
-from vision_attn.core.registry import catalog
+from vision_attn.core.registry import available
 from vision_attn.models.backbone import Backbone
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.pooling.base import Pooling
@@ -65,7 +65,7 @@ def run() -> None:
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--poolings", nargs="*", default=None)
     options = parser.parse_args()
-    poolings = catalog(Pooling)
+    poolings = available(Pooling)
     average = steps(poolings["average"], options)
     print("over average pooling, median (quartiles)\n")
     print("| pooling | training step | inference |")

@@ -16,16 +16,16 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from vision_attn.cli.export import MOST_IMAGES
-from vision_attn.core.registry import catalog, class_path
+from vision_attn.core.registry import available, class_path
 from vision_attn.data.io.image import read_image
 from vision_attn.data.io.paths import image_files
-from vision_attn.export.base import OUTPUTS, Format, Trained
-from vision_attn.export.delivery import Differs, deliver
+from vision_attn.export.base import OUTPUTS, Exporter, Trained
+from vision_attn.export.delivery import ParityError, export_and_verify
 from vision_attn.models.backbone import Backbone
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.pooling.base import Pooling
-from vision_attn.runs.folder import ModelCard, RunFolder
-from vision_attn.training.restore import spread
+from vision_attn.runs.folder import ModelSpec, RunFolder
+from vision_attn.training.restore import evenly_spaced
 
 BACKBONES = (
     "resnet18",
@@ -42,13 +42,13 @@ CLASSES = 20
 def read_images(folder: Path, size: int) -> Tensor:
     """Up to 100 images of a folder, spread over its files, in [0, 1]."""
     files = image_files(folder)
-    chosen = [files[index] for index in spread(len(files), MOST_IMAGES)]
+    chosen = [files[index] for index in evenly_spaced(len(files), MOST_IMAGES)]
     return torch.stack([read_image(file, size) for file in chosen]).float() / 255
 
 
 def trained(backbone: Backbone, pooling: str, images: Tensor, steps: int) -> Trained:
     """A model after some steps of training."""
-    kind = catalog(Pooling)[pooling]
+    kind = available(Pooling)[pooling]
     model = AttentionClassifier(backbone, kind, CLASSES)
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(learned, lr=1e-3)
@@ -60,18 +60,18 @@ def trained(backbone: Backbone, pooling: str, images: Tensor, steps: int) -> Tra
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    card = ModelCard(
+    spec = ModelSpec(
         backbone=backbone.name,
         backbone_options={},
         stride=None,
-        unstrided=backbone.unstrided,
+        removed_strides=backbone.removed_strides,
         pooling={"class_path": class_path(kind), "init_args": {}},
         class_names=[f"class {k}" for k in range(CLASSES)],
         image_size=images.shape[-1],
         mean=backbone.mean.flatten().tolist(),
         std=backbone.std.flatten().tolist(),
     )
-    return Trained(RunFolder(Path()), card, model.eval())
+    return Trained(RunFolder(Path()), spec, model.eval())
 
 
 def line(name: str, pooling: str, images: Tensor, options: argparse.Namespace) -> str:
@@ -80,16 +80,16 @@ def line(name: str, pooling: str, images: Tensor, options: argparse.Namespace) -
     backbone = Backbone(name)
     backbone.refine(images.shape[-1], options.min_grid)
     subject = trained(backbone, pooling, images, options.steps)
-    form = catalog(Format)[options.format]()
+    form = available(Exporter)[options.format]()
     height, width = backbone.grid(images.shape[-1])
     with tempfile.TemporaryDirectory() as beside:
         place = Path(beside) / form.file_name
         try:
-            sizes, agreement = deliver(form, subject, images, place, options.tolerance)
-        except Differs as error:
+            sizes, parity = export_and_verify(form, subject, images, place, options.tolerance)
+        except ParityError as error:
             return f"| `{name}` | `{pooling}` | {height}x{width} | {error} |"
-    left_out = sum(count for count, _ in agreement.undecided.values())
-    cells = [f"{agreement.largest[output]:.1e}" for output in OUTPUTS]
+    left_out = sum(count for count, _ in parity.undecided.values())
+    cells = [f"{parity.largest[output]:.1e}" for output in OUTPUTS]
     takes = "any" if sizes is not None and sizes.any else "its own"
     head = f"| `{name}` | `{pooling}` | {height}x{width} | {takes} | "
     return f"{head}{' | '.join(cells)} | {left_out} |"
@@ -108,7 +108,7 @@ def run() -> None:
     parser.add_argument("--tolerance", type=float, default=1e-4)
     options = parser.parse_args()
     images = read_images(options.images, options.image_size)
-    form = catalog(Format)[options.format]()
+    form = available(Exporter)[options.format]()
     print(f"{form.title}; {len(images)} images at {options.image_size}x{options.image_size}\n")
     print(f"| backbone | pooling | grid | sizes | {' | '.join(OUTPUTS)} | values left out |")
     print(f"|---|---|---|---|{'---|' * len(OUTPUTS)}---|", flush=True)

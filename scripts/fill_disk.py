@@ -30,7 +30,7 @@ from safetensors.torch import load_file
 MIB = 2**20
 SIZE = 64  # MiB of the disk
 OUT = "RESULT"  # stands for where a verb writes to
-VERBS = {
+COMMANDS = {
     "predict": ["--out", f"{OUT}.csv"],
     "explain": ["--explainers", "evidence,grad_cam", "--out", OUT],
     "evaluate": ["--metrics", "deletion", "--explainers", "evidence", "--out", OUT],
@@ -188,9 +188,9 @@ def main() -> int:
             told[f"fit: {file}"] += 1
             bad += bool(wrong)
             print(f"fit {number}, {free / 1024:.0f} KiB: {file}, {wrong or 'fine'}", flush=True)
-        for verb, more in VERBS.items():
-            paths = [str(images / "test")] if verb in ("predict", "explain") else []
-            words = [verb, str(peaceful), *paths]
+        for command, more in COMMANDS.items():
+            paths = [str(images / "test")] if command in ("predict", "explain") else []
+            words = [command, str(peaceful), *paths]
             words += [word.replace(OUT, str(disk / "out")) for word in more]
             run(words, log)
             needed = size_of(disk)
@@ -198,9 +198,9 @@ def main() -> int:
             for _ in range(options.verb_trials):
                 free = draw.randrange(max(needed, 1))
                 file, wrong = verb_trial(disk, words, free, log)
-                told[f"{verb}: {file}"] += 1
+                told[f"{command}: {file}"] += 1
                 bad += bool(wrong)
-                print(f"{verb}, {free / 1024:.0f} KiB: {file}, {wrong or 'fine'}", flush=True)
+                print(f"{command}, {free / 1024:.0f} KiB: {file}, {wrong or 'fine'}", flush=True)
     tried = sum(told.values())
     for file, times in sorted(told.items()):
         print(f"{times:4d} {file}")

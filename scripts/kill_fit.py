@@ -42,7 +42,7 @@ WHOLE = (
 )  # fmt: skip
 SETTINGS = [
     "--model.backbone", "resnet10t", "--model.backbone_options", '{"channels": [8, 8, 16, 16]}',
-    "--data.image_size", "32", "--data.batch_size", "8", "--model.deleted_cells", "4",
+    "--data.image_size", "32", "--data.batch_size", "8", "--model.max_deleted_cells", "4",
     "--trainer.accelerator", "cpu", "--trainer.max_epochs", str(EPOCHS), "--ema", "0.9",
     "--data.flip", "alternate",
 ]  # fmt: skip

@@ -18,11 +18,11 @@ from vision_attn.explainers.attention import Attention
 from vision_attn.explainers.evidence import Evidence
 from vision_attn.explainers.grad_cam import GradCam
 from vision_attn.explainers.integrated_gradients import IntegratedGradients
-from vision_attn.metrics.explanation.base import Trial
+from vision_attn.metrics.explanation.base import EvaluationBatch
 from vision_attn.metrics.explanation.pointing_game import PointingGame
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.runs.folder import RunFolder
-from vision_attn.visualization.overlay import Explained, Heatmap, sheet
+from vision_attn.visualization.overlay import Heatmap, OverlayRow, sheet
 
 EXPLAINERS = {
     "attention": Attention(),
@@ -60,24 +60,24 @@ def peaks_on_object(
     hits: dict[str, list[Tensor]] = {"attention": [], "evidence": []}
     batches = zip(images.split(200), targets.split(200), masks.split(200), strict=True)
     for batch, wanted, truth in batches:
-        trial = Trial(model, batch.float() / 255, wanted, truth)
+        batch = EvaluationBatch(model, batch.float() / 255, wanted, truth)
         for name, found in hits.items():
-            maps = EXPLAINERS[name](model, trial.images, trial.targets)
-            found.append(game.measure(trial, maps))
+            maps = EXPLAINERS[name](model, batch.images, batch.targets)
+            found.append(game.score(batch, maps))
     return {name: float(torch.cat(found).mean()) for name, found in hits.items()}
 
 
 def draw(model: AttentionClassifier, classes: list[str], images: Tensor, masks: Tensor) -> list:
     """The first images with all their maps, ready for a sheet."""
     pixels = images[:SHEET_ROWS].float() / 255
-    chances = model(pixels).softmax(1).detach()
-    targets = chances.argmax(1)
+    probabilities = model(pixels).softmax(1).detach()
+    targets = probabilities.argmax(1)
     maps = {name: explain(model, pixels, targets) for name, explain in EXPLAINERS.items()}
     rows = []
     for k in range(SHEET_ROWS):
-        best = chances[k].topk(3)
+        best = probabilities[k].topk(3)
         rows.append(
-            Explained(
+            OverlayRow(
                 title=f"test image {k}",
                 pixels=images[k].permute(1, 2, 0).numpy(),
                 predictions=[
@@ -108,16 +108,16 @@ def run(place: str) -> int:
     code = train(folder)
     if code:
         return code
-    card, model = folder.load_card(), folder.load_model()
+    spec, model = folder.load_spec(), folder.load_model()
     source = Shapes()
     split = source.splits()["test"]
-    images, masks = read(split, len(split), card.image_size)
-    targets = torch.tensor([card.class_names.index(label) for label in split.labels])
+    images, masks = read(split, len(split), spec.image_size)
+    targets = torch.tensor([spec.class_names.index(label) for label in split.labels])
     hits = peaks_on_object(model, images, targets, masks)
     folder.add_metrics({f"test/peak_on_object/{name}": hit for name, hit in hits.items()})
     folder.pictures.mkdir(exist_ok=True)
     picture = folder.pictures / "quickstart.png"
-    sheet(draw(model, card.class_names, images, masks)).savefig(picture)
+    sheet(draw(model, spec.class_names, images, masks)).savefig(picture)
     samples = folder.path / "samples"
     save_samples(split, images, samples)
     accuracy = json.loads(folder.metrics.read_text())["test/accuracy"]

@@ -23,15 +23,15 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from vision_attn.core.registry import catalog
-from vision_attn.data.datamodule import ImageData
-from vision_attn.data.dataset import InMemory
+from vision_attn.core.registry import available
+from vision_attn.data.datamodule import ImageDataModule
+from vision_attn.data.dataset import InMemoryDataset
 from vision_attn.data.sources.image_folder import ImageFolder
-from vision_attn.metrics.explanation.base import Trial
+from vision_attn.metrics.explanation.base import EvaluationBatch
 from vision_attn.metrics.explanation.pointing_game import PointingGame
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.pooling.base import Pooled, Pooling
-from vision_attn.training.lightning_cli import quiet, suited_precision
+from vision_attn.training.lightning_cli import auto_precision, quiet
 from vision_attn.training.task import ClassificationTask
 
 BACKBONE = {
@@ -60,22 +60,24 @@ COLUMNS = [
 Row = dict[str, Any]
 
 
-def read_data(name: str, root: Path) -> ImageData:
+def read_data(name: str, root: Path) -> ImageDataModule:
     """The images of one set."""
-    data = ImageData(ImageFolder(str(root)), batch_size=128, val_fraction=0.02)
+    data = ImageDataModule(ImageFolder(str(root)), batch_size=128, val_fraction=0.02)
     data.setup("fit")
     data.store(SCORED[name])
     return data
 
 
-def read_masks(store: InMemory) -> Tensor | None:
+def read_masks(store: InMemoryDataset) -> Tensor | None:
     """Where the objects are (N, size, size), where the folder has a list of boxes."""
     if store.split.read_mask is None:
         return None
     return torch.stack([store.mask(index) for index in range(len(store))])
 
 
-def train(pooling: type[Pooling], data: ImageData, seed: int, options: argparse.Namespace) -> Row:
+def train(
+    pooling: type[Pooling], data: ImageDataModule, seed: int, options: argparse.Namespace
+) -> Row:
     """Train one model; returns it and the seconds it took."""
     pl.seed_everything(seed, verbose=False)
     task = ClassificationTask(
@@ -91,7 +93,7 @@ def train(pooling: type[Pooling], data: ImageData, seed: int, options: argparse.
         max_epochs=options.epochs,
         limit_train_batches=options.steps,
         limit_val_batches=0,
-        precision=suited_precision("cpu"),
+        precision=auto_precision("cpu"),
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -109,7 +111,7 @@ def uniform(pooled: Pooled) -> Pooled:
 
 
 @torch.no_grad()
-def score(model: AttentionClassifier, store: InMemory, boxes: Tensor | None) -> Row:
+def score(model: AttentionClassifier, store: InMemoryDataset, boxes: Tensor | None) -> Row:
     """Accuracy, also with uniform weights, and how often peaks lie in a small box."""
     found: dict[str, list[Tensor]] = defaultdict(list)
     for batch in torch.arange(len(store)).split(250):
@@ -122,10 +124,10 @@ def score(model: AttentionClassifier, store: InMemory, boxes: Tensor | None) -> 
             continue
         covered = boxes[batch].float().mean((1, 2))
         small = (covered > 0) & (covered < SMALL)
-        trial = Trial(model, images, targets, boxes[batch])
+        batch = EvaluationBatch(model, images, targets, boxes[batch])
         evidence = pooled.evidence(model.head.weight)[torch.arange(len(batch)), targets]
         for name, maps in (("attention", pooled.weights.mean(1)), ("evidence", evidence)):
-            found[name].append(PointingGame().measure(trial, maps)[small])
+            found[name].append(PointingGame().score(batch, maps)[small])
     return {name: torch.cat(parts).float().mean().item() for name, parts in found.items()}
 
 
@@ -152,14 +154,14 @@ def run(options: argparse.Namespace) -> None:
         options.out.write_text(",".join(COLUMNS) + "\n")
     roots = {name: getattr(options, name) for name in SCORED if getattr(options, name)}
     data = {name: read_data(name, root) for name, root in roots.items()}
-    poolings = catalog(Pooling)
-    part, parts = map(int, options.part.split("/"))
+    poolings = available(Pooling)
+    part, of = map(int, options.part.split("/"))
     wanted = [
         (name, pooling, seed)
         for seed in range(options.seeds)
         for name in data
         for pooling in options.poolings or poolings
-    ][part::parts]
+    ][part::of]
     for name, pooling, seed in track(wanted, "runs"):
         if any(
             (r["data"], r["pooling"], r["seed"]) == (name, pooling, str(seed))

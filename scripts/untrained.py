@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from vision_attn.core.registry import catalog
+from vision_attn.core.registry import available
 from vision_attn.models.backbone import Backbone
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.pooling.base import Pooling
-from vision_attn.runs.folder import ModelCard, RunFolder
+from vision_attn.runs.folder import ModelSpec, RunFolder
 
 TINY = {"channels": [8, 8, 16, 16]}  # a ResNet that costs less than reading a file
 
@@ -23,12 +23,12 @@ def untrained_run(place: Path, backbone: str, image_size: int, classes: int = 10
     backbone, options = ("resnet10t", TINY) if backbone == "tiny" else (backbone, {})
     network = Backbone(backbone, options=options)
     network.refine(image_size, 2)
-    model = AttentionClassifier(network, catalog(Pooling)["global_attention"], classes)
-    card = ModelCard(
+    model = AttentionClassifier(network, available(Pooling)["global_attention"], classes)
+    spec = ModelSpec(
         backbone=backbone,
         backbone_options=options,
         stride=None,
-        unstrided=network.unstrided,
+        removed_strides=network.removed_strides,
         pooling={
             "class_path": "vision_attn.pooling.global_attention.GlobalAttention",
             "init_args": {},
@@ -38,5 +38,5 @@ def untrained_run(place: Path, backbone: str, image_size: int, classes: int = 10
         mean=network.mean.flatten().tolist(),
         std=network.std.flatten().tolist(),
     )
-    RunFolder(place).save_model(model.eval(), card)
+    RunFolder(place).save_model(model.eval(), spec)
     return place

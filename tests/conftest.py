@@ -9,13 +9,13 @@ import torch
 from PIL import Image
 
 from vision_attn.cli.main import main
-from vision_attn.core.registry import catalog
+from vision_attn.core.registry import available
 from vision_attn.models.backbone import Backbone
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.pooling.base import Pooling
 
 TINY = {"channels": [8, 8, 16, 16]}  # a ResNet that a CPU runs in a millisecond
-POOLINGS = catalog(Pooling)
+POOLINGS = available(Pooling)
 
 
 @pytest.fixture(autouse=True)
@@ -43,12 +43,12 @@ def tiny_model() -> Callable[..., AttentionClassifier]:
     return build
 
 
-def write_images(folder: Path, count: int, colour: int, size: tuple[int, int] = (24, 20)) -> None:
+def write_images(folder: Path, count: int, color: int, size: tuple[int, int] = (24, 20)) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    random = np.random.default_rng(colour)
+    random = np.random.default_rng(color)
     for k in range(count):
         noise = random.integers(0, 60, (size[1], size[0], 3)).astype(np.uint8)
-        noise[..., colour % 3] += 150
+        noise[..., color % 3] += 150
         Image.fromarray(noise).save(folder / f"{k:03d}.png")
 
 
@@ -57,8 +57,8 @@ def image_root(tmp_path: Path) -> Path:
     """train and test folders of two classes that differ in colour."""
     root = tmp_path / "images"
     for split, count in (("train", 12), ("test", 4)):
-        for colour, name in enumerate(("red", "green")):
-            write_images(root / split / name, count, colour)
+        for color, name in enumerate(("red", "green")):
+            write_images(root / split / name, count, color)
     return root
 
 
@@ -74,8 +74,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A run on red and green images, and its images."""
     place = tmp_path_factory.mktemp("trained")
     for split, count in (("train", 12), ("test", 4)):
-        for colour, name in enumerate(("red", "green")):
-            write_images(place / "images" / split / name, count, colour)
+        for color, name in enumerate(("red", "green")):
+            write_images(place / "images" / split / name, count, color)
     run = place / "run"
     words = ["fit", "--data", str(place / "images"), "--run_dir", str(run), *TINY_RUN]
     words += ["--trainer.max_epochs", "6", "--model.optimizer.lr", "0.01", "--report", "true"]

@@ -152,11 +152,11 @@ def test_training_images_are_read_for_a_network_that_asks():
         read.append(True)
         return torch.rand(6, 3, 32, 32)
 
-    Backbone("resnet10t", options={"channels": [8, 8, 8, 8]}).fit_inputs(sample)
+    Backbone("resnet10t", options={"channels": [8, 8, 8, 8]}).init_from_data(sample)
     assert not read
     backbone = Backbone("airbench", options={"widths": (8, 8, 8)})
     before = backbone.net.whitening.directions.clone()
-    backbone.fit_inputs(sample)
+    backbone.init_from_data(sample)
     assert read
     assert not torch.equal(backbone.net.whitening.directions, before)
 

@@ -44,8 +44,8 @@ def test_mixup_shares_pixels_and_targets_alike(plain: Tensor) -> None:
     assert 0 < own < 1
     assert_close(targets, wanted(own))
     for image in range(B):
-        grey = own * image / 10 + (1 - own) * before(image) / 10
-        assert_close(images[image], torch.full((3, 7, 11), grey))
+        gray = own * image / 10 + (1 - own) * before(image) / 10
+        assert_close(images[image], torch.full((3, 7, 11), gray))
 
 
 def test_cutmix_shares_targets_by_area(plain: Tensor) -> None:
@@ -85,7 +85,7 @@ def test_a_training_goes_on_as_if_nothing_had_been(
 ) -> None:
     words = ["fit", "--data", str(image_root), *TINY_RUN, "--overlays", "false"]
     words += ["--data.augmentations", "mixup,cutmix,rand_augment,random_erasing"]
-    words += ["--model.absent_evidence", "0.5", "--model.loss", loss, "--trainer.max_epochs", "2"]
+    words += ["--model.absent_evidence_weight", "0.5", "--model.loss", loss, "--trainer.max_epochs", "2"]
     whole, halted = tmp_path / "whole", tmp_path / "halted"
     assert main([*words, "--run_dir", str(whole)]) == 0
     stop = ["--trainer.callbacks+", f"{__name__}.Interrupt"]

@@ -16,8 +16,8 @@ from vision_attn.models.backbone import Backbone
 def test_left_out_strides_can_be_asked_for_by_number() -> None:
     refined = Backbone("resnet18")
     refined.refine(32, min_grid=4)
-    assert refined.unstrided == 2
-    again = Backbone("resnet18", unstrided=2)
+    assert refined.removed_strides == 2
+    again = Backbone("resnet18", removed_strides=2)
     again.load_state_dict(refined.state_dict())
     images = torch.rand(2, 3, 32, 48)
     assert_close(again.eval()(images), refined.eval()(images))
@@ -37,7 +37,7 @@ def test_a_cut_backbone(name: str, stride: int, channels: int) -> None:
 def test_a_large_image_keeps_every_stride() -> None:
     backbone = Backbone("resnet10t", options=TINY)
     backbone.refine(224, min_grid=7)
-    assert (backbone.unstrided, backbone.grid(224)) == (0, (7, 7))
+    assert (backbone.removed_strides, backbone.grid(224)) == (0, (7, 7))
 
 
 def test_images_are_normalised_inside() -> None:

@@ -10,8 +10,8 @@ from tests.test_scripts import call
 
 def test_it_learns(tmp_path: Path) -> None:
     for split, count in (("train", 60), ("test", 10)):
-        for colour, name in enumerate(("red", "green", "blue")):
-            write_images(tmp_path / split / name, count, colour, size=(32, 32))
+        for color, name in enumerate(("red", "green", "blue")):
+            write_images(tmp_path / split / name, count, color, size=(32, 32))
     told = call("bare_airbench.py", "--data", str(tmp_path), "--epochs", "4", "--batch_size", "30")
     assert "epoch 3 ended, loss" in told
     assert float(told.split()[-1]) > 0.8

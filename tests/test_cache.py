@@ -16,7 +16,7 @@ from tests.conftest import TINY_RUN, write_images
 from vision_attn.cli.main import main
 from vision_attn.core.errors import UserError
 from vision_attn.data import cache
-from vision_attn.data.dataset import InMemory
+from vision_attn.data.dataset import InMemoryDataset
 from vision_attn.data.io.cache import cached, key_of
 from vision_attn.data.io.decode import decode
 from vision_attn.data.sources.files import split_of_files
@@ -119,7 +119,9 @@ def test_unreadable_files_are_named_each_time(
     files[4].write_bytes(files[4].read_bytes()[:90])
     split = split_of_files(files, ["a"] * len(files))
     for _ in range(2):
-        store = InMemory(split, range(7), SIZE, cached(tmp_path / "cache", split, SIZE, "reading"))
+        store = InMemoryDataset(
+            split, range(7), SIZE, cached(tmp_path / "cache", split, SIZE, "reading")
+        )
         assert (len(store), store.unreadable) == (6, [4])
         assert f"left out, unreadable: {files[4]}" in capsys.readouterr().err
         images, targets = store.__getitems__([3, 4])

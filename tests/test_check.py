@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.conftest import TINY_RUN, write_images
 from vision_attn.cli.main import main
-from vision_attn.core.registry import catalog
+from vision_attn.core.registry import available
 from vision_attn.data.checks.base import Check
 from vision_attn.data.checks.file_hash import groups_of_copies
 from vision_attn.data.checks.perceptual_hash import candidates, difference_hashes, groups_of_alike
@@ -210,9 +210,9 @@ def test_what_cannot_be_checked(
 
 
 def test_every_check_is_a_file_with_findings() -> None:
-    names = set(catalog(Check))
+    names = set(available(Check))
     assert {"unreadable", "duplicates", "near_duplicates", "layout", "truth"} <= names
-    assert {name for name, check in catalog(Check).items() if check.by_fit} == {
+    assert {name for name, check in available(Check).items() if check.run_before_fit} == {
         "duplicates", "few_images", "missing_class",
     }  # fmt: skip
 

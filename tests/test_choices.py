@@ -23,7 +23,7 @@ class TestChoices:
         words = ["fit", "--data", str(image_root), "--run_dir", str(run), *TINY_RUN]
         assert main([*words, "--trainer.max_epochs", "1"]) == 0
         before = chosen_automatically(run / "config.yaml")
-        assert "model.unstrided" in before
+        assert "model.removed_strides" in before
         again = ["fit", "--run_dir", str(run), "--resume", "--trainer.max_epochs", "2"]
         assert main([*again, "--report", "false"]) == 0
         assert chosen_automatically(run / "config.yaml") == before

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from vision_attn.cli.main import VERBS, main
+from vision_attn.cli.main import COMMANDS, main
 from vision_attn.core.version import __version__
 
 
@@ -18,18 +18,18 @@ def test_help_does_not_import_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert all(verb in done.stdout for verb in VERBS)
+    assert all(command in done.stdout for command in COMMANDS)
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_help_of_a_verb_is_quick(verb: str) -> None:
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_help_of_a_verb_is_quick(command: str) -> None:
     started = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "vision_attn", verb, "--help"],
+        [sys.executable, "-m", "vision_attn", command, "--help"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0
-    assert f"vision-attn {verb}" in done.stdout
+    assert f"vision-attn {command}" in done.stdout
     assert time.monotonic() - started < 2  # importing torch alone takes longer
 
 

@@ -29,7 +29,7 @@ class TestFit:
         metrics = json.loads((run / "metrics.json").read_text())
         assert metrics["test/accuracy"] == 1
         config = yaml.safe_load((run / "config.yaml").read_text())
-        assert config["model"]["unstrided"] == 2
+        assert config["model"]["removed_strides"] == 2
         assert config["trainer"]["max_epochs"] == 6
         assert config["data"]["source"]["init_args"]["root"] == str(images)
 
@@ -168,8 +168,8 @@ class TestFineTuning:
     def test_from_a_run_with_other_classes(
         self, trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        for colour, name in enumerate(("crimson", "emerald", "navy")):
-            write_images(tmp_path / "images" / name, 10, colour)
+        for color, name in enumerate(("crimson", "emerald", "navy")):
+            write_images(tmp_path / "images" / name, 10, color)
         run = tmp_path / "tuned"
         words = ["fit", "--data", str(tmp_path / "images"), "--init_from", str(trained[0])]
         words += ["--run_dir", str(run), "--model.freeze_epochs", "2", "--trainer.max_epochs", "2"]
@@ -181,9 +181,12 @@ class TestFineTuning:
         assert len(frozen) > 10
         for key in frozen:  # batch statistics too
             assert_close(tuned[key], source[key], rtol=0, atol=0)
-        moved = (tuned["pooling.whole.queries"] - source["pooling.whole.queries"]).abs().max()
+        moved = (tuned["pooling.global_pooling.queries"] - source["pooling.global_pooling.queries"]).abs().max()
         assert moved > 0
-        assert RunFolder(run).load_card().unstrided == RunFolder(trained[0]).load_card().unstrided
+        assert (
+            RunFolder(run).load_spec().removed_strides
+            == RunFolder(trained[0]).load_spec().removed_strides
+        )
 
     def test_what_is_typed_goes_over_the_run(
         self, trained: tuple[Path, Path], tmp_path: Path
@@ -192,16 +195,16 @@ class TestFineTuning:
         words = ["fit", "--data", str(trained[1]), "--init_from", str(trained[0])]
         words += ["--run_dir", str(run), "--model.pooling", "average", "--data.image_size", "40"]
         assert main([*words, "--trainer.max_epochs", "1"]) == 0
-        card = RunFolder(run).load_card()
-        assert card.pooling["class_path"] == "average"
-        assert card.image_size == 40
+        spec = RunFolder(run).load_spec()
+        assert spec.pooling["class_path"] == "average"
+        assert spec.image_size == 40
 
     def test_a_finer_grid_than_the_runs(self, trained: tuple[Path, Path], tmp_path: Path) -> None:
         run = tmp_path / "tuned"
         words = ["fit", "--data", str(trained[1]), "--init_from", str(trained[0])]
         words += ["--run_dir", str(run), "--model.min_grid", "8", "--trainer.max_epochs", "1"]
         assert main(words) == 0
-        assert RunFolder(run).load_card().unstrided == 3
+        assert RunFolder(run).load_spec().removed_strides == 3
 
     def test_a_strangers_run_imports_nothing(
         self, trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
@@ -225,9 +228,9 @@ class TestFineTuning:
             for words in (["fit", "--run_dir", str(run), "--resume"], ["test", str(run)]):
                 assert main(words) == 2
                 assert "--trust stranger.X" in capsys.readouterr().err
-        card = json.loads((run / "model.json").read_text())
-        card["pooling"] = {"class_path": "stranger.X", "init_args": {}}
-        (run / "model.json").write_text(json.dumps(card))
+        spec = json.loads((run / "model.json").read_text())
+        spec["pooling"] = {"class_path": "stranger.X", "init_args": {}}
+        (run / "model.json").write_text(json.dumps(spec))
         words = ["fit", "--data", str(trained[1]), "--init_from", str(run)]
         assert main([*words, "--run_dir", str(tmp_path / "new")]) == 2
         assert "--trust stranger.X" in capsys.readouterr().err

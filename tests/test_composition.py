@@ -75,7 +75,7 @@ def test_options_without_a_backbone_go_with_the_one_that_is_named() -> None:
 
 def test_another_backbone_leaves_nothing_of_the_first() -> None:
     config, _ = apply_words(read_config("shapes"), ["--model.backbone", "convnext_tiny"])
-    assert not {"backbone_options", "stride", "unstrided"} & set(config["model"])
+    assert not {"backbone_options", "stride", "removed_strides"} & set(config["model"])
     config, _ = apply_words(read_config("shapes"), ["--model.backbone", "resnet18"])
     assert config["model"]["stride"] == 4
 

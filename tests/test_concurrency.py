@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from vision_attn.cli import options
-from vision_attn.cli.arguments import own_folder
+from vision_attn.cli.arguments import output_folder
 from vision_attn.core.errors import UserError
-from vision_attn.inference.prediction_table import Table
+from vision_attn.inference.prediction_table import PredictionWriter
 
 from .processes import at_once
 
@@ -65,7 +65,7 @@ def test_one_writes_a_table(trained: Trained, tmp_path: Path) -> None:
 
 
 def test_a_table_is_held(tmp_path: Path) -> None:
-    one, other = (Table(tmp_path / "t.csv", ["a", "b"]) for _ in range(2))
+    one, other = (PredictionWriter(tmp_path / "t.csv", ["a", "b"]) for _ in range(2))
     one.begin()
     for again in (other.begin, lambda: list(other.go_on())):
         with pytest.raises(UserError, match="another process predicts into"):
@@ -103,7 +103,7 @@ def test_two_pages_and_two_evaluations(
 
 class TestOwnFolder:
     def test_the_second_of_a_second_has_a_number(self, tmp_path: Path) -> None:
-        with own_folder(None, tmp_path) as one, own_folder(None, tmp_path) as two:
+        with output_folder(None, tmp_path) as one, output_folder(None, tmp_path) as two:
             (one / "a").touch()
             (two / "a").touch()
         assert two.name in (f"{one.name}-2", two.name)
@@ -111,11 +111,11 @@ class TestOwnFolder:
         assert {path.name for path in one.iterdir()} == {"a"}
 
     def test_what_stays_empty_goes(self, tmp_path: Path) -> None:
-        with own_folder(str(tmp_path / "out"), tmp_path) as out:
+        with output_folder(str(tmp_path / "out"), tmp_path) as out:
             assert (out / options.MARK).exists()
             with (
                 pytest.raises(UserError, match="not empty"),
-                own_folder(str(out), tmp_path),
+                output_folder(str(out), tmp_path),
             ):
                 pass
         assert not out.exists()
@@ -125,6 +125,6 @@ class TestOwnFolder:
         for name in ("file", "file/below"):
             with (
                 pytest.raises(UserError, match="file"),
-                own_folder(str(tmp_path / name), tmp_path),
+                output_folder(str(tmp_path / name), tmp_path),
             ):
                 pass

@@ -15,9 +15,9 @@ from torch.testing import assert_close
 
 from tests.conftest import write_images
 from vision_attn.core.errors import UserError
-from vision_attn.core.registry import catalog
+from vision_attn.core.registry import available
 from vision_attn.data.augmentation import Augment
-from vision_attn.data.datamodule import ImageData
+from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.data.sources.base import ImageSource
 from vision_attn.data.sources.cifar10 import Cifar10
 from vision_attn.data.sources.image_folder import ImageFolder
@@ -25,7 +25,7 @@ from vision_attn.data.sources.shapes import Shapes
 
 
 def test_the_folder_holds_the_promised_sets() -> None:
-    assert set(catalog(ImageSource)) == {
+    assert set(available(ImageSource)) == {
         "cifar10",
         "cifar100",
         "image_folder",
@@ -139,15 +139,15 @@ class TestImageFolder:
         assert len(ImageFolder(str(image_root)).splits()["train"]) == 24
 
     def test_one_folder_of_classes_is_split(self, image_root: Path) -> None:
-        data = ImageData(ImageFolder(str(image_root / "train")), val_fraction=0.25)
+        data = ImageDataModule(ImageFolder(str(image_root / "train")), val_fraction=0.25)
         counts = {name: Counter(split.labels) for name, split in data.splits.items()}
         assert counts["val"] == counts["test"] or counts["val"]["red"] == 3
         assert all(set(count) == {"red", "green"} for count in counts.values())
         names = [name for split in data.splits.values() for name in split.names]
         assert len(names) == len(set(names)) == 24
-        again = ImageData(ImageFolder(str(image_root / "train")), val_fraction=0.25)
+        again = ImageDataModule(ImageFolder(str(image_root / "train")), val_fraction=0.25)
         assert list(again.splits["val"].names) == list(data.splits["val"].names)
-        other = ImageData(ImageFolder(str(image_root / "train")), val_fraction=0.25, seed=5)
+        other = ImageDataModule(ImageFolder(str(image_root / "train")), val_fraction=0.25, seed=5)
         assert list(other.splits["val"].names) != list(data.splits["val"].names)
 
     def test_labels_are_mapped_by_name(self, image_root: Path) -> None:
@@ -155,7 +155,7 @@ class TestImageFolder:
         for file in (image_root / "test" / "green").iterdir():
             file.unlink()
         (image_root / "test" / "green").rmdir()
-        data = ImageData(ImageFolder(str(image_root)))
+        data = ImageDataModule(ImageFolder(str(image_root)))
         store = data.store("test")
         assert set(store.targets.tolist()) == {data.class_names.index("red")}
 
@@ -163,7 +163,7 @@ class TestImageFolder:
     def test_an_unknown_class(self, image_root: Path, split: str) -> None:
         write_images(image_root / split / "gren", 2, 0)
         with pytest.raises(UserError, match=rf"{split} .*'gren'.*Did you mean 'green'"):
-            _ = ImageData(ImageFolder(str(image_root))).splits
+            _ = ImageDataModule(ImageFolder(str(image_root))).splits
 
     def test_a_class_that_is_called_like_a_split(self, tmp_path: Path) -> None:
         for name in ("bus", "car", "test"):
@@ -174,7 +174,7 @@ class TestImageFolder:
         shutil.rmtree(image_root / "train")
         with pytest.raises(UserError, match="has no train folder"):
             ImageFolder(str(image_root))
-        assert set(ImageFolder(str(image_root), alone="test").splits()) == {"test"}
+        assert set(ImageFolder(str(image_root), default_split="test").splits()) == {"test"}
 
     def test_an_empty_folder(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="has no folders in it"):
@@ -202,9 +202,9 @@ class TestImageFolder:
     ) -> None:
         broken = image_root / "train" / "red" / "000.png"
         broken.write_bytes(broken.read_bytes()[:400])
-        store = ImageData(ImageFolder(str(image_root))).store("test")
+        store = ImageDataModule(ImageFolder(str(image_root))).store("test")
         assert len(store) == 8
-        data = ImageData(ImageFolder(str(image_root)))
+        data = ImageDataModule(ImageFolder(str(image_root)))
         total = len(data.store("train")) + len(data.store("val"))
         assert total == 23
         assert str(broken) in capsys.readouterr().err
@@ -213,20 +213,20 @@ class TestImageFolder:
         for file in (image_root / "test" / "red").iterdir():
             file.write_bytes(file.read_bytes()[:400])
         with pytest.raises(UserError, match="class 'red' has no readable image"):
-            ImageData(ImageFolder(str(image_root))).store("test")
+            ImageDataModule(ImageFolder(str(image_root))).store("test")
 
 
 class TestImageData:
     def test_streamed_images_are_those_in_memory(self, image_root: Path) -> None:
-        kept = ImageData(ImageFolder(str(image_root)), image_size=32, num_workers=0)
-        streamed = ImageData(
+        kept = ImageDataModule(ImageFolder(str(image_root)), image_size=32, num_workers=0)
+        streamed = ImageDataModule(
             ImageFolder(str(image_root)), image_size=32, num_workers=0, memory_limit=0
         )
         for one, other in zip(kept.test_dataloader(), streamed.test_dataloader(), strict=True):
             assert_close(one, other)
 
     def test_a_batch_on_the_device_is_floats_in_0_1(self) -> None:
-        data = ImageData(Shapes(train=12, val=6, test=6), image_size=32, batch_size=5)
+        data = ImageDataModule(Shapes(train=12, val=6, test=6), image_size=32, batch_size=5)
         images, targets = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
         assert images.shape == (5, 3, 32, 32)
         assert images.dtype == torch.float32
@@ -238,13 +238,13 @@ class TestImageData:
             for name in ("a", "b"):
                 write_images(tmp_path / split / name, 3, 0)
         with pytest.raises(UserError, match=r"no test images \(it has: train, val\)"):
-            ImageData(ImageFolder(str(tmp_path))).store("test")
+            ImageDataModule(ImageFolder(str(tmp_path))).store("test")
 
     def test_a_class_of_one_image_cannot_be_split(self, tmp_path: Path) -> None:
         write_images(tmp_path / "a", 3, 0)
         write_images(tmp_path / "b", 1, 1)
         with pytest.raises(UserError, match="class 'b' has a single image"):
-            _ = ImageData(ImageFolder(str(tmp_path))).splits
+            _ = ImageDataModule(ImageFolder(str(tmp_path))).splits
 
 
 class TestAugment:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.conftest import write_images
 from vision_attn.cli.main import main
-from vision_attn.explainers.center import Centre
+from vision_attn.explainers.center import Center
 
 CHEAP = ["--explainers", "random,evidence,contrast,contrast:grad_cam", "--batch_size", "3"]
 
@@ -66,8 +66,8 @@ def test_boxes(
     """Each image has a box of its own, and the first is one that the model is wrong about."""
     run, _ = trained
     images = tmp_path / "images"
-    for colour, name in enumerate(("red", "green")):
-        write_images(images / "test" / name, 4, colour, size=(32, 32))
+    for color, name in enumerate(("red", "green")):
+        write_images(images / "test" / name, 4, color, size=(32, 32))
     write_images(images / "test" / "green", 1, 0, size=(32, 32))  # a red one among the green
     lines = ["file,label,xmin,ymin,xmax,ymax"]
     sides = {"green/000.png": 31}
@@ -85,7 +85,7 @@ def test_boxes(
     assert "objects    known in 8 of 8 images" in told
     assert "explained  7 of 8 images" in told
     scores = json.loads((out / "evaluation.json").read_text())["explainers"]["centre"]["scores"]
-    heat = Centre()(None, torch.rand(1, 3, 32, 32), torch.zeros(1))[0]
+    heat = Center()(None, torch.rand(1, 3, 32, 32), torch.zeros(1))[0]
     shares = sorted(
         float(heat[: side + 1, : side + 1].sum() / heat.sum()) for side in (3, 7, 7, 11, 11, 15, 15)
     )

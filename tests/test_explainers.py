@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from vision_attn.core.errors import UserError
 from vision_attn.core.grid import upsample
-from vision_attn.core.registry import catalog
+from vision_attn.core.registry import available
 from vision_attn.explainers.base import Explainer
 from vision_attn.explainers.contrast import Contrast
 from vision_attn.explainers.deep_lift import DeepLift
@@ -19,12 +19,12 @@ from vision_attn.explainers.integrated_gradients import IntegratedGradients
 from vision_attn.explainers.random import Random
 from vision_attn.explainers.saliency import Saliency
 from vision_attn.explainers.smooth_grad import NOISE, SAMPLES, SmoothGrad
-from vision_attn.metrics.explanation.base import Trial
+from vision_attn.metrics.explanation.base import EvaluationBatch
 from vision_attn.metrics.explanation.pointing_game import PointingGame
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.pooling.global_attention import GlobalAttention
 
-EXPLAINERS = catalog(Explainer)
+EXPLAINERS = available(Explainer)
 SIDE, CELL = 5, 8
 Build = Callable[..., AttentionClassifier]
 
@@ -85,7 +85,7 @@ def test_the_heat_falls_on_what_decided(
     images, masks = planted
     targets = torch.zeros(6, dtype=torch.long)
     heatmaps = EXPLAINERS[name]()(seer, images, targets)
-    hits = PointingGame().measure(Trial(seer, images, targets, masks), heatmaps)
+    hits = PointingGame().score(EvaluationBatch(seer, images, targets, masks), heatmaps)
     assert hits.min() >= (0.6 if name in BY_REGION else 1)
 
 
@@ -114,7 +114,7 @@ def test_maps_add_up_to_what_is_promised(name: str, tolerance: float, tiny_model
     model, images = tiny_model().double(), torch.rand(3, 3, 32, 48, dtype=torch.float64)
     targets = torch.tensor([0, 2, 1])
     explainer = EXPLAINERS[name]()
-    total = explainer.total(model, images, targets)
+    total = explainer.expected_sum(model, images, targets)
     assert total is not None
     found = explainer(model, images, targets).sum((1, 2))
     assert (found - total).abs().max() <= tolerance * model(images).abs().max()
@@ -134,7 +134,7 @@ def test_evidence_promises_the_logit(tiny_model: Build) -> None:
     model, images = tiny_model().double(), torch.rand(3, 3, 32, 48, dtype=torch.float64)
     targets = torch.tensor([0, 2, 1])
     logits = model(images)[torch.arange(3), targets]
-    assert_close(Evidence().total(model, images, targets) + model.head.bias[targets], logits)
+    assert_close(Evidence().expected_sum(model, images, targets) + model.head.bias[targets], logits)
 
 
 def test_rises_from_the_plain_image(seer: AttentionClassifier) -> None:
@@ -142,7 +142,7 @@ def test_rises_from_the_plain_image(seer: AttentionClassifier) -> None:
     rise = seer(images) - seer(seer.backbone.mean.expand_as(images))
     rows = torch.arange(2)
     for explainer in (IntegratedGradients(), DeepLift()):
-        assert_close(explainer.total(seer, images, targets), rise[rows, targets])
+        assert_close(explainer.expected_sum(seer, images, targets), rise[rows, targets])
     maps = IntegratedGradients()(seer, images, targets)
     assert_close(maps.sum((1, 2)), rise[rows, targets], rtol=0.05, atol=0.02)
 
@@ -156,7 +156,7 @@ class TestContrast:
         margin = logits[torch.arange(4), targets] - logits[:, 1]
         maps = contrast(model, images, targets)
         assert_close(maps.sum((1, 2)) + bias[targets] - bias[1], margin)
-        assert_close(contrast.total(model, images, targets), maps.sum((1, 2)))
+        assert_close(contrast.expected_sum(model, images, targets), maps.sum((1, 2)))
 
     def test_against_the_strongest_rival_of_each_place(self, tiny_model: Build) -> None:
         model, images = tiny_model(), torch.rand(2, 3, 32, 32)
@@ -164,14 +164,14 @@ class TestContrast:
         maps = Contrast()(model, images, torch.tensor([1, 2]))
         by_hand = everything[0, 1] - torch.maximum(everything[0, 0], everything[0, 2])
         assert_close(maps[0], by_hand)
-        assert Contrast().total(model, images, torch.tensor([1, 2])) is None
+        assert Contrast().expected_sum(model, images, torch.tensor([1, 2])) is None
 
     def test_against_itself_it_is_the_strongest_rival(self, tiny_model: Build) -> None:
         model, images = tiny_model(), torch.rand(2, 3, 32, 32)
         targets = torch.tensor([1, 2])
         mixed = Contrast(against=1)
         assert_close(mixed(model, images, targets)[0], Contrast()(model, images, targets)[0])
-        assert mixed.total(model, images, targets).isnan().tolist() == [True, False]
+        assert mixed.expected_sum(model, images, targets).isnan().tolist() == [True, False]
 
     def test_of_grad_cam_keeps_its_signs(self, tiny_model: Build) -> None:
         model, images = tiny_model(), torch.rand(2, 3, 32, 32)

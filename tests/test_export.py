@@ -15,9 +15,9 @@ from torch.testing import assert_close
 
 from tests.conftest import POOLINGS, TINY, write_images
 from vision_attn.cli.main import main
-from vision_attn.core.registry import catalog
-from vision_attn.export.base import OUTPUTS, Format, Trained
-from vision_attn.export.delivery import Differs, deliver
+from vision_attn.core.registry import available
+from vision_attn.export.base import OUTPUTS, Exporter, Trained
+from vision_attn.export.delivery import ParityError, export_and_verify
 from vision_attn.export.onnx import Onnx
 from vision_attn.export.parity import batches, compare
 from vision_attn.export.program import Outputs, program
@@ -33,10 +33,10 @@ Captured = pytest.CaptureFixture[str]
 
 def subject(model: AttentionClassifier, size: int = 32) -> Trained:
     path = f"{type(model.pooling).__module__}.{type(model.pooling).__qualname__}"
-    card = ModelCard(
+    spec = ModelCard(
         "resnet10t", TINY, 4, 0, {"class_path": path}, ["ant", "bee", "cat"], size, [0.5], [0.5]
     )
-    return Trained(RunFolder(Path("nowhere")), card, model)
+    return Trained(RunFolder(Path("nowhere")), spec, model)
 
 
 @pytest.mark.parametrize("name", POOLINGS)
@@ -47,8 +47,8 @@ def test_every_pooling_leaves_as_onnx(name: str, tmp_path: Path) -> None:
     place = tmp_path / "model.onnx"
     images = torch.rand(5, 3, 28, 28)
     form = Onnx(fixed_size=True)
-    _, agreement = deliver(form, subject(model, 28), images, place, 1e-4)
-    assert all(most <= 1e-4 for most in agreement.largest.values())
+    _, parity = export_and_verify(form, subject(model, 28), images, place, 1e-4)
+    assert all(most <= 1e-4 for most in parity.largest.values())
     found, expected = form.open(place)(images), Outputs(model)(images)
     assert list(found) == list(OUTPUTS)
     for output in ("logits", "probabilities"):
@@ -61,7 +61,7 @@ def test_every_pooling_leaves_as_onnx(name: str, tmp_path: Path) -> None:
 def exported(trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what each format makes of the run."""
     out = tmp_path_factory.mktemp("exported")
-    for name, form in catalog(Format).items():
+    for name, form in available(Exporter).items():
         place = out / form.file_name
         assert main(["export", str(trained[0]), "--format", name, "--out", str(place)]) == 0
     return out
@@ -250,6 +250,6 @@ class TestParity:
 
         place = tmp_path / "model.pt2"
         images = torch.rand(4, 3, 32, 32)
-        with pytest.raises(Differs, match="logits differs by nan"):
-            deliver(Broken(fixed_size=True), subject(tiny_model()), images, place, 1e-4)
+        with pytest.raises(ParityError, match="logits differs by nan"):
+            export_and_verify(Broken(fixed_size=True), subject(tiny_model()), images, place, 1e-4)
         assert list(tmp_path.iterdir()) == []

@@ -36,8 +36,8 @@ def peaceful(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The weights of a training on a disk with room."""
     place = tmp_path_factory.mktemp("peaceful")
     for split, count in (("train", 12), ("test", 4)):
-        for colour, name in enumerate(("red", "green")):
-            write_images(place / split / name, count, colour)
+        for color, name in enumerate(("red", "green")):
+            write_images(place / split / name, count, color)
     words = ["fit", "--data", str(place), *TINY_RUN, *EPOCHS, "--run_dir", str(place / "run")]
     assert main(words) == 0
     return (place / "run" / "model.safetensors").read_bytes()
@@ -63,7 +63,7 @@ def test_a_training(
     assert (run / "model.safetensors").read_bytes() == peaceful
 
 
-VERBS = {
+COMMANDS = {
     "predict": (["IMAGES", "--out", "OUT.csv"], 100, "out.csv.part"),
     "explain": (["IMAGES", "--explainers", "evidence", "--out", "OUT"], 5_000, ".png"),
     "evaluate": (
@@ -90,20 +90,20 @@ def saved(model: object, file: io.BytesIO, **_: object) -> None:
     file.write(bytes(200_000))
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", COMMANDS)
 def test_what_other_verbs_write(
-    verb: str, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: str, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vision_attn.evaluation.report.page.belief", no_maps)
     monkeypatch.setattr("vision_attn.export.torch_export.program", exported)
     monkeypatch.setattr("vision_attn.export.torch_export.description", lambda *_: {})
     monkeypatch.setattr("torch.export.save", saved)
-    more, largest, file = VERBS[verb]
+    more, largest, file = COMMANDS[command]
     place = tmp_path / "place"
     place.mkdir()
     known = {"IMAGES": str(trained[1] / "test")}
     words = [known.get(word, word.replace("OUT", str(place / "out"))) for word in more]
-    words = [verb, str(trained[0]), *words]
+    words = [command, str(trained[0]), *words]
     ((code, told),) = at_once([words], tmp_path, largest)
     assert code == 2, told
     (line,) = [line for line in told.splitlines() if line.startswith("vision-attn: ")]
@@ -111,7 +111,7 @@ def test_what_other_verbs_write(
     assert "Traceback" not in told
     assert left(place) == []
     assert not (place / "out.csv").exists()
-    if verb == "predict":
+    if command == "predict":
         assert main([*words, "--resume"]) == 0
         assert len((place / "out.csv").read_text().splitlines()) == 1 + 8
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from vision_attn.cli.main import main
 from vision_attn.core.errors import UserError
-from vision_attn.export.hub_model import PublishedClassifier
+from vision_attn.export.hub_model import HubClassifier
 
 from .conftest import TINY_RUN
 from .test_hostile import RAN, refused
@@ -119,7 +119,7 @@ def test_weights_of_other_shapes(name: str, run: Path, trained: Trained, capsys:
     refused(["predict", str(run), str(trained[1] / "test")], capsys, "does not fit model.json")
 
 
-VERBS = {
+COMMANDS = {
     "evaluate": [],
     "report": [],
     "export": [],
@@ -129,31 +129,31 @@ VERBS = {
 }
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", COMMANDS)
 def test_every_verb_bounds_the_model(
-    verb: str, run: Path, trained: Trained, capsys: Capture
+    command: str, run: Path, trained: Trained, capsys: Capture
 ) -> None:
     """Near a billion parameters, which no verb builds."""
     wide = {"channels": [8, 8, 16, 10_000]}
-    card = json.loads((run / "model.json").read_text())
-    (run / "model.json").write_text(json.dumps(card | {"backbone_options": wide}))
+    spec = json.loads((run / "model.json").read_text())
+    (run / "model.json").write_text(json.dumps(spec | {"backbone_options": wide}))
     config = yaml.safe_load((run / "config.yaml").read_text())
     config["model"]["backbone_options"] = wide
     (run / "config.yaml").write_text(yaml.safe_dump(config))
-    words = [verb, str(run), *(str(trained[1] / "test") for _ in VERBS[verb])]
-    if verb == "init_from":
+    words = [command, str(run), *(str(trained[1] / "test") for _ in COMMANDS[command])]
+    if command == "init_from":
         words = ["fit", "--data", str(trained[1]), "--run_dir", "new", "--init_from", str(run)]
-    if verb == "resume":
+    if command == "resume":
         words = ["fit", "--run_dir", str(run), "--resume"]
     refused(words, capsys, "is refused: it has more than 268,435,456 parameters")
 
 
 def test_a_model_from_the_hub(run: Path) -> None:
-    card = json.loads((run / "model.json").read_text())
+    spec = json.loads((run / "model.json").read_text())
     wide = {"backbone_options": {"channels": [8, 8, 16, 10_000]}}
-    (run / "model.json").write_text(json.dumps(card | wide))
+    (run / "model.json").write_text(json.dumps(spec | wide))
     with pytest.raises(UserError, match="is refused: it has more than"):
-        PublishedClassifier.from_pretrained(str(run))
+        HubClassifier.from_pretrained(str(run))
 
 
 @pytest.mark.parametrize("name", ["image_size", "num_workers", "batch_size"])

@@ -11,7 +11,7 @@ import yaml
 
 from vision_attn.cli.main import main
 from vision_attn.core.errors import UserError
-from vision_attn.export.hub_model import PublishedClassifier
+from vision_attn.export.hub_model import HubClassifier
 from vision_attn.runs.folder import RunFolder
 
 
@@ -19,7 +19,7 @@ from vision_attn.runs.folder import RunFolder
 def folder(trained: tuple[Path, Path], tmp_path: Path) -> Path:
     """The run as a folder for the Hub."""
     place = tmp_path / "published"
-    PublishedClassifier.from_run(trained[0]).save_pretrained(place)
+    HubClassifier.from_run(trained[0]).save_pretrained(place)
     return place
 
 
@@ -59,13 +59,13 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[FakeHub]:
 
 
 def test_loaded_again_it_says_the_same(folder: Path, trained: tuple[Path, Path]) -> None:
-    model = PublishedClassifier.from_pretrained(folder)
+    model = HubClassifier.from_pretrained(folder)
     images = torch.rand(2, 3, 32, 32)
     own = RunFolder(trained[0]).load_model()
     assert torch.equal(model(images), own(images))
     assert torch.equal(model.evidence(images), own.evidence(images))
     assert not model.training
-    assert model.described.class_names == ["green", "red"]
+    assert model.spec.class_names == ["green", "red"]
 
 
 def test_every_verb_takes_it_as_a_run(folder: Path, trained: tuple[Path, Path]) -> None:
@@ -101,18 +101,18 @@ def test_the_example_on_the_page_runs(
 
 
 def test_pushed_and_fetched(trained: tuple[Path, Path], hub: type[FakeHub]) -> None:
-    model = PublishedClassifier.from_run(trained[0])
+    model = HubClassifier.from_run(trained[0])
     model.push_to_hub("anna/beetles")
     names = {path.name for path in hub.place.iterdir()}
     assert names == {"README.md", "config.json", "model.json", "model.safetensors"}
     assert 'from_pretrained("anna/beetles")' in (hub.place / "README.md").read_text()
-    fetched = PublishedClassifier.from_pretrained("anna/beetles")
+    fetched = HubClassifier.from_pretrained("anna/beetles")
     images = torch.rand(1, 3, 32, 32)
     assert torch.equal(fetched(images), model(images))
 
 
 def test_a_page_that_was_edited_stays(trained: tuple[Path, Path], hub: type[FakeHub]) -> None:
-    model = PublishedClassifier.from_run(trained[0])
+    model = HubClassifier.from_run(trained[0])
     model.push_to_hub("anna/beetles")
     (hub.place / "README.md").write_text("mine")
     (hub.place / "model.json").write_text("{}")
@@ -122,7 +122,7 @@ def test_a_page_that_was_edited_stays(trained: tuple[Path, Path], hub: type[Fake
 
 
 def test_scores_survive_a_second_publishing(folder: Path, tmp_path: Path) -> None:
-    PublishedClassifier.from_pretrained(folder).save_pretrained(tmp_path / "again")
+    HubClassifier.from_pretrained(folder).save_pretrained(tmp_path / "again")
     assert (tmp_path / "again" / "README.md").read_text() == (folder / "README.md").read_text()
 
 
@@ -132,15 +132,15 @@ def test_a_strangers_folder_runs_nothing(
     """Neither a class named in JSON, nor trust that the stranger grants himself, nor a pickle."""
     (tmp_path / "stranger.py").write_text("raise SystemExit('code of a stranger ran')")
     monkeypatch.syspath_prepend(tmp_path)
-    card = json.loads((folder / "model.json").read_text())
-    hostile = card | {"pooling": {"class_path": "stranger.X", "init_args": {}}}
+    spec = json.loads((folder / "model.json").read_text())
+    hostile = spec | {"pooling": {"class_path": "stranger.X", "init_args": {}}}
     (folder / "model.json").write_text(json.dumps(hostile))
     config = {"trusted": ["stranger.X"], "pooling": "stranger.X", "model_id": "elsewhere"}
     for content in (config, {"config": config, "kwargs": config}):
         (folder / "config.json").write_text(json.dumps(content))
         with pytest.raises(UserError, match="--trust stranger.X"):
-            PublishedClassifier.from_pretrained(folder)
-    (folder / "model.json").write_text(json.dumps(card))
+            HubClassifier.from_pretrained(folder)
+    (folder / "model.json").write_text(json.dumps(spec))
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(UserError, match="no weights file"):
-        PublishedClassifier.from_pretrained(folder)
+        HubClassifier.from_pretrained(folder)

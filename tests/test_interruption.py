@@ -15,9 +15,9 @@ import yaml
 from torch import Tensor
 
 from vision_attn.cli.main import main
-from vision_attn.core.atomic import write_whole
+from vision_attn.core.atomic import atomic_write
 from vision_attn.runs.folder import RunFolder
-from vision_attn.runs.lock import occupied
+from vision_attn.runs.lock import hold_lock
 
 from .conftest import TINY_RUN
 
@@ -43,7 +43,7 @@ def weights(run: Path) -> bytes:
 @pytest.mark.parametrize("balance", ["true", "false"])
 def test_the_same_weights_twice(image_root: Path, tmp_path: Path, balance: str) -> None:
     """With no, or two, reader processes; from memory, or read anew each epoch."""
-    words = ["fit", "--data", str(image_root), *TINY_RUN, *EPOCHS, "--data.balance", balance]
+    words = ["fit", "--data", str(image_root), *TINY_RUN, *EPOCHS, "--data.balanced_sampling", balance]
     streamed = ["--data.memory_limit", "0", "--data.num_workers"]
     for name, more in {"a": [], "b": [], "c": [*streamed, "0"], "d": [*streamed, "2"]}.items():
         assert main([*words, "--run_dir", str(tmp_path / name), *more]) == 0
@@ -140,7 +140,7 @@ def test_one_at_a_time(
     monkeypatch.setattr("vision_attn.runs.lock.PATIENCE", 0.1)
     run = tmp_path / "run"
     words = ["fit", "--data", str(image_root), "--run_dir", str(run), *TINY_RUN, *EPOCHS]
-    with occupied(RunFolder(run)):
+    with hold_lock(RunFolder(run)):
         assert main(words) == 2
     assert f"is being trained in by process {os.getpid()}" in capsys.readouterr().err
     (run / "model.safetensors").write_bytes(b"of a run that was killed before its checkpoint")
@@ -171,7 +171,7 @@ def test_half_a_file_is_removed(tmp_path: Path) -> None:
         full()
 
     with pytest.raises(Exception, match=r"the disk is full: .*a\.ckpt was not written"):
-        write_whole(tmp_path / "a.ckpt", write)
+        atomic_write(tmp_path / "a.ckpt", write)
     assert not list(tmp_path.iterdir())
 
 

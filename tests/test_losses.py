@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from tests.conftest import TINY_RUN
 from vision_attn.cli.main import main
 from vision_attn.core.grid import sums_in_cells
-from vision_attn.pooling.neighborhood import Neighbourhood
+from vision_attn.pooling.neighborhood import Neighborhood
 from vision_attn.runs.folder import RunFolder
 from vision_attn.training.cell_deletion import delete_one_cell
 from vision_attn.training.losses import (
@@ -87,7 +87,7 @@ def small_task(**losses: float) -> ClassificationTask:
     torch.manual_seed(0)
     options = {"widths": (8, 8, 8)}
     return ClassificationTask(
-        Neighbourhood, SGD, 3, 32, "airbench", backbone_options=options, min_grid=1,
+        Neighborhood, SGD, 3, 32, "airbench", backbone_options=options, min_grid=1,
         loss="binary_cross_entropy", **losses,
     )  # fmt: skip
 
@@ -105,7 +105,7 @@ def test_evidence_learns_what_a_cell_is_worth(monkeypatch: pytest.MonkeyPatch) -
     images, targets = torch.rand(24, 3, 32, 32), torch.arange(24) % 3
     off = {}
     for weight in (0.0, 5.0):
-        task = small_task(deletion_loss=weight)
+        task = small_task(deletion_loss_weight=weight)
         learn(task, images, targets)
         model = task.model.eval()
         with torch.no_grad():
@@ -126,7 +126,7 @@ def test_places_learn_not_to_argue_for_absent_classes(monkeypatch: pytest.Monkey
     monkeypatch.setattr(ClassificationTask, "progress", 1.0)  # as at the end of a training
     argued = {}
     for weight in (0.0, 5.0):
-        task = small_task(absent_evidence=weight)
+        task = small_task(absent_evidence_weight=weight)
         images, targets = torch.rand(12, 3, 32, 32), torch.arange(12) % 3
         learn(task, images, targets)
         argued[weight] = evidence_for_absent(task.model.evidence(images), targets).item()
@@ -145,10 +145,10 @@ def test_ten_classes_have_the_targets_of_the_field() -> None:
         return loss
 
     optimizer.step(closure)
-    chances = torch.sigmoid(logits.detach())[0]
+    probabilities = torch.sigmoid(logits.detach())[0]
     wanted = torch.full((10,), 0.01, dtype=torch.float64)
     wanted[3] = 0.91
-    assert_close(chances, wanted, rtol=1e-4, atol=1e-5)
+    assert_close(probabilities, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_the_bias_is_held(image_root: Path, tmp_path: Path) -> None:
@@ -173,8 +173,8 @@ def test_the_bias_is_held_where_weights_come_from_elsewhere(
     model = RunFolder(run).load_model()
     assert_close(model.head.bias.detach(), torch.zeros(2))
     logits = torch.tensor([[2.0, 1.0]])
-    assert_close(model.chances(logits), logits.sigmoid())  # each class by itself
-    assert_close(RunFolder(source).load_model().chances(logits), logits.softmax(1))
+    assert_close(model.probabilities(logits), logits.sigmoid())  # each class by itself
+    assert_close(RunFolder(source).load_model().probabilities(logits), logits.softmax(1))
 
 
 def test_a_misspelt_loss_is_told(image_root: Path, capsys: pytest.CaptureFixture[str]) -> None:

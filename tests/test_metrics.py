@@ -9,11 +9,11 @@ from torch.testing import assert_close
 from torchvision.transforms.functional import gaussian_blur
 
 from vision_attn.core.errors import UserError
-from vision_attn.core.registry import catalog
-from vision_attn.evaluation.benchmark import judge, prepare, summary
-from vision_attn.explainers.base import Explainer, gap
+from vision_attn.core.registry import available
+from vision_attn.evaluation.benchmark import evaluate_explainer, prepare, summary
+from vision_attn.explainers.base import Explainer, completeness_error
 from vision_attn.explainers.evidence import Evidence
-from vision_attn.metrics.explanation.base import ExplanationMetric, Trial, explained
+from vision_attn.metrics.explanation.base import EvaluationBatch, ExplanationMetric, explained
 from vision_attn.metrics.explanation.deletion import Deletion
 from vision_attn.metrics.explanation.energy import Energy
 from vision_attn.metrics.explanation.grid_pointing import GridPointing
@@ -24,7 +24,7 @@ from vision_attn.metrics.explanation.single_deletion import SingleDeletion, fall
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.pooling.average import Average
 
-METRICS = catalog(ExplanationMetric)
+METRICS = available(ExplanationMetric)
 PLAIN = 0.25  # the mean colour, which stands for nothing
 
 
@@ -61,9 +61,11 @@ def first_channel(values: Tensor) -> Tensor:
     return images
 
 
-def trial_of(values: Tensor, masks: Tensor | None = None) -> Trial:
+def trial_of(values: Tensor, masks: Tensor | None = None) -> EvaluationBatch:
     model = summing(values.shape[-1])
-    return Trial(model, first_channel(values), torch.zeros(len(values), dtype=torch.long), masks)
+    return EvaluationBatch(
+        model, first_channel(values), torch.zeros(len(values), dtype=torch.long), masks
+    )
 
 
 class TestPerturbation:
@@ -72,14 +74,14 @@ class TestPerturbation:
     def test_deletion_by_hand(self) -> None:
         curve = torch.sigmoid(torch.tensor([7.0, 3.0, 1.0, 0.0, 0.0]))
         by_hand = (curve[0] / 2 + curve[1] + curve[2] + curve[3] + curve[4] / 2) / 4
-        assert_close(Deletion().measure(trial_of(self.image), self.image), by_hand.view(1))
+        assert_close(Deletion().score(trial_of(self.image), self.image), by_hand.view(1))
 
     def test_the_worst_order_is_worse(self) -> None:
-        trial = trial_of(self.image)
+        batch = trial_of(self.image)
         curve = torch.sigmoid(torch.tensor([7.0, 7.0, 6.0, 4.0, 0.0]))
         by_hand = (curve[0] / 2 + curve[1] + curve[2] + curve[3] + curve[4] / 2) / 4
-        assert_close(Deletion().measure(trial, -self.image), by_hand.view(1))
-        assert Deletion().measure(trial, -self.image) > Deletion().measure(trial, self.image)
+        assert_close(Deletion().score(batch, -self.image), by_hand.view(1))
+        assert Deletion().score(batch, -self.image) > Deletion().score(batch, self.image)
         assert Deletion.higher_is_better is False
 
     def test_insertion_by_hand(self) -> None:
@@ -94,7 +96,7 @@ class TestPerturbation:
             mixed[pixel] = image.flatten()[pixel]
             curve.append(torch.sigmoid(mixed.sum()))
         by_hand = (sum(curve) - (curve[0] + curve[-1]) / 2) / 16
-        assert_close(Insertion().measure(trial_of(image), heat), by_hand.view(1))
+        assert_close(Insertion().score(trial_of(image), heat), by_hand.view(1))
 
     def test_the_blur_is_theirs_at_their_size(self, monkeypatch: pytest.MonkeyPatch) -> None:
         seen = []
@@ -104,7 +106,7 @@ class TestPerturbation:
             return images
 
         monkeypatch.setattr("vision_attn.metrics.explanation.insertion.gaussian_blur", blur)
-        Insertion().measure(trial_of(torch.rand(1, 224, 224)), torch.rand(1, 7, 7))
+        Insertion().score(trial_of(torch.rand(1, 224, 224)), torch.rand(1, 7, 7))
         assert seen == [([11, 11], [5.0, 5.0])]
 
     def test_ties_are_drawn_not_read_row_by_row(self) -> None:
@@ -117,18 +119,15 @@ class TestPerturbation:
 class TestSingleDeletion:
     def test_a_faithful_map_scores_one(self) -> None:
         values = torch.rand(3, 8, 8)
-        trial = trial_of(values)
+        batch = trial_of(values)
         cells = values.unflatten(1, (4, 2)).unflatten(3, (4, 2)).sum((2, 4))
-        assert_close(falls(trial), cells.flatten(1), rtol=1e-4, atol=1e-4)
-        assert_close(SingleDeletion().measure(trial, cells), torch.ones(3))
-        assert_close(SingleDeletion().measure(trial, -cells), -torch.ones(3))
+        assert_close(falls(batch), cells.flatten(1), rtol=1e-4, atol=1e-4)
+        assert_close(SingleDeletion().score(batch, cells), torch.ones(3))
+        assert_close(SingleDeletion().score(batch, -cells), -torch.ones(3))
 
     def test_a_flat_map_cannot_be_scored(self) -> None:
         assert (
-            SingleDeletion()
-            .measure(trial_of(torch.rand(2, 8, 8)), torch.ones(2, 4, 4))
-            .isnan()
-            .all()
+            SingleDeletion().score(trial_of(torch.rand(2, 8, 8)), torch.ones(2, 4, 4)).isnan().all()
         )
 
 
@@ -137,34 +136,34 @@ def test_a_flat_map_is_flat_whatever_its_value() -> None:
     values = torch.linspace(0.1, 0.9, 50).view(-1, 1, 1)
     masks = torch.zeros(50, 32, 32, dtype=torch.bool)
     masks[:, :16, :16] = True
-    trial = trial_of(torch.rand(50, 32, 32), masks)
+    batch = trial_of(torch.rand(50, 32, 32), masks)
     for side in (4, 5, 7):
         flat = values.expand(-1, side, side)
-        assert_close(PointingGame().measure(trial, flat), torch.full((50,), 0.25))
-        assert SingleDeletion().measure(trial, flat).isnan().all()
+        assert_close(PointingGame().score(batch, flat), torch.full((50,), 0.25))
+        assert SingleDeletion().score(batch, flat).isnan().all()
 
 
 class TestMasks:
     def test_energy_and_pointing(self) -> None:
         masks = torch.zeros(3, 4, 4, dtype=torch.bool)
         masks[:2, :2] = True
-        trial = trial_of(torch.rand(3, 4, 4), masks)
+        batch = trial_of(torch.rand(3, 4, 4), masks)
         heat = torch.zeros(3, 4, 4)
         heat[0, 0, 0], heat[0, 3, 3], heat[1, 3, 0] = 3.0, 1.0, 2.0
-        assert_close(Energy().measure(trial, heat)[:2], torch.tensor([0.75, 0.0]))
-        assert_close(PointingGame().measure(trial, heat)[:2], torch.tensor([1.0, 0.0]))
+        assert_close(Energy().score(batch, heat)[:2], torch.tensor([0.75, 0.0]))
+        assert_close(PointingGame().score(batch, heat)[:2], torch.tensor([1.0, 0.0]))
         for metric in (Energy(), PointingGame()):
-            assert metric.measure(trial, heat)[2].isnan()  # an empty mask
+            assert metric.score(batch, heat)[2].isnan()  # an empty mask
 
     def test_without_masks(self) -> None:
         for metric in (Energy(), PointingGame()):
             assert metric.needs_masks
             with pytest.raises(UserError, match="does not say"):
-                metric.measure(trial_of(torch.rand(1, 4, 4)), torch.rand(1, 4, 4))
+                metric.score(trial_of(torch.rand(1, 4, 4)), torch.rand(1, 4, 4))
 
 
 @pytest.fixture
-def colours() -> Trial:
+def colors() -> EvaluationBatch:
     """Images of one colour each, the later the brighter; four classes: a channel, or darkness."""
     model = AttentionClassifier(Pixels(), Average, 4)  # type: ignore[arg-type]
     model.head.weight.data = torch.cat([torch.eye(3), torch.zeros(1, 3)])
@@ -174,32 +173,32 @@ def colours() -> Trial:
     for k in range(12):
         if targets[k] < 3:
             images[k, targets[k]] = 0.5 + k / 100
-    return Trial(model.eval(), images, targets)
+    return EvaluationBatch(model.eval(), images, targets)
 
 
-def whole(trial: Trial) -> Trial:
+def whole(batch: EvaluationBatch) -> EvaluationBatch:
     """All grids at once."""
-    (everything,) = trial.split(len(trial))
+    (everything,) = batch.split(len(batch))
     return everything
 
 
 class TestGridPointing:
-    def test_evidence_finds_its_image(self, colours: Trial) -> None:
+    def test_evidence_finds_its_image(self, colors: EvaluationBatch) -> None:
         metric = GridPointing(side=2)
-        grids = replace(whole(metric.prepare(colours)), explain=Evidence())
+        grids = replace(whole(metric.prepare(colors)), explain=Evidence())
         assert grids.images.shape == (12, 3, 8, 8)
-        scores = metric.measure(grids, explained(grids))
+        scores = metric.score(grids, explained(grids))
         assert_close(scores[grids.targets < 3], torch.ones(36))
         assert_close(scores[grids.targets == 3], torch.zeros(12))  # darkness has no evidence
 
-    def test_a_flat_map_scores_its_share(self, colours: Trial) -> None:
+    def test_a_flat_map_scores_its_share(self, colors: EvaluationBatch) -> None:
         metric = GridPointing(side=2)
-        grids = whole(metric.prepare(colours))
+        grids = whole(metric.prepare(colors))
         for grid in ((8, 8), (2, 2), (5, 5)):  # the last lies across images
-            assert_close(metric.measure(grids, torch.ones(48, *grid)), torch.full((48,), 0.25))
+            assert_close(metric.score(grids, torch.ones(48, *grid)), torch.full((48,), 0.25))
 
-    def test_a_grid_has_different_classes_each_in_its_place(self, colours: Trial) -> None:
-        grids = whole(GridPointing(side=2).prepare(colours))
+    def test_a_grid_has_different_classes_each_in_its_place(self, colors: EvaluationBatch) -> None:
+        grids = whole(GridPointing(side=2).prepare(colors))
         for start in range(0, 48, 4):
             assert len(set(grids.targets[start : start + 4].tolist())) == 4
             for k in range(start, start + 4):
@@ -207,71 +206,77 @@ class TestGridPointing:
                 seen = own.mean(1).argmax() if own.max() > 0 else torch.tensor(3)
                 assert seen == grids.targets[k]
 
-    def test_a_few_grids_at_a_time_are_the_same_grids(self, colours: Trial) -> None:
-        trial = GridPointing(side=2).prepare(colours)
-        assert len(trial) == 48
-        together = whole(trial)
-        parts = list(trial.split(10))
+    def test_a_few_grids_at_a_time_are_the_same_grids(self, colors: EvaluationBatch) -> None:
+        batch = GridPointing(side=2).prepare(colors)
+        assert len(batch) == 48
+        together = whole(batch)
+        parts = list(batch.split(10))
         assert [len(part) for part in parts] == [8] * 6
         assert_close(torch.cat([part.images for part in parts]), together.images)
         assert_close(torch.cat([part.targets for part in parts]), together.targets)
         assert torch.equal(torch.cat([part.masks for part in parts]), together.masks)
 
-    def test_only_images_that_the_model_is_right_about(self, colours: Trial) -> None:
-        targets = colours.targets.clone()
+    def test_only_images_that_the_model_is_right_about(self, colors: EvaluationBatch) -> None:
+        targets = colors.targets.clone()
         targets[10] = 1  # the brightest image, with a wrong label
-        trial = Trial(colours.model, colours.images, targets)
-        assert 10 not in GridPointing(side=2).prepare(trial).chosen
-        assert 10 in GridPointing(side=2).prepare(colours).chosen
+        batch = EvaluationBatch(colors.model, colors.images, targets)
+        assert 10 not in GridPointing(side=2).prepare(batch).chosen
+        assert 10 in GridPointing(side=2).prepare(colors).chosen
 
-    def test_the_surest_come_first(self, colours: Trial) -> None:
-        first = GridPointing(side=2, grids=1).prepare(colours).chosen[0].tolist()
+    def test_the_surest_come_first(self, colors: EvaluationBatch) -> None:
+        first = GridPointing(side=2, grids=1).prepare(colors).chosen[0].tolist()
         assert {8, 9, 10} <= set(first)  # the brightest of each colour
 
-    def test_too_few_classes(self, colours: Trial) -> None:
+    def test_too_few_classes(self, colors: EvaluationBatch) -> None:
         with pytest.raises(UserError, match="needs 9 classes that the model gets right.* are 4"):
-            GridPointing(side=3).prepare(colours)
+            GridPointing(side=3).prepare(colors)
 
 
 class TestJudge:
-    def test_every_metric_scores_every_image(self, colours: Trial) -> None:
+    def test_every_metric_scores_every_image(self, colors: EvaluationBatch) -> None:
         masks = torch.zeros(12, 4, 4, dtype=torch.bool)
         masks[:, :2] = True
-        trial = Trial(colours.model, colours.images, colours.targets, masks)
+        batch = EvaluationBatch(colors.model, colors.images, colors.targets, masks)
         metrics = {name: found() for name, found in METRICS.items()} | {"two": GridPointing(2)}
-        groups, left_out = prepare(trial, metrics)
+        groups, left_out = prepare(batch, metrics)
         assert list(left_out) == ["grid_pointing"]  # four classes cannot fill nine cells
         ticks: list[int] = []
-        verdict = judge(Evidence(), groups, 5, lambda: ticks.append(1))
-        assert set(verdict.scores) == set(metrics) - {"grid_pointing"}
-        assert len(verdict.scores["energy"]) == 12
-        assert len(verdict.scores["two"]) == 48
-        assert len(ticks) == sum(trial.parts(5) for trial, _ in groups) == 3 + 12
-        assert verdict.gap is not None
-        assert verdict.images_per_second is not None
+        result = evaluate_explainer(Evidence(), groups, 5, lambda: ticks.append(1))
+        assert set(result.scores) == set(metrics) - {"grid_pointing"}
+        assert len(result.scores["energy"]) == 12
+        assert len(result.scores["two"]) == 48
+        assert len(ticks) == sum(batch.parts(5) for batch, _ in groups) == 3 + 12
+        assert result.completeness_error is not None
+        assert result.images_per_second is not None
 
-    def test_metrics_without_their_masks_are_left_out(self, colours: Trial) -> None:
-        groups, left_out = prepare(colours, {"energy": Energy(), "deletion": Deletion()})
+    def test_metrics_without_their_masks_are_left_out(self, colors: EvaluationBatch) -> None:
+        groups, left_out = prepare(colors, {"energy": Energy(), "deletion": Deletion()})
         assert list(groups[0][1]) == ["deletion"]
         assert "--truth" in left_out["energy"]
 
-    def test_a_method_that_cannot_be_used_is_told(self, colours: Trial) -> None:
+    def test_a_method_that_cannot_be_used_is_told(self, colors: EvaluationBatch) -> None:
         class Defeated(Explainer):
             signed = True
 
             def __call__(self, *_: object) -> Tensor:
                 raise UserError("not on this backbone")
 
-        groups, _ = prepare(colours, {"deletion": Deletion()})
-        assert judge(Defeated(), groups, 5, lambda: None).failure == "not on this backbone"
+        groups, _ = prepare(colors, {"deletion": Deletion()})
+        assert (
+            evaluate_explainer(Defeated(), groups, 5, lambda: None).failure
+            == "not on this backbone"
+        )
 
-    def test_the_gap_is_a_share_of_the_promised_sum(self, colours: Trial) -> None:
-        images, targets = colours.images[:3], colours.targets[:3]
-        maps = Evidence()(colours.model, images, targets).double()
-        total = Evidence().total(colours.model, images, targets)
+    def test_the_gap_is_a_share_of_the_promised_sum(self, colors: EvaluationBatch) -> None:
+        images, targets = colors.images[:3], colors.targets[:3]
+        maps = Evidence()(colors.model, images, targets).double()
+        total = Evidence().expected_sum(colors.model, images, targets)
         assert total is not None
         assert_close(
-            gap(1.1 * maps, total.double()), torch.full((3,), 0.1).double(), rtol=0, atol=1e-5
+            completeness_error(1.1 * maps, total.double()),
+            torch.full((3,), 0.1).double(),
+            rtol=0,
+            atol=1e-5,
         )
 
     def test_nothing_to_count(self) -> None:

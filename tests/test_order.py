@@ -10,15 +10,15 @@ from torch import Tensor
 
 from tests.conftest import TINY_RUN
 from vision_attn.cli.main import main
-from vision_attn.data.datamodule import ImageData
-from vision_attn.data.sampler import EpochOrder
+from vision_attn.data.datamodule import ImageDataModule
+from vision_attn.data.sampler import EpochSampler
 from vision_attn.data.sources.image_folder import ImageFolder
 
 
 def shown(root: Path, epoch: int, **settings: int) -> dict[int, Tensor]:
     """What an epoch shows, by the number of the image: its left upper pixels tell it."""
     torch.manual_seed(3)
-    data = ImageData(ImageFolder(str(root)), 4, 32, flip="alternate", **settings)
+    data = ImageDataModule(ImageFolder(str(root)), 4, 32, flip="alternate", **settings)
     loader = data.loader("train", shuffle=True)
     loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
     seen = torch.cat([images for images, _ in loader])
@@ -28,7 +28,7 @@ def shown(root: Path, epoch: int, **settings: int) -> dict[int, Tensor]:
 
 def sides(root: Path, epochs: Iterator[int] | range, **settings: int) -> list[list[bool]]:
     """Of each epoch, which images are mirrored."""
-    store = ImageData(ImageFolder(str(root)), 4, 32).store("train")
+    store = ImageDataModule(ImageFolder(str(root)), 4, 32).store("train")
     found = []
     for epoch in epochs:
         images = shown(root, epoch, **settings)
@@ -50,7 +50,7 @@ def test_every_image_is_mirrored_in_every_other_epoch(
 
 
 def test_a_rare_class_drawn_twice_is_mirrored_alike() -> None:
-    order = EpochOrder(6, seed=1, weights=torch.tensor([5.0, 1, 1, 1, 1, 1]), alternate=True)
+    order = EpochSampler(6, seed=1, weights=torch.tensor([5.0, 1, 1, 1, 1, 1]), alternate=True)
     drawn = list(order)
     assert not {~k for k in drawn} & set(drawn)
 

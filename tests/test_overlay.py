@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from vision_attn.pooling.base import Window
 from vision_attn.visualization.annotations import draw_outline, draw_windows
 from vision_attn.visualization.overlay import (
-    Explained,
     Heatmap,
+    OverlayRow,
     blended,
     common_scales,
     draw_heatmap,
@@ -75,7 +75,7 @@ def test_a_map_that_says_nothing_leaves_the_image() -> None:
 def test_a_faint_map_looks_faint_beside_a_strong_one() -> None:
     strong, faint = torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, 0.1]])
     rows = [
-        Explained(f"{k}.png", GREY, [("ant", 1.0)], [Heatmap("map", values, signed=False)], "ant")
+        OverlayRow(f"{k}.png", GREY, [("ant", 1.0)], [Heatmap("map", values, signed=False)], "ant")
         for k, values in enumerate((strong, faint))
     ]
     assert common_scales(rows) == {"map": pytest.approx(1.0, abs=0.01)}
@@ -90,7 +90,7 @@ def test_a_faint_map_looks_faint_beside_a_strong_one() -> None:
 def test_maps_of_classes_and_heads_share_a_scale() -> None:
     names = {"evidence: cat": 1.0, "evidence: dog": 2.0, "head 1": 3.0, "head 12": 4.0}
     maps = [Heatmap(name, torch.full((2, 2), v), signed=True) for name, v in names.items()]
-    scales = common_scales([Explained("x.png", GREY, [], maps, "cat")])
+    scales = common_scales([OverlayRow("x.png", GREY, [], maps, "cat")])
     assert scales == {"evidence": 2.0, "head": 4.0}
 
 
@@ -108,7 +108,7 @@ def test_borders_of_cells() -> None:
 
 def test_a_sheet_has_a_panel_for_each_map() -> None:
     maps = [Heatmap(f"map {k}", torch.rand(4, 4), signed=bool(k % 2)) for k in range(7)]
-    explained = Explained("x.png", GREY, [("ant", 0.75), ("bee", 0.25)], maps, "ant")
+    explained = OverlayRow("x.png", GREY, [("ant", 0.75), ("bee", 0.25)], maps, "ant")
     figure = sheet([explained])
     titles = [axes.get_title() for axes in figure.axes]
     assert titles[:9] == ["x.png", "maps for: ant", *(f"map {k}" for k in range(7))]
@@ -119,16 +119,16 @@ def test_a_sheet_has_a_panel_for_each_map() -> None:
 def test_a_large_photograph() -> None:
     pixels = np.zeros((3000, 2000, 3), np.uint8)
     heatmap = Heatmap("map", torch.rand(7, 7), signed=True)
-    figure = sheet([Explained("x.png", pixels, [("ant", 1.0)], [heatmap], "ant")])
+    figure = sheet([OverlayRow("x.png", pixels, [("ant", 1.0)], [heatmap], "ant")])
     assert len(figure.axes) == 3
 
 
 @pytest.mark.parametrize("grey", [0, 128, 255])
-def test_an_outline_is_seen_on_light_and_on_dark_pixels(grey: int) -> None:
+def test_an_outline_is_seen_on_light_and_on_dark_pixels(gray: int) -> None:
     """The border of rows 10 to 19 and columns 20 to 39, of 40 x 60 pixels."""
     mask = np.zeros((40, 60), bool)
     mask[10:20, 20:40] = True
-    changed = painted(np.full((40, 60, 3), grey, np.uint8), lambda axes: draw_outline(axes, mask))
+    changed = painted(np.full((40, 60, 3), gray, np.uint8), lambda axes: draw_outline(axes, mask))
     assert changed[97:104, 210:390].max(0).min() > 80  # its upper side, at row 10
     assert changed[110:190, 397:404].max(1).min() > 80  # its right side, at column 40
     assert changed[110:190, 210:390].max() == 0
@@ -163,14 +163,14 @@ def test_a_sheet_says_what_its_windows_are_and_outlines_every_picture() -> None:
     mask = np.zeros((40, 60), bool)
     mask[5:9, 5:9] = True
     maps = [Heatmap("evidence", torch.ones(2, 2) * 0.25, signed=True)]
-    explained = Explained("x.png", GREY, [("ant", 1.0)], maps, "ant", mask, [window])
-    image, chances, evidence, windows = sheet([explained]).axes
+    explained = OverlayRow("x.png", GREY, [("ant", 1.0)], maps, "ant", mask, [window])
+    image, probabilities, evidence, windows = sheet([explained]).axes
     assert windows.get_title() == "windows"
     assert [text.get_text() for text in windows.texts] == ["1", "frames: windows"]
     assert [text.get_text() for text in evidence.texts] == ["full colour: ±0.25"]
     outlines = [
         [drawn for drawn in axes.collections if isinstance(drawn, QuadContourSet)]
-        for axes in (image, evidence, windows, chances)
+        for axes in (image, evidence, windows, probabilities)
     ]
     assert [len(found) for found in outlines] == [1, 1, 1, 0]
 
@@ -179,7 +179,7 @@ def test_the_outline_of_a_large_photograph_is_reduced_as_it_is() -> None:
     mask = np.zeros((3000, 2000), bool)
     mask[1500:] = True
     pixels = np.zeros((3000, 2000, 3), np.uint8)
-    figure = sheet([Explained("x.png", pixels, [("ant", 1.0)], [], "ant", mask)])
+    figure = sheet([OverlayRow("x.png", pixels, [("ant", 1.0)], [], "ant", mask)])
     (outline,) = figure.axes[0].collections
     (path,) = outline.get_paths()
     assert path.vertices[:, 1].min() == pytest.approx(499.5)  # every third row of 1500

@@ -166,14 +166,14 @@ def test_global_attention_twin() -> None:
 
 
 def test_local_gaussian_twin() -> None:
-    pooling = spread(LocalGaussian(C, glimpses=3))
+    pooling = spread(LocalGaussian(C, heads=3))
 
     def by_hand(features: Tensor, head: int) -> list[list[float]]:
         predict = pooling.windows
         mean = features.mean((1, 2))
         hidden = torch.tanh(predict.hidden.weight @ mean + predict.hidden.bias)
-        centre = torch.sigmoid(predict.centre.weight @ hidden + predict.centre.bias)
-        p_y, p_x = float(centre[2 * head]) * (H - 1), float(centre[2 * head + 1]) * (W - 1)
+        center = torch.sigmoid(predict.center.weight @ hidden + predict.center.bias)
+        p_y, p_x = float(center[2 * head]) * (H - 1), float(center[2 * head + 1]) * (W - 1)
         reach = math.exp(float(predict.log_radius[head]))
         s_y, s_x = max(reach * H / 2, 0.5), max(reach * W / 2, 0.5)
         scores = scores_by_hand(features, pooling.queries[head], pooling.keys.norm)
@@ -228,23 +228,25 @@ def test_global_local_is_both_side_by_side() -> None:
     pooling = spread(GlobalLocal(C))
     features = torch.randn(B, C, H, W, dtype=torch.float64)
     pooled = pooling(features)
-    whole, parts = pooling.whole(features), pooling.parts(features)
+    whole, parts = pooling.global_pooling(features), pooling.local_pooling(features)
     assert_close(pooled.weights, torch.cat([whole.weights, parts.weights], 1))
     assert_close(pooled.context, torch.cat([whole.context, parts.context], 1))
 
 
 def test_global_local_of_unequal_heads() -> None:
-    pooling = spread(GlobalLocal(C, whole=Average, parts=lambda c: LocalWindow(c, heads=3)))
+    pooling = spread(
+        GlobalLocal(C, global_pooling=Average, local_pooling=lambda c: LocalWindow(c, heads=3))
+    )
     features = torch.randn(B, C, H, W, dtype=torch.float64)
     pooled = pooling(features)
     assert pooled.weights.shape[1] == 6  # one head of 12 channels as three of 4, and three more
-    whole, parts = pooling.whole(features), pooling.parts(features)
+    whole, parts = pooling.global_pooling(features), pooling.local_pooling(features)
     assert_close(pooled.context, torch.cat([whole.context, parts.context], 1))
 
 
 def test_a_far_place_cannot_silence_a_local_window() -> None:
-    pooling = LocalGaussian(C, glimpses=4).double()
-    nn.init.zeros_(pooling.windows.centre.weight)
+    pooling = LocalGaussian(C, heads=4).double()
+    nn.init.zeros_(pooling.windows.center.weight)
     nn.init.constant_(pooling.windows.log_radius, math.log(0.3))
     features = torch.randn(1, C, 12, 12, dtype=torch.float64)
     before = pooling(features).weights

@@ -12,10 +12,10 @@ from tests.test_pooling import B, C, H, W, compare, layer_norm, scores_by_hand, 
 from vision_attn.core.errors import UserError
 from vision_attn.pooling.efficient_probing import EfficientProbing
 from vision_attn.pooling.gated_attention import GatedAttention
-from vision_attn.pooling.generalized_mean import GeneralisedMean
+from vision_attn.pooling.generalized_mean import GeneralizedMean
 from vision_attn.pooling.global_attention import GlobalAttention
 from vision_attn.pooling.maximum import Maximum
-from vision_attn.pooling.neighborhood import Neighbourhood
+from vision_attn.pooling.neighborhood import Neighborhood
 from vision_attn.pooling.simpool import SimPool
 
 Map = list[list[float]]
@@ -43,7 +43,7 @@ def test_maximum_is_max_pooling() -> None:
 
 
 def test_generalised_mean_twin() -> None:
-    pooling = GeneralisedMean(C, power=2.5).double().requires_grad_(False)
+    pooling = GeneralizedMean(C, power=2.5).double().requires_grad_(False)
 
     def by_hand(features: Tensor, head: int) -> Map:
         raised = places(lambda y, x: max(float(features[head, y, x]), 1e-6) ** 1.5)
@@ -55,9 +55,9 @@ def test_generalised_mean_twin() -> None:
 
 def test_generalised_mean_goes_from_average_to_maximum() -> None:
     features = torch.rand(B, C, H, W, dtype=torch.float64)
-    one = GeneralisedMean(C, power=1.0).double()(features)
+    one = GeneralizedMean(C, power=1.0).double()(features)
     assert_close(one.context, features.mean((2, 3)))
-    large = GeneralisedMean(C, power=3000.0).double()(features)
+    large = GeneralizedMean(C, power=3000.0).double()(features)
     assert_close(large.context, features.amax((2, 3)), rtol=1e-3, atol=1e-3)
 
 
@@ -133,7 +133,7 @@ def test_simpool_gives_timms_context(heads: int) -> None:
 
 
 def test_neighbourhood_twin() -> None:
-    pooling = spread(Neighbourhood(C, heads=3, side=3))
+    pooling = spread(Neighborhood(C, heads=3, side=3))
 
     def by_hand(features: Tensor, head: int) -> Map:
         scores = scores_by_hand(features, pooling.queries[head], pooling.keys.norm)
@@ -155,7 +155,7 @@ def test_neighbourhood_twin() -> None:
 
 def test_a_far_place_silences_global_attention_but_no_neighbourhood() -> None:
     features = torch.randn(1, C, 9, 9, dtype=torch.float64)
-    for build, kept in ((GlobalAttention, False), (Neighbourhood, True)):
+    for build, kept in ((GlobalAttention, False), (Neighborhood, True)):
         pooling = build(C, heads=1).double().requires_grad_(False)
         pooling.queries[:] = 4 * torch.randn(1, C)
         changed = features.clone()
@@ -167,4 +167,4 @@ def test_a_far_place_silences_global_attention_but_no_neighbourhood() -> None:
 
 def test_a_neighbourhood_has_a_middle() -> None:
     with pytest.raises(UserError, match="odd side"):
-        Neighbourhood(C, side=4)
+        Neighborhood(C, side=4)

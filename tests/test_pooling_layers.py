@@ -217,10 +217,12 @@ def test_a_finer_grid_keeps_the_context() -> None:
 def test_global_local_hands_on_what_its_halves_want() -> None:
     pooling = spread(
         GlobalLocal(
-            Channels(C, classes=K, finer=(8,)), whole=ClassSpecificResidualAttention, parts=Jetley
+            Channels(C, classes=K, finer=(8,)),
+            global_pooling=ClassSpecificResidualAttention,
+            local_pooling=Jetley,
         )
     )
     features, finer = torch.randn(B, C, H, W).double(), torch.randn(B, 8, 2 * H, 2 * W).double()
     pooled = pooling(features, finer)
-    whole, parts = pooling.whole(features), pooling.parts(features, finer)
+    whole, parts = pooling.global_pooling(features), pooling.local_pooling(features, finer)
     assert_close(pooled.context, torch.cat([whole.context, parts.context], 1))

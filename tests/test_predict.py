@@ -18,7 +18,7 @@ from vision_attn.cli.main import main
 from vision_attn.core.errors import UserError
 from vision_attn.data.io.paths import listed_images
 from vision_attn.data.io.prefetch import read_ahead
-from vision_attn.inference.prediction_table import Table
+from vision_attn.inference.prediction_table import PredictionWriter
 from vision_attn.inference.trained_model import TrainedModel
 
 
@@ -205,15 +205,15 @@ class TestInterruption:
 
     @staticmethod
     def interrupt(words: list[str], out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        added = Table.add
+        added = PredictionWriter.add
 
-        def add(table: Table, prediction: Any) -> None:
+        def add(table: PredictionWriter, prediction: Any) -> None:
             if table.rows == 10:
                 raise KeyboardInterrupt
             added(table, prediction)
 
         with monkeypatch.context() as patch:
-            patch.setattr(Table, "add", add)
+            patch.setattr(PredictionWriter, "add", add)
             assert main([*words, "--out", str(out)]) == 130
 
     @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
@@ -279,14 +279,14 @@ class TestInterruption:
         self, trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:  # fmt: skip
-        added = Table.add
+        added = PredictionWriter.add
 
-        def add(table: Table, prediction: Any) -> None:
+        def add(table: PredictionWriter, prediction: Any) -> None:
             added(table, prediction)
             if table.rows == 5:
                 raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(Table, "add", add)
+        monkeypatch.setattr(PredictionWriter, "add", add)
         words = ["predict", str(trained[0]), str(trained[1]), "--out", str(tmp_path / "p.csv")]
         assert main(words) == 2
         told = capsys.readouterr().err

@@ -17,14 +17,14 @@ from torch.testing import assert_close
 from tests.test_metrics import PLAIN, Pixels
 from vision_attn.explainers.evidence import Evidence
 from vision_attn.metrics import infidelity, road
-from vision_attn.metrics.explanation.base import Trial, chances
+from vision_attn.metrics.explanation.base import EvaluationBatch, probabilities
 from vision_attn.metrics.explanation.deletion import Deletion
 from vision_attn.metrics.explanation.energy import Energy
 from vision_attn.metrics.explanation.imputation import impute
 from vision_attn.metrics.explanation.infidelity import Infidelity, least_error
 from vision_attn.metrics.explanation.perturbation import hottest_first
 from vision_attn.metrics.explanation.pointing_game import PointingGame
-from vision_attn.metrics.explanation.randomization import Randomisation
+from vision_attn.metrics.explanation.randomization import Randomization
 from vision_attn.metrics.explanation.road import SHARES, without
 from vision_attn.metrics.explanation.sensitivity import SAMPLES, Sensitivity
 from vision_attn.models.classifier import AttentionClassifier
@@ -36,7 +36,7 @@ AS_IT_IS = QUIET | {"abs": False, "normalise": False}
 
 
 @pytest.fixture
-def trial() -> Trial:
+def batch() -> EvaluationBatch:
     """Images of 4 x 6 pixels, a small attention model of three classes.
 
     In single precision: Quantus asks a model in no other.
@@ -46,31 +46,31 @@ def trial() -> Trial:
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=2.0)
     images = torch.rand(7, 3, 4, 6)
-    return Trial(model.eval(), images, torch.arange(7) % 3)
+    return EvaluationBatch(model.eval(), images, torch.arange(7) % 3)
 
 
-def asked(metric: Any, trial: Trial, heatmaps: Tensor | None, **more: Any) -> Any:
+def asked(metric: Any, batch: EvaluationBatch, heatmaps: Tensor | None, **more: Any) -> Any:
     """What a metric of Quantus says."""
     maps = None if heatmaps is None else heatmaps.unsqueeze(1).numpy()
     return metric(
-        model=trial.model,
-        x_batch=trial.images.numpy(),
-        y_batch=trial.targets.numpy(),
+        model=batch.model,
+        x_batch=batch.images.numpy(),
+        y_batch=batch.targets.numpy(),
         a_batch=maps,
         channel_first=True,
         **more,
     )
 
 
-def test_deletion_is_pixel_flipping(trial: Trial) -> None:
+def test_deletion_is_pixel_flipping(batch: EvaluationBatch) -> None:
     """Its curve starts after the first pixel, and has its sum under it, not its mean."""
     heat = torch.rand(7, 4, 6)
     flipping = quantus.PixelFlipping(features_in_step=3, perturb_baseline=PLAIN, **AS_IT_IS)
-    curve = torch.tensor(np.array(asked(flipping, trial, heat, softmax=True)))
+    curve = torch.tensor(np.array(asked(flipping, batch, heat, softmax=True)))
     assert curve.shape == (7, 24)  # a step takes the three channels of one pixel
-    curve = torch.cat([chances(trial, trial.images).unsqueeze(1), curve], dim=1)
+    curve = torch.cat([probabilities(batch, batch.images).unsqueeze(1), curve], dim=1)
     theirs = torch.trapezoid(curve, dim=1) / 24
-    assert_close(Deletion().measure(trial, heat), theirs.float())
+    assert_close(Deletion().score(batch, heat), theirs.float())
 
 
 class TestRoad:
@@ -83,21 +83,21 @@ class TestRoad:
             )
             assert_close(ours, torch.from_numpy(theirs), rtol=0, atol=1e-4)
 
-    def test_the_curve(self, trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_curve(self, batch: EvaluationBatch, monkeypatch: pytest.MonkeyPatch) -> None:
         """It says how many images are right at each share, for the images as a whole.
 
         Maps are to have the images' channels: with one map for three, it looks for pixels in the
         second and third channel, and fails. So here is a model of grey images.
         """
         monkeypatch.setattr(road, "NOISE", 0.0)
-        grey = nn.Sequential(Grey(), trial.model).eval()
-        images, heat = trial.images[:, :1], torch.rand(7, 4, 6)
-        trial.model.head.bias.data -= grey(images).detach().mean(0)  # so that all classes occur
-        targets = grey(images).argmax(1)
+        gray = nn.Sequential(Grayscale(), batch.model).eval()
+        images, heat = batch.images[:, :1], torch.rand(7, 4, 6)
+        batch.model.head.bias.data -= gray(images).detach().mean(0)  # so that all classes occur
+        targets = gray(images).argmax(1)
         percentages = [round(100 * share) for share in SHARES]
         metric = quantus.ROAD(percentages=percentages, noise=0.0, **AS_IT_IS)
         theirs = metric(
-            model=grey,
+            model=gray,
             x_batch=images.numpy(),
             y_batch=targets.numpy(),
             a_batch=heat.unsqueeze(1).numpy(),
@@ -106,20 +106,20 @@ class TestRoad:
         ranks = hottest_first(heat, 4, 6)
         ours = {}
         for percentage, share in zip(percentages, SHARES, strict=True):
-            logits = trial.model(without(images.expand(-1, 3, -1, -1), ranks, share))
+            logits = batch.model(without(images.expand(-1, 3, -1, -1), ranks, share))
             ours[percentage] = (logits.argmax(1) == targets).double().mean().item()
         assert ours == pytest.approx(theirs)
         assert len(set(theirs.values())) > 2
 
 
-class Grey(nn.Module):
+class Grayscale(nn.Module):
     """Grey images as coloured ones."""
 
     def forward(self, images: Tensor) -> Tensor:
         return images.expand(-1, 3, -1, -1)
 
 
-def test_infidelity(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_infidelity(batch: EvaluationBatch, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its maps are slopes, times the change of each value, and are taken at the scale they have.
 
     Ours are the worth of a pixel, at their best scale. Its squares are taken away one after the
@@ -130,30 +130,30 @@ def test_infidelity(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     for k in range(6):
         gone[k:, ..., k // 3 * 2 :, :][..., :2, k % 3 * 2 : k % 3 * 2 + 2] = True
     monkeypatch.setattr(infidelity, "squares", lambda *_: iter(gone))
-    whole = trial.model(trial.images).gather(1, trial.targets.unsqueeze(1))[:, 0]
-    mixed = [torch.where(g, PLAIN, trial.images) for g in gone]
-    falls = [whole - trial.model(m).gather(1, trial.targets.unsqueeze(1))[:, 0] for m in mixed]
+    whole = batch.model(batch.images).gather(1, batch.targets.unsqueeze(1))[:, 0]
+    mixed = [torch.where(g, PLAIN, batch.images) for g in gone]
+    falls = [whole - batch.model(m).gather(1, batch.targets.unsqueeze(1))[:, 0] for m in mixed]
     foretold = torch.stack([(worth * g[:, 0]).sum((1, 2)) for g in gone])
     scale = (foretold * torch.stack(falls)).sum(0) / foretold.square().sum(0)
     scale = scale.clamp(min=0).detach()
-    slopes = (scale.view(-1, 1, 1) * worth).unsqueeze(1) / (trial.images - PLAIN) / 3
+    slopes = (scale.view(-1, 1, 1) * worth).unsqueeze(1) / (batch.images - PLAIN) / 3
     metric = quantus.Infidelity(
         perturb_patch_sizes=[2], perturb_baseline=PLAIN, n_perturb_samples=1, **AS_IT_IS
     )
     theirs = metric(
-        model=trial.model,
-        x_batch=trial.images.numpy(),
-        y_batch=trial.targets.numpy(),
+        model=batch.model,
+        x_batch=batch.images.numpy(),
+        y_batch=batch.targets.numpy(),
         a_batch=slopes.numpy(),
         channel_first=True,
     )
-    ours = Infidelity().measure(trial, worth)
+    ours = Infidelity().score(batch, worth)
     assert_close(ours, torch.tensor(theirs).to(ours), rtol=1e-5, atol=1e-7)
     assert_close(ours, least_error(foretold, torch.stack(falls)).detach(), rtol=1e-5, atol=1e-7)
     assert (scale > 0).any()
 
 
-def test_sensitivity(trial: Trial) -> None:
+def test_sensitivity(batch: EvaluationBatch) -> None:
     """On the same changes of the images; those it draws itself are ten times as strong, and 200."""
     seen: list[Tensor] = []
 
@@ -161,21 +161,21 @@ def test_sensitivity(trial: Trial) -> None:
         seen.append(images.detach().clone())
         return Evidence()(model, images, targets)
 
-    heat = Evidence()(trial.model, trial.images, trial.targets)
-    again = Trial(trial.model, trial.images, trial.targets, None, explain)  # type: ignore[arg-type]
-    ours = Sensitivity().measure(again, heat)
-    changed = iter([images for images in seen if not torch.equal(images, trial.images)])
+    heat = Evidence()(batch.model, batch.images, batch.targets)
+    again = EvaluationBatch(batch.model, batch.images, batch.targets, None, explain)  # type: ignore[arg-type]
+    ours = Sensitivity().score(again, heat)
+    changed = iter([images for images in seen if not torch.equal(images, batch.images)])
     metric = quantus.MaxSensitivity(
         nr_samples=SAMPLES,
         perturb_func=lambda arr, indices, **_: next(changed).flatten(1).numpy(),
         **AS_IT_IS,
     )
-    theirs = asked(metric, trial, heat, explain_func=for_quantus(Evidence()))
+    theirs = asked(metric, batch, heat, explain_func=for_quantus(Evidence()))
     assert_close(ours, torch.tensor(np.array(theirs)).to(ours))
     assert next(changed, None) is None
 
 
-def test_randomisation(trial: Trial) -> None:
+def test_randomisation(batch: EvaluationBatch) -> None:
     """Its last score, of the model with all layers randomised; it leaves their order to a seed.
 
     It compares sizes of maps, where ours takes the size of the correlation, and so the maps here
@@ -184,15 +184,15 @@ def test_randomisation(trial: Trial) -> None:
     """
     images = torch.rand(5, 3, 16, 16)
     explain = positive(Evidence())
-    here = Trial(trial.model, images, trial.targets[:5], None, explain)  # type: ignore[arg-type]
+    here = EvaluationBatch(batch.model, images, batch.targets[:5], None, explain)  # type: ignore[arg-type]
     heat = explain(here.model, images, here.targets)
     metric = quantus.MPRT(return_last_correlation=True, **QUIET)
     theirs = asked(metric, here, heat, explain_func=for_quantus(explain))
     wrapped = quantus.helpers.model.pytorch_model.PyTorchModel(here.model)
     *_, (_, fresh) = wrapped.get_random_layer_generator(order="top_down", seed=42)
-    ours = Randomisation()
+    ours = Randomization()
     ours.known = (here.model, fresh)
-    assert_close(ours.measure(here, heat).double(), torch.tensor(theirs).double().abs())
+    assert_close(ours.score(here, heat).double(), torch.tensor(theirs).double().abs())
     assert max(np.abs(theirs)) < 0.99
 
 
@@ -213,33 +213,33 @@ def for_quantus(explain: Callable[..., Tensor]) -> Callable[..., np.ndarray]:
 
 class TestMasks:
     @pytest.fixture
-    def masked(self, trial: Trial) -> Trial:
+    def masked(self, batch: EvaluationBatch) -> EvaluationBatch:
         masks = torch.rand(7, 4, 6) < 0.4
         masks[:, 0, 0] = True
-        return Trial(trial.model, trial.images, trial.targets, masks)
+        return EvaluationBatch(batch.model, batch.images, batch.targets, masks)
 
-    def say(self, metric: Any, trial: Trial, heat: Tensor) -> Tensor:
-        assert trial.masks is not None
-        masks = trial.masks.unsqueeze(1).numpy()
-        return torch.tensor(np.array(asked(metric, trial, heat, s_batch=masks))).float()
+    def say(self, metric: Any, batch: EvaluationBatch, heat: Tensor) -> Tensor:
+        assert batch.masks is not None
+        masks = batch.masks.unsqueeze(1).numpy()
+        return torch.tensor(np.array(asked(metric, batch, heat, s_batch=masks))).float()
 
-    def test_pointing_game(self, masked: Trial) -> None:
+    def test_pointing_game(self, masked: EvaluationBatch) -> None:
         """The same for one peak; of several, one on the object is a hit to it."""
         heat = torch.rand(7, 4, 6)
         metric = quantus.PointingGame(**AS_IT_IS)
-        ours = PointingGame().measure(masked, heat)
+        ours = PointingGame().score(masked, heat)
         assert_close(ours, self.say(metric, masked, heat))
         assert 0 < ours.mean() < 1
         assert masked.masks is not None
         flat = torch.arange(1.0, 8.0).view(7, 1, 1).expand(7, 4, 6)
         assert_close(self.say(metric, masked, flat), torch.ones(7))
         share = masked.masks.float().mean((1, 2))
-        assert_close(PointingGame().measure(masked, flat), share)
+        assert_close(PointingGame().score(masked, flat), share)
 
-    def test_energy_is_relevance_mass(self, masked: Trial) -> None:
+    def test_energy_is_relevance_mass(self, masked: EvaluationBatch) -> None:
         """The same for positive heat; it adds up negative heat as well, which ours leaves out."""
         heat = torch.randn(7, 4, 6)
         metric = quantus.RelevanceMassAccuracy(**AS_IT_IS)
         theirs = self.say(metric, masked, heat.clamp(min=0))
-        assert_close(Energy().measure(masked, heat), theirs)
+        assert_close(Energy().score(masked, heat), theirs)
         assert not torch.allclose(self.say(metric, masked, heat), theirs)

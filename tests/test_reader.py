@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from tests.conftest import TINY_RUN, write_images
 from vision_attn.cli.main import main
 from vision_attn.core.errors import UserError
-from vision_attn.data.datamodule import ImageData
+from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.data.io import image as reader
 from vision_attn.data.io.image import (
     is_readable,
@@ -94,7 +94,7 @@ class TestKinds:
             assert read == [[10, 20, 30], [200, 100, 50], [255, 255, 255]]
 
     def test_of_several_frames_the_first(self, tmp_path: Path) -> None:
-        frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue", "lime")]
+        frames = [Image.new("RGB", (4, 4), color) for color in ("red", "blue", "lime")]
         for name in ("a.gif", "a.png", "a.webp", "a.tiff"):
             options = {"lossless": True} if name.endswith("webp") else {}
             frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], **options)
@@ -282,20 +282,22 @@ class TestTrainingWithFaults:
 
     def test_a_split_that_is_read_later_counts_too(self, image_root: Path) -> None:
         self.spoil(image_root / "test" / "red", 2)
-        data = ImageData(ImageFolder(str(image_root)), image_size=32)
+        data = ImageDataModule(ImageFolder(str(image_root)), image_size=32)
         data.setup("fit")
         with pytest.raises(UserError, match="2 of 32 images cannot be read"):
             data.store("test")
 
     def test_a_share_that_is_none(self, image_root: Path) -> None:
         with pytest.raises(UserError, match="max_unreadable lies between 0 and 1"):
-            ImageData(ImageFolder(str(image_root)), max_unreadable=5)
+            ImageDataModule(ImageFolder(str(image_root)), max_unreadable=5)
 
     def test_a_batch_of_nothing_but_faults_is_passed_over_in_validation(
         self, image_root: Path
     ) -> None:
         self.spoil(image_root / "test" / "red", 1)
-        data = ImageData(ImageFolder(str(image_root)), batch_size=1, num_workers=0, memory_limit=0)
+        data = ImageDataModule(
+            ImageFolder(str(image_root)), batch_size=1, num_workers=0, memory_limit=0
+        )
         sizes = [len(targets) for _, targets in data.test_dataloader()]
         assert sorted(sizes) == [0, *[1] * 7]
         assert data.store("test").unreadable != []

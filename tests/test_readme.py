@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import TINY_RUN
-from vision_attn.cli.main import VERBS, main
+from vision_attn.cli.main import COMMANDS, main
 from vision_attn.training.config import config_folder
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -63,8 +63,8 @@ def test_a_file_in_the_folder_is_enough(image_root: Path, tmp_path: Path) -> Non
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "with brightest pooling" in done.stdout
-    card = json.loads((tmp_path / "run" / "model.json").read_text())
-    assert card["pooling"]["class_path"] == "brightest"
+    spec = json.loads((tmp_path / "run" / "model.json").read_text())
+    assert spec["pooling"]["class_path"] == "brightest"
 
 
 def test_an_exported_file_needs_onnxruntime_alone(
@@ -102,7 +102,7 @@ def test_the_python_example(
 def test_every_command_line_names_what_there_is() -> None:
     verbs = re.findall(r"(?:^|`)vision-attn (\w+)", README, flags=re.M)
     assert len(verbs) > 4
-    assert set(verbs) <= set(VERBS)
+    assert set(verbs) <= set(COMMANDS)
     configs = {path.stem for path in config_folder().glob("*.yaml")}
     named = set(re.findall(r"--config (\w+)(?!\.yaml|\w)", README)) - {"mine"}
     assert named <= configs

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from vision_attn.cli.main import main
-from vision_attn.data.datamodule import ImageData
+from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.data.recorded_splits import read_record
 from vision_attn.runs.folder import RunFolder
-from vision_attn.training.restore import scorer, scoring_config
+from vision_attn.training.restore import evaluation_config, restore
 
 from .conftest import TINY_RUN, write_images
 
@@ -21,8 +21,8 @@ Capture = pytest.CaptureFixture[str]
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose splits were cut from one folder, and that folder beside it."""
     place = tmp_path_factory.mktemp("whole")
-    for colour, name in enumerate(("red", "green")):
-        write_images(place / "images" / name, 20, colour)
+    for color, name in enumerate(("red", "green")):
+        write_images(place / "images" / name, 20, color)
     words = ["fit", "--data", str(place / "images"), "--run_dir", str(place / "run"), *TINY_RUN]
     assert main([*words, "--trainer.max_epochs", "1", "--overlays", "false"]) == 0
     return place
@@ -44,11 +44,11 @@ def cut(whole: Path, tmp_path: Path) -> tuple[Path, Path]:
     return copied(whole / "run", whole / "images", tmp_path)
 
 
-def scored(run: Path, stage: str) -> tuple[ImageData, set[str]]:
+def scored(run: Path, stage: str) -> tuple[ImageDataModule, set[str]]:
     """The data that a run is scored on, and the files of one split."""
     folder = RunFolder(run)
-    config = scoring_config(folder, None, [], stage)
-    data = scorer(folder, config).datamodule
+    config = evaluation_config(folder, None, [], stage)
+    data = restore(folder, config).datamodule
     root = data.source.root.resolve()
     return data, {str(Path(name).resolve().relative_to(root)) for name in data.splits[stage].names}
 
@@ -105,8 +105,8 @@ def test_images_of_a_test_folder_may_be_added(
 def test_a_table_that_moves_an_image(tmp_path: Path, capsys: Capture) -> None:
     rows = {"train": 8, "val": 4, "test": 4}
     lines = ["path,label,split"]
-    for colour, name in enumerate(("red", "green")):
-        write_images(tmp_path / name, 16, colour)
+    for color, name in enumerate(("red", "green")):
+        write_images(tmp_path / name, 16, color)
         splits = [split for split, count in rows.items() for _ in range(count)]
         lines += [f"{name}/{k:03d}.png,{name},{split}" for k, split in enumerate(splits)]
     table, run = tmp_path / "t.csv", tmp_path / "run"

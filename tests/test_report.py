@@ -19,10 +19,10 @@ from vision_attn.data.split import Split
 from vision_attn.evaluation.report.advice import advice
 from vision_attn.evaluation.report.confusion_matrix import matrix_of
 from vision_attn.evaluation.report.curves import Curves, read_curves
-from vision_attn.evaluation.report.examples import surest_mistakes, surest_right
+from vision_attn.evaluation.report.examples import most_confident_correct, most_confident_mistakes
 from vision_attn.evaluation.report.map_quality import evaluated
 from vision_attn.evaluation.report.plots import calibration_plot, curves_plot
-from vision_attn.evaluation.report.predictions import Outcome
+from vision_attn.evaluation.report.predictions import SplitPredictions
 
 VOID = {"meta", "img"}
 POINTERS = ("src", "srcset", "href", "xlink:href", "action", "data", "poster")
@@ -70,7 +70,7 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.texts).split())
 
 
-def outcome_of(targets: list[int], logits: torch.Tensor, names: list[str]) -> Outcome:
+def outcome_of(targets: list[int], logits: torch.Tensor, names: list[str]) -> SplitPredictions:
     """What a model said of images that nobody reads."""
     split = Split(
         [f"{k}.png" for k in range(len(targets))],
@@ -78,7 +78,9 @@ def outcome_of(targets: list[int], logits: torch.Tensor, names: list[str]) -> Ou
         lambda index, size: torch.zeros(3, size, size, dtype=torch.uint8),
     )
     places = torch.arange(len(targets))
-    return Outcome("test", split, names, places, torch.tensor(targets), logits, logits.softmax(1))
+    return SplitPredictions(
+        "test", split, names, places, torch.tensor(targets), logits, logits.softmax(1)
+    )
 
 
 class TestPage:
@@ -124,8 +126,8 @@ class TestPage:
     def test_names_are_text(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """Class and file names that would be code, were they not escaped."""
         names = ("<script>alert(1)<", "a\" onload='x' &amp; $b$", "{{ 7 * 7 }}")
-        for colour, name in enumerate(names):
-            write_images(tmp_path / "images" / name, 10, colour)
+        for color, name in enumerate(names):
+            write_images(tmp_path / "images" / name, 10, color)
             (tmp_path / "images" / name / "000.png").rename(
                 tmp_path / "images" / name / "<img src=x onerror=alert(2)>.png"
             )
@@ -183,14 +185,14 @@ class TestPage:
 class TestOutcome:
     """Of 0 0 1 1 told as 0 1 1 1; a third class has no images."""
 
-    outcome = outcome_of(
+    predictions = outcome_of(
         [0, 0, 1, 1],
         torch.tensor([[3.0, 0, 0], [0, 2.0, 0], [0, 3.0, 0], [0, 1.0, 0]]),
         ["ant", "bee", "cat"],
     )
 
     def test_by_class(self) -> None:
-        ant, bee, cat = self.outcome.by_class()
+        ant, bee, cat = self.predictions.by_class()
         assert (ant.images, ant.told, ant.precision, ant.recall) == (2, 1, 1, 0.5)
         assert (bee.images, bee.told, bee.recall) == (2, 3, 1)
         assert bee.precision == pytest.approx(2 / 3)
@@ -198,28 +200,28 @@ class TestOutcome:
         assert (cat.images, cat.told, cat.precision, cat.recall) == (0, 0, None, None)
 
     def test_confusion(self) -> None:
-        assert self.outcome.confusion().tolist() == [[1, 1, 0], [0, 2, 0], [0, 0, 0]]
+        assert self.predictions.confusion().tolist() == [[1, 1, 0], [0, 2, 0], [0, 0, 0]]
 
     def test_bins_hold_the_calibration_error(self) -> None:
         logits, targets = 2 * torch.randn(97, 5), torch.randint(5, (97,)).tolist()
-        outcome = outcome_of(targets, logits, list("abcde"))
-        bins = outcome.calibration()
+        predictions = outcome_of(targets, logits, list("abcde"))
+        bins = predictions.calibration()
         assert sum(b.images for b in bins) == 97
-        error = sum(b.images * abs(b.sureness - b.accuracy) for b in bins) / 97
-        assert error == pytest.approx(outcome.scores()["calibration_error"], abs=1e-5)
+        error = sum(b.images * abs(b.confidence - b.accuracy) for b in bins) / 97
+        assert error == pytest.approx(predictions.scores()["calibration_error"], abs=1e-5)
 
     def test_examples(self) -> None:
-        assert surest_mistakes(self.outcome) == [1]
-        assert surest_right(self.outcome) == [0, 2]  # the surest of each class
+        assert most_confident_mistakes(self.predictions) == [1]
+        assert most_confident_correct(self.predictions) == [0, 2]  # the surest of each class
         many = outcome_of([0] * 9, torch.tensor([[0.0, 1.0]] * 9), ["ant", "bee"])
-        assert len(surest_mistakes(many)) == 2  # few of a kind
+        assert len(most_confident_mistakes(many)) == 2  # few of a kind
 
 
 class TestAdvice:
     def test_what_is_worth_telling(self) -> None:
         curves = Curves({"train/accuracy": {1: 0.5, 2: 0.99}, "val/accuracy": {1: 0.4, 2: 0.6}})
         told = " ".join(
-            advice(TestOutcome.outcome, curves, Counter({"ant": 50, "bee": 2, "cat": 9}))
+            advice(TestOutcome.predictions, curves, Counter({"ant": 50, "bee": 2, "cat": 9}))
         )
         assert "Overfitted: 99% of the training images are right and 60%" in told
         assert "50 training images of ant and 2 of bee" in told
@@ -228,15 +230,15 @@ class TestAdvice:
         assert "Never predicted" not in told  # cat has no images
 
     def test_never_predicted(self) -> None:
-        outcome = outcome_of([0, 1], torch.tensor([[2.0, 0], [2.0, 0]]), ["ant", "bee"])
-        assert "Never predicted: bee." in " ".join(advice(outcome, Curves({}), Counter()))
+        predictions = outcome_of([0, 1], torch.tensor([[2.0, 0], [2.0, 0]]), ["ant", "bee"])
+        assert "Never predicted: bee." in " ".join(advice(predictions, Curves({}), Counter()))
 
     def test_nothing_to_tell(self) -> None:
         targets = [k % 2 for k in range(400)]
         logits = 9 * torch.nn.functional.one_hot(torch.tensor(targets), 2).float()
-        outcome = outcome_of(targets, logits, ["ant", "bee"])
+        predictions = outcome_of(targets, logits, ["ant", "bee"])
         curves = Curves({"train/accuracy": {1: 1.0}, "val/accuracy": {1: 1.0}})
-        assert advice(outcome, curves, Counter(ant=100, bee=90)) == []
+        assert advice(predictions, curves, Counter(ant=100, bee=90)) == []
 
 
 class TestMatrix:
@@ -298,8 +300,12 @@ class TestCurves:
         one = Curves({"train/loss": {1: 2.0}, "train/accuracy": {1: 0.5}})
         names = ("train/loss", "val/loss", "train/accuracy", "val/accuracy")
         many = Curves({name: {1: 0.2, 2: 0.3} for name in names})
-        outcome = TestOutcome.outcome
-        for text in (curves_plot(one), curves_plot(many), calibration_plot(outcome.calibration())):
+        predictions = TestOutcome.predictions
+        for text in (
+            curves_plot(one),
+            curves_plot(many),
+            calibration_plot(predictions.calibration()),
+        ):
             assert "var(--ink)" in text
             assert "var(--accent)" in text or "var(--second)" in text
             assert "#0102" not in text
@@ -315,10 +321,10 @@ class TestBelief:
         assert evaluated(run) is None
         words = ["evaluate", str(run), "--explainers", "random,evidence", "--metrics", "deletion"]
         assert main(words) == 0
-        belief = evaluated(run)
-        assert belief is not None
-        assert belief.better == {"deletion": False}
-        assert set(belief.scores) == {"random", "centre", "evidence"}
+        map_quality = evaluated(run)
+        assert map_quality is not None
+        assert map_quality.better == {"deletion": False}
+        assert set(map_quality.scores) == {"random", "centre", "evidence"}
         (found,) = run.glob("evaluations/*/evaluation.json")
         later = found.stat().st_mtime + 1
         os.utime(run / "model.safetensors", (later, later))

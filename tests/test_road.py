@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from tests.test_metrics import PLAIN, first_channel, trial_of
 from vision_attn.metrics import road
-from vision_attn.metrics.explanation.base import Trial
+from vision_attn.metrics.explanation.base import EvaluationBatch
 from vision_attn.metrics.explanation.imputation import impute
 from vision_attn.metrics.explanation.road import Road, without
 
@@ -75,12 +75,12 @@ class TestRoad:
     def test_by_hand(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """From the left, each pixel removed takes the value of the first that is left."""
         monkeypatch.setattr(road, "NOISE", 0.0)
-        trial = wide(self.strip)
+        batch = wide(self.strip)
         heat = torch.arange(10.0, 0, -1).view(1, 1, 10)
         values = self.strip[0, 0]
         sums = [k * values[k] + values[k:].sum() for k in range(1, 10)]
         by_hand = torch.sigmoid(torch.stack(sums)).mean()
-        assert_close(Road().measure(trial, heat), by_hand.view(1), rtol=1e-3, atol=1e-4)
+        assert_close(Road().score(batch, heat), by_hand.view(1), rtol=1e-3, atol=1e-4)
 
     def test_a_pixel_between_two(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(road, "NOISE", 0.0)
@@ -107,16 +107,16 @@ class TestRoad:
     def test_a_good_map_scores_lower(self) -> None:
         values = torch.zeros(4, 16, 16)
         values[:, 4:9, 5:10] = 1.0
-        trial = trial_of(values)
-        good, bad = Road().measure(trial, values), Road().measure(trial, -values)
+        batch = trial_of(values)
+        good, bad = Road().score(batch, values), Road().score(batch, -values)
         assert Road.higher_is_better is False
         assert (good + 0.2 < bad).all()
 
 
-def wide(values: Tensor) -> Trial:
+def wide(values: Tensor) -> EvaluationBatch:
     """A trial of images that are no squares; the logit is the sum of `values`."""
-    trial = trial_of(values)
+    batch = trial_of(values)
     pixels = values.shape[-2] * values.shape[-1]
-    trial.model.head.weight.data[0, 0] = pixels
-    trial.model.head.bias.data[0] = -PLAIN * pixels
-    return trial
+    batch.model.head.weight.data[0, 0] = pixels
+    batch.model.head.bias.data[0] = -PLAIN * pixels
+    return batch

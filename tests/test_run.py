@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from vision_attn.core.atomic import write_whole
+from vision_attn.core.atomic import atomic_write
 from vision_attn.core.errors import UserError
 from vision_attn.models.classifier import AttentionClassifier
-from vision_attn.runs.folder import ModelCard, RunFolder, read_weights
-from vision_attn.training.init_from import initialise
+from vision_attn.runs.folder import ModelSpec, RunFolder, read_weights
+from vision_attn.training.init_from import init_from
 
 from .conftest import TINY
 
@@ -23,18 +23,18 @@ NAMES = ["ant", "bee", "cat"]
 
 def saved(model: AttentionClassifier, place: Path, pooling: str = "global_local") -> RunFolder:
     folder = RunFolder(place)
-    card = ModelCard(
+    spec = ModelSpec(
         backbone="resnet10t",
         backbone_options=TINY,
         stride=None,
-        unstrided=2,
+        removed_strides=2,
         pooling={"class_path": pooling, "init_args": {}},
         class_names=NAMES,
         image_size=32,
         mean=model.backbone.mean.flatten().tolist(),
         std=model.backbone.std.flatten().tolist(),
     )
-    folder.save_model(model, card)
+    folder.save_model(model, spec)
     return folder
 
 
@@ -57,8 +57,8 @@ def test_damaged_weights(tmp_path: Path, tiny_model: Build) -> None:
 
 def test_weights_of_another_model(tmp_path: Path, tiny_model: Build) -> None:
     folder = saved(tiny_model(), tmp_path)
-    content = json.loads(folder.card.read_text())
-    folder.card.write_text(json.dumps(content | {"class_names": NAMES[:2]}))
+    content = json.loads(folder.spec_file.read_text())
+    folder.spec_file.write_text(json.dumps(content | {"class_names": NAMES[:2]}))
     with pytest.raises(UserError, match=r"does not fit model.json: .*head"):
         folder.load_model()
 
@@ -66,19 +66,19 @@ def test_weights_of_another_model(tmp_path: Path, tiny_model: Build) -> None:
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"backbone": "resnet18"}'])
 def test_a_damaged_card(text: str, tmp_path: Path, tiny_model: Build) -> None:
     folder = saved(tiny_model(), tmp_path)
-    folder.card.write_text(text)
+    folder.spec_file.write_text(text)
     with pytest.raises(UserError, match="model.json is damaged"):
         folder.load_model()
 
 
 def test_no_model(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no model"):
-        RunFolder(tmp_path).load_card()
+        RunFolder(tmp_path).load_spec()
 
 
 def test_a_strangers_pooling_is_not_imported(tmp_path: Path, tiny_model: Build) -> None:
     folder = saved(tiny_model(), tmp_path)
-    content = json.loads(folder.card.read_text())
+    content = json.loads(folder.spec_file.read_text())
     for spec in (
         {"class_path": "antigravity.Pooling"},
         {
@@ -86,7 +86,7 @@ def test_a_strangers_pooling_is_not_imported(tmp_path: Path, tiny_model: Build) 
             "init_args": {"whole": {"class_path": "antigravity.Pooling"}},
         },
     ):
-        folder.card.write_text(json.dumps(content | {"pooling": spec}))
+        folder.spec_file.write_text(json.dumps(content | {"pooling": spec}))
         with pytest.raises(UserError, match=r"pooling of its own.*--trust antigravity"):
             folder.load_model()
 
@@ -108,14 +108,14 @@ def test_a_hostile_checkpoint_runs_nothing(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     place = tmp_path / "file.json"
-    write_whole(place, lambda temporary: temporary.write_text("old"))
+    atomic_write(place, lambda temporary: temporary.write_text("old"))
 
     def fail(temporary: Path) -> None:
         temporary.write_text("ne")
         raise OSError("the disk is full")
 
     with pytest.raises(OSError, match="full"):
-        write_whole(place, fail)
+        atomic_write(place, fail)
     assert place.read_text() == "old"
     assert list(tmp_path.iterdir()) == [place]
 
@@ -123,7 +123,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 class TestInitialise:
     def test_same_classes_keep_the_head(self, tmp_path: Path, tiny_model: Build) -> None:
         source, model = tiny_model(), tiny_model()
-        told = initialise(model, saved(source, tmp_path).path, NAMES)
+        told = init_from(model, saved(source, tmp_path).path, NAMES)
         count = len(model.state_dict())
         assert told == f"loaded {count} of {count} tensors from {tmp_path}"
         assert_close(model.head.weight, source.head.weight)
@@ -134,15 +134,15 @@ class TestInitialise:
     ) -> None:
         source, model = tiny_model(), tiny_model(classes=len(names))
         before = model.head.weight.clone()
-        told = initialise(model, saved(source, tmp_path).path, names)
+        told = init_from(model, saved(source, tmp_path).path, names)
         assert told.endswith("; new: head.bias, head.weight")
         assert_close(model.head.weight, before)
-        assert_close(model.pooling.whole.queries, source.pooling.whole.queries)
+        assert_close(model.pooling.global_pooling.queries, source.pooling.global_pooling.queries)
 
     def test_bare_backbone_weights(self, tmp_path: Path, tiny_model: Build) -> None:
         source, model = tiny_model(), tiny_model()
         torch.save(source.backbone.net.state_dict(), tmp_path / "timm.pth")
-        told = initialise(model, tmp_path / "timm.pth", NAMES)
+        told = init_from(model, tmp_path / "timm.pth", NAMES)
         assert f"loaded {len(source.backbone.net.state_dict())} of" in told
         first = next(iter(source.backbone.net.parameters()))
         assert_close(next(iter(model.backbone.net.parameters())), first)
@@ -150,4 +150,4 @@ class TestInitialise:
     def test_weights_of_something_else(self, tmp_path: Path, tiny_model: Build) -> None:
         torch.save({"x": torch.zeros(2)}, tmp_path / "other.pt")
         with pytest.raises(UserError, match="no tensor of .* fits this model"):
-            initialise(tiny_model(), tmp_path / "other.pt", NAMES)
+            init_from(tiny_model(), tmp_path / "other.pt", NAMES)

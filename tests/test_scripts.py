@@ -33,8 +33,8 @@ def test_the_study_goes_on_where_it_was(tmp_path: Path) -> None:
     root, out = tmp_path / "images", tmp_path / "study.csv"
     boxes = ["file,label,xmin,ymin,xmax,ymax"]
     for split, count in (("train", 12), ("val", 6)):
-        for colour, name in enumerate(("red", "green")):
-            write_images(root / split / name, count, colour, size=(32, 32))
+        for color, name in enumerate(("red", "green")):
+            write_images(root / split / name, count, color, size=(32, 32))
             boxes += [f"{split}/{name}/{k:03d}.png,{name},0,0,15,15" for k in range(count)]
     (root / "boxes.csv").write_text("\n".join(boxes) + "\n")
     words = ["--tiny_imagenet", str(root), "--out", str(out), "--epochs", "1", "--steps", "1"]

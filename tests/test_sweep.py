@@ -12,7 +12,7 @@ from vision_attn.models.backbone import Backbone, timm_of
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.pooling.global_local import GlobalLocal
 from vision_attn.pooling.jetley import Jetley
-from vision_attn.runs.folder import ModelCard, RunFolder
+from vision_attn.runs.folder import ModelSpec, RunFolder
 
 FAMILIES = """
     convmixer_768_32 convnext_atto convnextv2_atto cpubone_nano cs3darknet_s cspnext_tiny
@@ -56,7 +56,7 @@ def check_grid(backbone: Backbone) -> None:
     assert features.shape[1] == backbone.channels
     if backbone.name not in UNPADDED:
         assert features.shape[2:] == (SIZE // reduction, 2 * SIZE // reduction)
-    assert backbone.takes_head == (backbone.name not in MIXING_HEADS)
+    assert backbone.uses_timm_head == (backbone.name not in MIXING_HEADS)
 
 
 def check_evidence(model: AttentionClassifier, images: torch.Tensor) -> torch.Tensor:
@@ -78,18 +78,18 @@ def check_saved(
     model: AttentionClassifier, images: torch.Tensor, logits: torch.Tensor, place: Path
 ) -> None:
     backbone = model.backbone
-    card = ModelCard(
+    spec = ModelSpec(
         backbone=backbone.name,
         backbone_options={},
         stride=None,
-        unstrided=0,
+        removed_strides=0,
         pooling={"class_path": "global_local", "init_args": {}},
         class_names=["a", "b", "c"],
         image_size=SIZE,
         mean=backbone.mean.flatten().tolist(),
         std=backbone.std.flatten().tolist(),
     )
-    RunFolder(place).save_model(model, card)
+    RunFolder(place).save_model(model, spec)
     loaded = RunFolder(place).load_model()
     with torch.no_grad():
         assert_close(loaded(images), logits, rtol=0, atol=0)

@@ -12,7 +12,7 @@ import yaml
 from tests.conftest import TINY_RUN, write_images
 from vision_attn.cli.main import main
 from vision_attn.core.errors import UserError
-from vision_attn.data.datamodule import ImageData
+from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.data.sources.image_table import ImageTable
 from vision_attn.runs.folder import read_weights
 
@@ -22,8 +22,8 @@ def listed(tmp_path: Path) -> Path:
     """A table of 2 x 12 training and 2 x 4 test images, and the images beside it."""
     rows = ["path,label,split"]
     for split, count in (("train", 12), ("test", 4)):
-        for colour, name in enumerate(("red", "green")):
-            write_images(tmp_path / split / name, count, colour)
+        for color, name in enumerate(("red", "green")):
+            write_images(tmp_path / split / name, count, color)
             rows += [f"{split}/{name}/{k:03d}.png,{name},{split}" for k in range(count)]
     table = tmp_path / "table.csv"
     table.write_text("\n".join(rows) + "\n")
@@ -66,10 +66,10 @@ class TestReading:
     def test_without_splits_they_are_cut(self, listed: Path) -> None:
         rows = [row.rpartition(",")[0] for row in listed.read_text().splitlines()]
         table = write(listed, *rows)
-        data = ImageData(ImageTable(table), val_fraction=0.25)
+        data = ImageDataModule(ImageTable(table), val_fraction=0.25)
         sizes = {name: len(split) for name, split in data.splits.items()}
         assert sizes == {"train": 18, "val": 8, "test": 6}  # 12 and 4 of a class, then a quarter
-        assert set(ImageTable(table, alone="test").splits()) == {"test"}
+        assert set(ImageTable(table, default_split="test").splits()) == {"test"}
 
     def test_parquet(self, listed: Path, tmp_path: Path) -> None:
         pyarrow = pytest.importorskip("pyarrow")
@@ -232,19 +232,21 @@ class TestBalance:
         write_images(tmp_path / "set" / "green", 6, 1)
         return tmp_path / "set"
 
-    def data(self, place: Path, balance: bool | None) -> ImageData:
+    def data(self, place: Path, balance: bool | None) -> ImageDataModule:
         from vision_attn.data.sources.image_folder import ImageFolder
 
         source = ImageFolder(str(place))
-        return ImageData(source, batch_size=8, image_size=32, val_fraction=0.1, balance=balance)
+        return ImageDataModule(
+            source, batch_size=8, image_size=32, val_fraction=0.1, balanced_sampling=balance
+        )
 
-    def drawn(self, data: ImageData) -> list[int]:
+    def drawn(self, data: ImageDataModule) -> list[int]:
         return torch.cat([targets for _, targets in data.train_dataloader()]).tolist()
 
     def test_classes_are_drawn_equally_often(self, unequal: Path) -> None:
         data = self.data(unequal, None)
         counts = Counter(t for _ in range(12) for t in self.drawn(data))
-        assert data.balance
+        assert data.balanced_sampling
         assert 0.8 < counts[0] / counts[1] < 1.25
         assert "(12:1): each drawn equally often" in data.describe_balance()
         assert sum(counts.values()) == 12 * 48  # epochs keep their length, but for a last batch
@@ -254,9 +256,9 @@ class TestBalance:
         assert Counter(self.drawn(off))[1] > 40
         assert "drawn as they are" in off.describe_balance()
         even = self.data(image_root, None)
-        assert not even.balance
+        assert not even.balanced_sampling
         assert even.describe_balance() == ""
-        assert self.data(image_root, True).balance
+        assert self.data(image_root, True).balanced_sampling
 
     def test_the_seed_decides_every_draw(self, unequal: Path) -> None:
         first, again, other = [], [], []
@@ -271,7 +273,7 @@ class TestBalance:
     ) -> None:
         for name, extra, told, kept in (
             ("auto", [], "each drawn equally often", True),
-            ("off", ["--data.balance", "false"], "drawn as they are", False),
+            ("off", ["--data.balanced_sampling", "false"], "drawn as they are", False),
         ):
             run = tmp_path / name
             words = ["fit", "--data", str(unequal), "--run_dir", str(run), *TINY_RUN, *extra]

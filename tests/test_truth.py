@@ -8,7 +8,7 @@ from PIL import ExifTags, Image
 from torch import Tensor
 
 from vision_attn.core.errors import UserError
-from vision_attn.data.io.object_masks import read_truth_of_files
+from vision_attn.data.io.object_masks import read_masks_of_files
 from vision_attn.data.sources.image_folder import ImageFolder
 
 HEADER = "file,label,xmin,ymin,xmax,ymax"
@@ -117,7 +117,7 @@ class TestFilesFromAnywhere:
     def test_the_nearest_list_above(self, root: Path) -> None:
         boxes(root / "boxes.csv", "train/a/1.png,a,0,0,9,4", "train/b/1.png,b,0,0,9,4")
         boxes(root / "train" / "b" / "boxes.csv", "1.png,b,10,5,19,9")
-        truth = read_truth_of_files(None)
+        truth = read_masks_of_files(None)
         first, second = (truth(root / "train" / name / "1.png", 10, 20) for name in ("a", "b"))
         assert first.shape == (10, 20)
         assert first[:5, :10].all()
@@ -126,12 +126,12 @@ class TestFilesFromAnywhere:
         assert second.sum() == 50
 
     def test_no_list_anywhere(self, root: Path) -> None:
-        assert not read_truth_of_files(None)(root / "train" / "a" / "1.png", 10, 20).any()
+        assert not read_masks_of_files(None)(root / "train" / "a" / "1.png", 10, 20).any()
 
     def test_a_list_elsewhere(self, root: Path, tmp_path: Path) -> None:
         (tmp_path / "elsewhere").mkdir()
         listed = boxes(tmp_path / "elsewhere" / "x.csv", "../train/a/1.png,a,0,0,9,4")
-        truth = read_truth_of_files(listed)
+        truth = read_masks_of_files(listed)
         assert truth(root / "train" / "a" / "1.png", 10, 20).sum() == 50
 
     @pytest.mark.parametrize("below", ["", "a", "train/a"])
@@ -144,13 +144,13 @@ class TestFilesFromAnywhere:
         place.mkdir(parents=True)
         white.save(place / "1.bmp")
         monkeypatch.chdir(root / "train")
-        mask = read_truth_of_files(root / "masks")(Path("a/1.png"), 5, 8)
+        mask = read_masks_of_files(root / "masks")(Path("a/1.png"), 5, 8)
         assert mask.sum(0).tolist() == [0] * 4 + [5] * 4
 
     def test_the_mask_that_shares_most_of_the_path(self, root: Path) -> None:
         (root / "masks" / "a").mkdir(parents=True)
         Image.new("L", (20, 10), 255).save(root / "masks" / "a" / "1.png")
         Image.new("L", (20, 10), 0).save(root / "masks" / "1.png")
-        truth = read_truth_of_files(root / "masks")
+        truth = read_masks_of_files(root / "masks")
         assert truth(root / "train" / "a" / "1.png", 5, 8).all()
         assert not truth(root / "train" / "b" / "1.png", 5, 8).any()

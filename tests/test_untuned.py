@@ -12,10 +12,10 @@ from torch.testing import assert_close
 from tests.conftest import TINY_RUN, write_images
 from vision_attn.cli.main import main
 from vision_attn.data.augmentation import Augment
-from vision_attn.data.datamodule import ImageData
+from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.data.sources.image_folder import ImageFolder
 from vision_attn.models.backbone import Backbone
-from vision_attn.models.defaults import suited_grid, suited_network, suited_stride
+from vision_attn.models.defaults import default_backbone, default_grid_size, default_stride
 from vision_attn.pooling.average import Average
 from vision_attn.training.auto_settings import chosen_automatically
 from vision_attn.training.task import ClassificationTask
@@ -26,13 +26,13 @@ class TestNetwork:
     def test_the_last_stage_goes_where_it_would_be_too_coarse(
         self, size: int, stride: int | None
     ) -> None:
-        assert suited_stride("resnet10t", None, size) == stride
+        assert default_stride("resnet10t", None, size) == stride
 
     def test_the_grid_is_then_fine_without_a_stride_left_out(self) -> None:
         cut = Backbone("resnet10t", stride=16)
         assert cut.grid(128) == (8, 8)
-        cut.refine(128, suited_grid(128))
-        assert cut.unstrided == 0
+        cut.refine(128, default_grid_size(128))
+        assert cut.removed_strides == 0
 
 
 class TestBackbone:
@@ -54,7 +54,7 @@ class TestBackbone:
         [
             ({"backbone": "resnet10t"}, "resnet10t"),
             ({"backbone_options": {"layers": [1, 1, 1, 1]}}, "resnet18"),
-            ({"stem_rate": 0.1}, "resnet18"),  # weights are to come from elsewhere
+            ({"stem_lr_scale": 0.1}, "resnet18"),  # weights are to come from elsewhere
         ],
     )
     def test_what_is_named_stays(self, options: dict[str, Any], name: str) -> None:
@@ -69,7 +69,7 @@ class TestBackbone:
         words += ["--data.image_size", "32", "--trainer.max_epochs", "1", "--overlays", "false"]
         assert main(words) == 0
         told = capsys.readouterr().out
-        name, options = suited_network(None, None, True, torch.accelerator.is_available())
+        name, options = default_backbone(None, None, True, torch.accelerator.is_available())
         assert f"model     {name} with" in told
         assert "--model.backbone" in told
         stored = yaml.safe_load((run / "config.yaml").read_text())["model"]
@@ -82,14 +82,14 @@ class TestBackbone:
 class TestRates:
     def test_rise_from_the_first_layers_to_the_last_by_even_ratios(self) -> None:
         backbone = Backbone("resnet18")
-        rates, net = backbone.rates(0.1), dict(backbone.net.named_parameters())
+        rates, net = backbone.lr_scales(0.1), dict(backbone.net.named_parameters())
         found = [rates[net["conv1.weight"]]]
         found += [rates[net[f"layer{k}.0.conv1.weight"]] for k in (1, 2, 3, 4)]
         assert_close(found, [10 ** (-1 + k / 4) for k in range(5)])
         assert set(rates) == set(net.values())
 
     def test_a_network_without_known_layers_learns_at_one_rate(self) -> None:
-        assert Backbone("airbench", options={"strides": [2, 2, 1]}).rates(0.1) == {}
+        assert Backbone("airbench", options={"strides": [2, 2, 1]}).lr_scales(0.1) == {}
 
 
 class TestLight:
@@ -97,7 +97,7 @@ class TestLight:
         torch.manual_seed(0)
         images = torch.full((50, 3, 2, 2), 0.3)
         images[..., 1] = 0.5  # mean 0.4, 0.1 on either side
-        changed = Augment(flip=False, shift=0, zoom=1, light=0.2)(images)
+        changed = Augment(flip=False, shift=0, zoom=1, color_jitter=0.2)(images)
         mean = changed.mean((1, 2, 3))
         spread = (changed[..., 1] - changed[..., 0]).mean((1, 2)) / 2 / mean * 4
         for factors in (mean / 0.4, spread):
@@ -105,7 +105,7 @@ class TestLight:
             assert 1.15 < factors.max() <= 1.2
 
     def test_stays_between_black_and_white(self) -> None:
-        white = Augment(flip=False, shift=0, zoom=1, light=0.5)(torch.ones(20, 3, 2, 2))
+        white = Augment(flip=False, shift=0, zoom=1, color_jitter=0.5)(torch.ones(20, 3, 2, 2))
         assert white.max() == 1
         assert white.min() < 0.7
 
@@ -118,9 +118,9 @@ class TestUnequalClasses:
         return tmp_path / "set"
 
     def test_a_small_class_keeps_more_than_a_tenth(self, unequal: Path) -> None:
-        data = ImageData(ImageFolder(str(unequal)))
+        data = ImageDataModule(ImageFolder(str(unequal)))
         assert [data.splits["val"].labels.count(name) for name in ("red", "green")] == [10, 2]
-        exact = ImageData(ImageFolder(str(unequal)), val_fraction=0.1)
+        exact = ImageDataModule(ImageFolder(str(unequal)), val_fraction=0.1)
         assert [exact.splits["val"].labels.count(name) for name in ("red", "green")] == [6, 1]
 
     def test_weights_are_kept_by_balanced_accuracy(

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from PIL import Image
 from torch import Tensor, nn
 
-from vision_attn.core.registry import catalog
+from vision_attn.core.registry import available
 from vision_attn.models.backbone import Backbone
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.pooling.base import Pooling
@@ -43,7 +43,7 @@ def draw(folder: Path, images: int, size: int) -> Path:
 
 def network(size: int, pooling: str = "average", classes: int = CLASSES) -> AttentionClassifier:
     """The network of a comparison, its weights laid out as `fit` has them."""
-    return AttentionClassifier(Backbone(backbone_for(size)), catalog(Pooling)[pooling], classes)
+    return AttentionClassifier(Backbone(backbone_for(size)), available(Pooling)[pooling], classes)
 
 
 class InBf16(nn.Module):
@@ -80,7 +80,7 @@ class Clock(Callback):
         self.images += len(batch[0])
         self.ended = time.perf_counter()
 
-    def seconds_an_image(self) -> float:
+    def seconds_per_image(self) -> float:
         """What an image took."""
         return (self.ended - self.started) / self.images
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from speed.common import SMALL, draw, peak_memory, table
 
-from vision_attn.data.datamodule import ImageData
+from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.data.sources.image_folder import ImageFolder
 
 BATCH = 500
@@ -42,7 +42,7 @@ def rows(options: argparse.Namespace) -> Iterator[str]:
 def costs(folder: str, cache: str | None) -> tuple[float, float, float]:
     """Seconds to read the images and to go through them once, and MiB."""
     torch.set_num_threads(1)  # a forked process has none of its parent's threads
-    data = ImageData(ImageFolder(folder), BATCH, SMALL, cache=cache)
+    data = ImageDataModule(ImageFolder(folder), BATCH, SMALL, cache=cache)
     before, started = peak_memory(), time.perf_counter()
     data.store("train")
     read = time.perf_counter() - started

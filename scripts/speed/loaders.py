@@ -120,7 +120,7 @@ def plain_lightning(folder: Path, size: int, batch: int, best: bool) -> Timed:
     def epoch() -> float:
         trainer.fit(task, loader)
         once_more(trainer)
-        return clock.seconds_an_image()
+        return clock.seconds_per_image()
 
     epoch()
     return epoch

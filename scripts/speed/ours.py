@@ -31,7 +31,7 @@ class Fit:
         with contextlib.redirect_stdout(io.StringIO()):
             trainer.fit(self.cli.model, self.cli.datamodule)
         once_more(trainer)
-        return self.clock.seconds_an_image()
+        return self.clock.seconds_per_image()
 
 
 def words(size: int, batch: int) -> list[str]:

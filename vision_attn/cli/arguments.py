@@ -1,4 +1,4 @@
-"""Options that verbs share: errors in one line, with the nearest option; where results go."""
+"""What commands share: the argument parser, common options, and where results go."""
 
 import argparse
 import datetime
@@ -7,83 +7,122 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain, count
 from pathlib import Path
+from typing import NoReturn
 
 from vision_attn.core.errors import UserError, did_you_mean
 
-MARK = ".in_use"
+MARKER = ".in_use"
 
 
-class Options(argparse.ArgumentParser):
-    """argparse without abbreviations, whose errors are `UserError`s."""
+class ArgumentParser(argparse.ArgumentParser):
+    """argparse without abbreviations, whose errors are `UserError`s with suggestions."""
 
-    def __init__(self, verb: str, description: str, **kwargs: object) -> None:
+    def __init__(
+        self,
+        command: str,
+        description: str,
+        epilog: str | None = None,
+        usage: str | None = None,
+        add_help: bool = True,
+    ) -> None:
         super().__init__(
-            prog=f"vision-attn {verb}",
+            prog=f"vision-attn {command}",
             description=description,
+            epilog=epilog,
+            usage=usage,
+            add_help=add_help,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
-            **kwargs,  # type: ignore[arg-type]
         )
 
-    def error(self, message: str) -> None:  # type: ignore[override]
-        """Raise what was wrong, with a hint for a misspelt option."""
+    def error(self, message: str) -> NoReturn:
+        """Raise an error of the command line, with a suggestion for a misspelled option."""
         unknown = re.search(r"unrecognized arguments: (\S+)", message)
         if unknown:
             hint = did_you_mean(unknown[1], self._option_string_actions)
             raise UserError(f"{self.prog}: there is no option {unknown[1]}.{hint}")
         raise UserError(f"{self.prog}: {message}.")
 
+    def add_run(self) -> None:
+        """Add the argument RUN, and the option that trusts a run's own classes."""
+        self.add_argument("run", metavar="RUN", help="a run folder that fit made")
+        self.add_trust("classes of your own that the run may import")
 
-@contextmanager
-def own_folder(named: str | None, usual: Path) -> Iterator[Path]:
-    """Where results go: a new or an empty folder, which no other process takes meanwhile.
+    def add_trust(self, help_text: str) -> None:
+        """Add --trust."""
+        self.add_argument("--trust", action="append", default=[], metavar="CLASS", help=help_text)
 
-    Args:
-        named: what the user named; None takes a new folder, called by date and time.
-        usual: where that one lies.
+
+def names_in(text: str) -> list[str]:
+    """Names separated by commas.
+
+    >>> names_in("evidence, grad_cam")
+    ['evidence', 'grad_cam']
+    """
+    return [name.strip() for name in text.split(",")]
+
+
+def check_at_least(options: argparse.Namespace, **least: int) -> None:
+    """Refuse numbers that are too small.
 
     Raises:
-        UserError: there is something in the folder, or another process writes into it.
+        UserError: naming the option and its smallest value.
+    """
+    for name, smallest in least.items():
+        if getattr(options, name) < smallest:
+            raise UserError(f"--{name} must be at least {smallest}, not {getattr(options, name)}.")
+
+
+@contextmanager
+def output_folder(named: str | None, usual: Path) -> Iterator[Path]:
+    """A new or empty folder for results, which no other process takes meanwhile.
+
+    Args:
+        named: the folder that the user named; None makes a new one, named by date and time.
+        usual: where that one goes.
+
+    Raises:
+        UserError: the folder is not empty, or another process writes into it.
     """
     out = Path(named) if named else first_free(usual)
-    if named and not claim(out):
+    if named and not _claim(out):
         raise UserError(f"--out: {out} is not empty; name a new folder.")
     try:
         yield out
     finally:
-        (out / MARK).unlink(missing_ok=True)
-        with suppress(OSError):  # where results have come it is not empty, and stays
+        (out / MARKER).unlink(missing_ok=True)
+        with suppress(OSError):  # with results in it, it is not empty and stays
             out.rmdir()
 
 
 def first_free(usual: Path) -> Path:
-    """A folder called by date and time; of those begun in one second, the next have a number."""
+    """A folder named by date and time; with a number, if there is one of this second."""
     now = f"{datetime.datetime.now():%Y-%m-%d-%H%M%S}"
     names = chain([now], (f"{now}-{number}" for number in count(2)))
-    return next(usual / name for name in names if claim(usual / name))
+    return next(usual / name for name in names if _claim(usual / name))
 
 
-def claim(out: Path) -> bool:
-    """Take a folder that is empty or not there; whether no other process was faster."""
-    from vision_attn.core.atomic import unwritten
+def _claim(out: Path) -> bool:
+    """Take a folder that is empty or missing; False if another process was faster."""
+    from vision_attn.core.atomic import write_error
 
     try:
         out.mkdir(parents=True, exist_ok=True)
         if any(out.iterdir()):
             return False
-        (out / MARK).touch(exist_ok=False)
+        (out / MARKER).touch(exist_ok=False)
     except FileExistsError:
         return False
     except OSError as error:
-        raise unwritten(out, error) from error
+        raise write_error(out, error) from error
     return True
 
 
 def free_file(named: str) -> Path:
-    """Where a single file of results goes: a place where there is none.
+    """The path of a new file.
 
     Raises:
-        UserError: there is something.
+        UserError: there is something at that path.
     """
     out = Path(named)
     if out.exists():

@@ -1,4 +1,4 @@
-"""The front door: a static table of verbs. Stdlib only, so that --help answers at once."""
+"""The command line: a table of commands, standard library only, so that --help is immediate."""
 
 import importlib
 import sys
@@ -7,38 +7,41 @@ from collections.abc import Sequence
 from vision_attn.core.errors import UserError, did_you_mean
 from vision_attn.core.version import __version__
 
-VERBS = {
+COMMANDS = {
     "fit": "train a model on a folder of images or a named data set",
     "validate": "score a run on its validation images",
     "test": "score a run on its test images, or on other images",
-    "check": "tell what is wrong with a folder of images before hours are lost",
+    "check": "find problems in a folder of images before training on it",
     "predict": "classify image files and folders, into CSV, JSON Lines or Parquet",
     "explain": "draw where a run looked, for image files and folders",
-    "evaluate": "score how far each kind of map can be believed",
+    "evaluate": "score how faithful each kind of heatmap is",
     "export": "write a run's model for other programs: ONNX, torch.export, the Hub",
     "report": "write one page on a run: scores, mistakes with their evidence, curves",
 }
+ALIASES = {"train": "fit", "val": "validate"}
 
-HELP = """usage: vision-attn VERB ...
+HELP = """usage: vision-attn COMMAND ...
 
 The image classifier that shows where it looked.
 
-{verbs}
+{commands}
 
-vision-attn VERB --help tells the options of a verb; --debug shows the traceback of an error.
+vision-attn COMMAND --help lists the options of a command; --debug shows the traceback of an error.
 Start with:  vision-attn fit --data shapes
 """
 
 
 def help_text() -> str:
     """The page that `vision-attn --help` prints."""
-    return HELP.format(verbs="\n".join(f"  {verb:<10} {what}" for verb, what in VERBS.items()))
+    return HELP.format(
+        commands="\n".join(f"  {command:<10} {what}" for command, what in COMMANDS.items())
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb and return its exit code.
+    """Run one command and return its exit code.
 
-    0 done, 1 done but for files that could not be read, 2 something the user can put right.
+    0: done. 1: done, except for what was named. 2: not done, for a reason that the user can fix.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
@@ -49,30 +52,44 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     debug = "--debug" in words
     try:
-        return dispatch(words[0], [word for word in words[1:] if word != "--debug"])
+        return run_command(words[0], [word for word in words[1:] if word != "--debug"])
     except UserError as error:
         if debug:
             raise
         print(f"vision-attn: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        from vision_attn.core.atomic import is_unwritable, unwritten
+        from vision_attn.core.atomic import is_write_error, write_error
 
-        if debug or not is_unwritable(error):
+        if debug or not is_write_error(error):
             raise
-        print(f"vision-attn: {unwritten(error.filename or 'a file', error)}", file=sys.stderr)
+        print(f"vision-attn: {write_error(error.filename or 'a file', error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("vision-attn: interrupted", file=sys.stderr)
         return 130
 
 
-def dispatch(verb: str, words: list[str]) -> int:
-    """Import the verb's module, and only it, and hand it the rest of the line."""
-    if verb not in VERBS:
-        hint = did_you_mean(verb, VERBS)
-        raise UserError(f"there is no verb '{verb}'.{hint} The verbs: {', '.join(VERBS)}.")
-    return importlib.import_module(f"vision_attn.cli.{verb}").run(words)
+def run_command(name: str, argv: list[str]) -> int:
+    """Import the module of a command, and only that, and run it."""
+    name = ALIASES.get(name, name)
+    if name not in COMMANDS:
+        hint = did_you_mean(name, COMMANDS)
+        raise UserError(f"unknown command '{name}'.{hint} Commands: {', '.join(COMMANDS)}.")
+    words = [with_underscores(word) for word in argv]
+    return importlib.import_module(f"vision_attn.cli.{name}").run(words)
+
+
+def with_underscores(word: str) -> str:
+    """An option with underscores for hyphens; other words stay.
+
+    >>> with_underscores("--run-dir=my-run"), with_underscores("my-run")
+    ('--run_dir=my-run', 'my-run')
+    """
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word[2:].partition("=")
+    return f"--{name.replace('-', '_')}{equals}{value}"
 
 
 def entry_point() -> None:

@@ -1,8 +1,8 @@
 """`vision-attn test`: score a run on its test images, or on other images."""
 
-from vision_attn.training.restore import score
+from vision_attn.cli.score import score_command
 
 
-def run(words: list[str]) -> int:
+def run(argv: list[str]) -> int:
     """Score the test split."""
-    return score(words, "test", "test")
+    return score_command(argv, "test", "test")

@@ -1,8 +1,8 @@
 """`vision-attn validate`: score a run on its validation images."""
 
-from vision_attn.training.restore import score
+from vision_attn.cli.score import score_command
 
 
-def run(words: list[str]) -> int:
+def run(argv: list[str]) -> int:
     """Score the validation split."""
-    return score(words, "validate", "val")
+    return score_command(argv, "validate", "val")

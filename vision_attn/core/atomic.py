@@ -1,10 +1,11 @@
-"""Files that are whole or not there, whenever a process is killed and however full the disk is."""
+"""Atomic file writes: a file is complete or not there, after a crash or with a full disk, too."""
 
 import errno
 import glob
+import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,85 +14,106 @@ from safetensors import SafetensorError
 from vision_attn.core.errors import UserError, first_line
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-TOO_LARGE = errno.EFBIG  # what a limit on the size of files (ulimit -f) answers
+TOO_LARGE = errno.EFBIG  # a limit on the size of files (ulimit -f)
 
 
-class Unwritten(UserError):
-    """A file that could not be written: the disk is full, or may not be written to."""
+class WriteError(UserError):
+    """A file could not be written: the disk is full, or its folder is not writable."""
 
 
-def write_whole(place: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file beside its place, then move it there: no half-written file is ever seen.
+def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a temporary file beside `path`, then rename it: no partial file is ever visible.
 
     Args:
-        place: where the file belongs.
-        write: writes it to the path that it is given.
+        path: the file to make or replace.
+        write: writes the content to the path that it is given.
 
     Raises:
-        Unwritten: the disk is full, or the place cannot be written to; nothing is left there.
+        WriteError: the disk is full, or the file cannot be written; no temporary file is left.
     """
     temporary: Path | None = None
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         os.close(handle)
         temporary = Path(name)
         write(temporary)
-        with temporary.open("rb") as written:  # on the disk before it has the name, come what may
+        with temporary.open("rb") as written:  # on the disk before it gets its name
             os.fsync(written.fileno())
         temporary.chmod(0o644)
-        temporary.replace(place)
+        temporary.replace(path)
     except (OSError, SafetensorError, RuntimeError) as error:
-        if is_unwritable(error) or getattr(error, "errno", None):  # the system's own word
-            raise unwritten(place, error) from error
+        if is_write_error(error) or getattr(error, "errno", None):
+            raise write_error(path, error) from error
         raise
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
 
 
-def unwritten(place: object, error: BaseException) -> Unwritten:
-    """Which file was not written, and why.
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8 atomically.
 
-    >>> str(unwritten("a.csv", OSError(errno.ENOSPC, "")))
+    File names are bytes; those that are not UTF-8 are written as escapes.
+    """
+    content = text.encode("utf-8", "backslashreplace")
+    atomic_write(path, lambda temporary: temporary.write_bytes(content))
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file atomically."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def replace_symlink(link: Path, target: str) -> None:
+    """Point a symbolic link at `target`, replacing the link that was there."""
+    temporary = link.parent / f".{link.name}-{os.getpid()}"
+    temporary.symlink_to(target)
+    temporary.replace(link)
+
+
+def write_error(path: object, error: BaseException) -> WriteError:
+    """The error for a file that was not written, with the reason.
+
+    >>> str(write_error("a.csv", OSError(errno.ENOSPC, "")))
     'the disk is full: a.csv was not written (free some space).'
-    >>> str(unwritten("a.csv", OSError(errno.EACCES, "Permission denied")))
+    >>> str(write_error("a.csv", OSError(errno.EACCES, "Permission denied")))
     'a.csv was not written: Permission denied.'
     """
     if is_disk_full(error):
-        return Unwritten(f"the disk is full: {place} was not written (free some space).")
+        return WriteError(f"the disk is full: {path} was not written (free some space).")
     reason = getattr(error, "strerror", None) or first_line(error)
-    if tells(error, (TOO_LARGE,)):
+    if has_errno(error, (TOO_LARGE,)):
         reason = os.strerror(TOO_LARGE)
-    return Unwritten(f"{place} was not written: {reason}.")
+    return WriteError(f"{path} was not written: {reason}.")
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether an error tells that no more can be written.
+    """Whether an error means that the disk is full.
 
     >>> is_disk_full(OSError(errno.ENOSPC, "x")), is_disk_full(OSError(errno.EACCES, "x"))
     (True, False)
     """
-    return tells(error, FULL)
+    return has_errno(error, FULL)
 
 
-def is_unwritable(error: BaseException) -> bool:
-    """Whether an error tells that a file could not grow: a full disk, or a limit on its size.
+def is_write_error(error: BaseException) -> bool:
+    """Whether an error means that a file could not grow: full disk, or a limit on file sizes.
 
-    >>> is_unwritable(OSError(errno.EFBIG, "x")), is_unwritable(OSError(errno.ENOENT, "x"))
+    >>> is_write_error(OSError(errno.EFBIG, "x")), is_write_error(OSError(errno.ENOENT, "x"))
     (True, False)
     """
-    return tells(error, (*FULL, TOO_LARGE))
+    return has_errno(error, (*FULL, TOO_LARGE))
 
 
-def tells(error: BaseException, numbers: tuple[int, ...]) -> bool:
-    """Whether an error is one of the system's; safetensors and torch say so in words."""
+def has_errno(error: BaseException, numbers: tuple[int, ...]) -> bool:
+    """Whether an error has one of these error numbers; safetensors and torch only name them."""
     if isinstance(error, OSError) and error.errno in numbers:
         return True
     return any(os.strerror(number) in str(error) for number in numbers)
 
 
-def remove_unfinished(place: Path) -> None:
-    """Remove what a process that was killed while it wrote `place` left beside it."""
-    for left in place.parent.glob(f".{glob.escape(place.name)}.*"):
+def remove_temporary_files(path: Path) -> None:
+    """Remove the temporary files of `path` that a killed process left."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
         left.unlink(missing_ok=True)

@@ -1,14 +1,15 @@
-"""Finds concepts by scanning their folder: the file name is the name on the command line.
+"""Registry of concepts, found by scanning folders: a concept's file name is its name.
 
-What is typed may be several, parted by commas, each with an argument: `contrast:grad_cam`.
-
-No list is kept by hand. A class of the user's own is named by its dotted path.
+No list is kept by hand. The user's own classes are named by dotted path. A name may carry an
+argument after a colon: `contrast:grad_cam`, `grid_pointing:2`.
 """
 
 import importlib
 import inspect
 import pkgutil
 import re
+from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -17,12 +18,12 @@ from vision_attn.core.errors import UserError, did_you_mean
 T = TypeVar("T")
 
 
-def concrete_class(module: ModuleType, promise: type[T]) -> type[T] | None:
-    """The concrete subclass of `promise` that `module` itself defines, if there is one."""
+def concrete_class(module: ModuleType, base: type[T]) -> type[T] | None:
+    """The concrete subclass of `base` that `module` itself defines, if there is one."""
     for value in vars(module).values():
         if (
             inspect.isclass(value)
-            and issubclass(value, promise)
+            and issubclass(value, base)
             and value.__module__ == module.__name__
             and not inspect.isabstract(value)
         ):
@@ -30,50 +31,65 @@ def concrete_class(module: ModuleType, promise: type[T]) -> type[T] | None:
     return None
 
 
-def catalog(promise: type[T]) -> dict[str, type[T]]:
-    """Every concept in the folder of `promise`, by file name.
+def available(base: type[T]) -> dict[str, type[T]]:
+    """The concrete subclasses of `base` in its folder, by file name.
 
     >>> from vision_attn.explainers.base import Explainer
-    >>> "grad_cam" in catalog(Explainer)
+    >>> "grad_cam" in available(Explainer)
     True
     """
-    folder = importlib.import_module(promise.__module__.rpartition(".")[0])
+    folder = importlib.import_module(base.__module__.rpartition(".")[0])
     found: dict[str, type[T]] = {}
     for entry in pkgutil.iter_modules(folder.__path__):
         module = importlib.import_module(f"{folder.__name__}.{entry.name}")
-        concept = concrete_class(module, promise)
+        concept = concrete_class(module, base)
         if concept is not None:
             found[entry.name] = concept
     return found
 
 
-def resolve(promise: type[T], name: str) -> type[T]:
-    """The class for a file name of the folder, or for a dotted path.
+def available_names(folder: Path, base: str) -> list[str]:
+    """As `available`, the names alone, read from the source: nothing is imported.
+
+    >>> "grad_cam" in available_names(Path(__file__).parents[1] / "explainers", "Explainer")
+    True
+    """
+    subclass = re.compile(rf"^class \w+\({base}\):", flags=re.MULTILINE)
+    files = sorted(folder.glob("*.py"))
+    return [path.stem for path in files if subclass.search(path.read_text(encoding="utf-8"))]
+
+
+def get_class(base: type[T], name: str) -> type[T]:
+    """The subclass of `base` with a file name in its folder, or with a dotted path.
 
     Raises:
-        UserError: nothing has that name, or what has it does not keep the promise.
+        UserError: there is none of that name, or it is not a subclass.
     """
-    known = catalog(promise)
+    known = available(base)
     if name in known:
         return known[name]
-    kind = re.sub(r"(?<!^)(?=[A-Z])", " ", promise.__name__).lower()
     if "." not in name:
-        hint = did_you_mean(name, known)
+        kind = re.sub(r"(?<!^)(?=[A-Z])", " ", base.__name__).lower()
         raise UserError(
-            f"there is no {kind} '{name}'.{hint} There are: {', '.join(sorted(known))}."
+            f"there is no {kind} '{name}'.{did_you_mean(name, known)} "
+            f"Available: {', '.join(sorted(known))}."
         )
-    return imported(promise, name)
+    return import_class(base, name)
 
 
-def imported(promise: type[T], path: str) -> type[T]:
-    """The class at a dotted path, checked against the promise."""
+def import_class(base: type[T], path: str) -> type[T]:
+    """The class at a dotted path.
+
+    Raises:
+        UserError: it cannot be imported, or is not a subclass of `base`.
+    """
     module_name, _, class_name = path.rpartition(".")
     try:
         found = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError) as error:
         raise UserError(f"cannot import '{path}': {error}.") from error
-    if not (inspect.isclass(found) and issubclass(found, promise)):
-        raise UserError(f"'{path}' is no {promise.__module__}.{promise.__name__}.")
+    if not (inspect.isclass(found) and issubclass(found, base)):
+        raise UserError(f"'{path}' is not a subclass of {class_path(base)}.")
     return found
 
 
@@ -86,48 +102,48 @@ def class_path(found: type) -> str:
     return f"{found.__module__}.{found.__qualname__}"
 
 
-def short_path(promise: type[object], path: str) -> str:
-    """The name by which a file refers to a class: its file name if it is ours, else its path.
+def short_path(base: type[object], path: str) -> str:
+    """The name of a class for files: its file name if it is ours, else its dotted path.
 
     >>> from vision_attn.explainers.base import Explainer
     >>> short_path(Explainer, "vision_attn.explainers.grad_cam.GradCam")
     'grad_cam'
     """
-    ours = {class_path(found): name for name, found in catalog(promise).items()}
+    ours = {class_path(found): name for name, found in available(base).items()}
     return ours.get(path, path)
 
 
-def with_short_paths(promise: type[object], spec: dict[str, Any]) -> dict[str, Any]:
+def with_short_paths(base: type[object], spec: dict[str, Any]) -> dict[str, Any]:
     """A class and its arguments, named by `short_path`; arguments may be such classes, too."""
     arguments = {
-        key: with_short_paths(promise, value) if is_class_spec(value) else value
+        key: with_short_paths(base, value) if is_class_spec(value) else value
         for key, value in (spec.get("init_args") or {}).items()
     }
-    return {"class_path": short_path(promise, spec["class_path"]), "init_args": arguments}
+    return {"class_path": short_path(base, spec["class_path"]), "init_args": arguments}
 
 
-def is_class_spec(value: Any) -> bool:
+def is_class_spec(value: object) -> bool:
     """Whether a value of a configuration names a class."""
     return isinstance(value, dict) and "class_path" in value
 
 
-def choose(promise: type[T], names: str, option: str) -> dict[str, T]:
-    """Instances by their names, parted by commas.
+def create_all(base: type[T], names: Sequence[str], option: str) -> dict[str, T]:
+    """Instances of several classes, by their names.
 
     Raises:
-        UserError: no name, or one that nothing has.
+        UserError: there is no name, one that does not exist, or two that are the same.
     """
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    wanted = [name.strip() for name in names if name.strip()]
     if not wanted:
-        raise UserError(f"{option} names none.")
-    found = {short_name(name): chosen(promise, name) for name in wanted}
+        raise UserError(f"{option}: no name is given.")
+    found = {short_name(name): create(base, name) for name in wanted}
     if len(found) < len(wanted):
         raise UserError(f"{option}: two of {', '.join(wanted)} have the same name.")
     return found
 
 
 def short_name(name: str) -> str:
-    """What to call it in tables and files: the last parts of dotted paths.
+    """A name for tables and files: the last parts of dotted paths.
 
     >>> short_name("my.module.Brightest"), short_name("contrast:my.module.Brightest")
     ('Brightest', 'contrast:Brightest')
@@ -135,14 +151,18 @@ def short_name(name: str) -> str:
     return ":".join(part.split(".")[-1] for part in name.split(":"))
 
 
-def chosen(promise: type[T], name: str) -> T:
-    """One instance; what follows a colon is its first argument, a number or another of its kind."""
+def create(base: type[T], name: str) -> T:
+    """One instance; after a colon follows its first argument, a number or another concept.
+
+    Raises:
+        UserError: there is no such class, or it takes no argument.
+    """
     head, _, rest = name.partition(":")
-    found = resolve(promise, head)
+    found = get_class(base, head)
     if not rest:
         return found()
-    argument = int(rest) if rest.isdecimal() else chosen(promise, rest)
+    argument = int(rest) if rest.isdecimal() else create(base, rest)
     try:
         return found(argument)  # type: ignore[call-arg]
     except TypeError:
-        raise UserError(f"{head} takes nothing after a colon, not ':{rest}'.") from None
+        raise UserError(f"{head} takes no argument, so ':{rest}' cannot follow it.") from None

@@ -10,7 +10,7 @@ from torchvision.transforms import v2
 
 from vision_attn.core.errors import UserError, did_you_mean
 
-PHOTOGRAPHS = 0.05, 1.2, 0.2  # shift, zoom and light for images of 64 pixels and more
+PHOTOGRAPHS = 0.05, 1.2, 0.2  # shift, zoom and color jitter for images of 64 pixels and more
 # With a zoom of 1.6 short trainings from scratch learned less, of surfaces and of flowers
 # (RESULTS.md, "Custom images").
 
@@ -34,16 +34,16 @@ class Augment(nn.Module):
         flip: mirror half of the images left to right.
         shift: move by up to this share of the side, in each direction, in whole pixels.
         zoom: enlarge by a factor between 1 and this.
-        light: multiply brightness, and the distance from the image's mean, by factors that differ
+        color_jitter: multiply brightness, and the distance from the image's mean, by factors that differ
             from 1 by up to this.
     """
 
-    def __init__(self, flip: bool, shift: float, zoom: float, light: float = 0.0) -> None:
+    def __init__(self, flip: bool, shift: float, zoom: float, color_jitter: float = 0.0) -> None:
         super().__init__()
         self.flip = flip
         self.shift = shift
         self.zoom = zoom
-        self.light = light
+        self.color_jitter = color_jitter
 
     def forward(self, images: Tensor) -> Tensor:
         """Changed copies of float images (B, 3, H, W)."""
@@ -63,12 +63,12 @@ class Augment(nn.Module):
         theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = scale * sign, scale, offsets
         grid = affine_grid(theta, list(images.shape), align_corners=False).to(images.dtype)
         moved = grid_sample(images, grid, padding_mode="reflection", align_corners=False)
-        return self.lit(moved) if self.light else moved
+        return self.adjust_light(moved) if self.color_jitter else moved
 
-    def lit(self, images: Tensor) -> Tensor:
+    def adjust_light(self, images: Tensor) -> Tensor:
         """The images in other light, within [0, 1]."""
         factors = torch.empty(2, len(images), 1, 1, 1, device=images.device)
-        brightness, contrast = factors.uniform_(1 - self.light, 1 + self.light)
+        brightness, contrast = factors.uniform_(1 - self.color_jitter, 1 + self.color_jitter)
         mean = images.mean((1, 2, 3), keepdim=True)
         return (brightness * (mean + contrast * (images - mean))).clamp(0, 1)
 
@@ -77,25 +77,25 @@ class Augment(nn.Module):
             "mirrored" if self.flip else "",
             f"shifted by up to {self.shift:.0%}" if self.shift else "",
             f"enlarged up to {self.zoom:.2g} times" if self.zoom > 1 else "",
-            f"in light that varies by {self.light:.0%}" if self.light else "",
+            f"in light that varies by {self.color_jitter:.0%}" if self.color_jitter else "",
         ]
         return "training images " + (", ".join(filter(None, parts)) or "as they are")
 
 
-def suited_to(
-    image_size: int, flip: bool, shift: float | None, zoom: float | None, light: float | None
+def default_augmentation(
+    image_size: int, flip: bool, shift: float | None, zoom: float | None, color_jitter: float | None
 ) -> Augment:
     """Augmentation for a size: small images move by pixels, photographs vary in more ways.
 
-    >>> print(suited_to(32, flip=True, shift=None, zoom=None, light=None))
+    >>> print(default_augmentation(32, flip=True, shift=None, zoom=None, color_jitter=None))
     training images mirrored, shifted by up to 12%
     """
-    usual_shift, usual_zoom, usual_light = (0.125, 1.0, 0.0) if image_size < 64 else PHOTOGRAPHS
+    usual_shift, usual_zoom, usual_jitter = (0.125, 1.0, 0.0) if image_size < 64 else PHOTOGRAPHS
     return Augment(
         flip,
         usual_shift if shift is None else shift,
         usual_zoom if zoom is None else zoom,
-        usual_light if light is None else light,
+        usual_jitter if color_jitter is None else color_jitter,
     )
 
 

@@ -11,12 +11,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from vision_attn.core.errors import UserError
-from vision_attn.data.augmentation import Augmentations, suited_to
+from vision_attn.data.augmentation import Augmentations, default_augmentation
 from vision_attn.data.class_balance import STRONG, balancing, imbalance
-from vision_attn.data.dataset import InMemory, Streamed, fits_in_memory
+from vision_attn.data.dataset import InMemoryDataset, StreamingDataset, fits_in_memory
 from vision_attn.data.io.cache import cached
 from vision_attn.data.io.decode import in_memory
-from vision_attn.data.sampler import EpochOrder
+from vision_attn.data.io.image import to_unit_range
+from vision_attn.data.sampler import EpochSampler
 from vision_attn.data.sources.base import ImageSource
 from vision_attn.data.split import Split
 from vision_attn.data.splits import check_divisible, check_labels, stratified_halves
@@ -26,7 +27,7 @@ RANGES = {"batch_size": (1, 2**20), "image_size": (1, 4096), "num_workers": (0, 
 """Beyond these a setting is a slip, or a stranger's; no model of larger images can be loaded."""
 
 
-class ImageData(pl.LightningDataModule):
+class ImageDataModule(pl.LightningDataModule):
     """Batches of one image source: uint8 images on the way to the device, floats in [0, 1] there.
 
     Args:
@@ -42,11 +43,11 @@ class ImageData(pl.LightningDataModule):
             with `alternate`, each of them in every other epoch.
         shift: training images move by up to this share of their side; None suits the size.
         zoom: training images are enlarged by up to this factor; None suits the size.
-        light: training images vary in brightness and contrast by up to this share; None suits the
+        color_jitter: training images vary in brightness and contrast by up to this share; None suits the
             size.
         augmentations: further changes to training images, separated by commas: `rand_augment`,
             `trivial_augment`, `random_erasing`, `mixup`, `cutmix`.
-        balance: whether every class is drawn equally often in training; None does so where the
+        balanced_sampling: whether every class is drawn equally often in training; None does so where the
             largest has at least 5 times as many images as the smallest.
         seed: decides the splits that are cut here.
         num_workers: reader processes, for a source that does not fit into memory.
@@ -69,9 +70,9 @@ class ImageData(pl.LightningDataModule):
         flip: bool | Literal["alternate"] = True,
         shift: float | None = None,
         zoom: float | None = None,
-        light: float | None = None,
+        color_jitter: float | None = None,
         augmentations: str = "",
-        balance: bool | None = None,
+        balanced_sampling: bool | None = None,
         seed: int = 0,
         num_workers: int = 2,
         memory_limit: int = 4 * 2**30,
@@ -104,11 +105,13 @@ class ImageData(pl.LightningDataModule):
         self.memory_limit = memory_limit
         self.max_unreadable = max_unreadable
         self.cache = Path(cache).expanduser() if cache else None
-        self.augment = suited_to(self.image_size, flip is True, shift, zoom, light)
+        self.augment = default_augmentation(
+            self.image_size, flip is True, shift, zoom, color_jitter
+        )
         self.augmentations = Augmentations(augmentations, self.num_classes)
         self.alternate = flip == "alternate"
-        self.given_balance = balance
-        self.stores: dict[str, InMemory | Streamed] = {}
+        self.given_balance = balanced_sampling
+        self.stores: dict[str, InMemoryDataset | StreamingDataset] = {}
         self._splits: dict[str, Split] | None = None
 
     @property
@@ -119,7 +122,7 @@ class ImageData(pl.LightningDataModule):
         return suggested_batch(self.image_size, len(self.splits.get("train", ())))
 
     @property
-    def balance(self) -> bool:
+    def balanced_sampling(self) -> bool:
         """Whether every class is drawn equally often in training."""
         if self.given_balance is not None:
             return self.given_balance
@@ -131,7 +134,7 @@ class ImageData(pl.LightningDataModule):
 
         Where rare classes are to count as much as others, accuracy would forget them again.
         """
-        return "val/balanced_accuracy" if self.balance else "val/accuracy"
+        return "val/balanced_accuracy" if self.balanced_sampling else "val/accuracy"
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -177,7 +180,7 @@ class ImageData(pl.LightningDataModule):
             raise UserError(f"this data has no {name} images (it has: {has}).")
         return self.splits[name]
 
-    def store(self, name: str) -> InMemory | Streamed:
+    def store(self, name: str) -> InMemoryDataset | StreamingDataset:
         """The images of a split, read into memory at the first call if they fit.
 
         Raises:
@@ -189,15 +192,15 @@ class ImageData(pl.LightningDataModule):
             self.check_unreadable()
         return self.stores[name]
 
-    def opened(self, split: Split, title: str) -> InMemory | Streamed:
+    def opened(self, split: Split, title: str) -> InMemoryDataset | StreamingDataset:
         """A split read into memory or mapped from the cache; one too large for both is streamed."""
         size = self.image_size
         targets = [self.class_names.index(label) for label in split.labels]
         if self.cache is not None and split.are_files:
-            return InMemory(split, targets, size, cached(self.cache, split, size, title))
+            return InMemoryDataset(split, targets, size, cached(self.cache, split, size, title))
         if fits_in_memory(len(split), size, self.memory_limit):
-            return InMemory(split, targets, size, in_memory(split, size, title))
-        return Streamed(split, targets, size)
+            return InMemoryDataset(split, targets, size, in_memory(split, size, title))
+        return StreamingDataset(split, targets, size)
 
     def check_unreadable(self) -> None:
         """Stop where more files cannot be read than may be.
@@ -228,14 +231,14 @@ class ImageData(pl.LightningDataModule):
         store = self.store("train")
         drawn = torch.randperm(len(store), generator=torch.Generator().manual_seed(self.seed))
         found = [store[index] for index in drawn[:count].tolist()]
-        return torch.stack([item[0] for item in found if item is not None]).float() / 255
+        return to_unit_range(torch.stack([item[0] for item in found if item is not None]))
 
     def loader(self, name: str, shuffle: bool) -> DataLoader:
         """Batches of one split."""
         store = self.store(name)
-        streamed = isinstance(store, Streamed)
-        weights = balancing(store.targets) if shuffle and self.balance else None
-        order = EpochOrder(len(store), self.order_seed, weights, self.alternate)
+        streamed = isinstance(store, StreamingDataset)
+        weights = balancing(store.targets) if shuffle and self.balanced_sampling else None
+        order = EpochSampler(len(store), self.order_seed, weights, self.alternate)
         order.set_epoch(self.first_epoch)
         return DataLoader(
             store,
@@ -270,7 +273,7 @@ class ImageData(pl.LightningDataModule):
         Raises:
             UserError: too many files cannot be read, or none of a whole training batch.
         """
-        if any(isinstance(store, Streamed) for store in self.stores.values()):
+        if any(isinstance(store, StreamingDataset) for store in self.stores.values()):
             self.check_unreadable()
             if not len(batch[1]) and self.trainer is not None and self.trainer.training:
                 raise UserError("a whole batch of images cannot be read; see above.")
@@ -279,14 +282,22 @@ class ImageData(pl.LightningDataModule):
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> tuple[Tensor, Tensor]:
         """On the device: bytes to floats in [0, 1], and augmentation while training."""
         images, targets = batch
-        images = images.float() / 255
+        images = to_unit_range(images)
         if self.trainer is not None and self.trainer.training:
             return self.augmentations(self.augment(images), targets)
         return images, targets
 
+    def resolved_settings(self) -> dict[str, Any]:
+        """The settings that may have been chosen automatically, with their values."""
+        return {
+            "image_size": self.image_size,
+            "batch_size": self.batch_size,
+            "balanced_sampling": self.balanced_sampling,
+        }
+
     def describe_balance(self) -> str:
         """One line on training classes of unequal size, or nothing."""
-        return described(self.splits["train"].labels, self.balance)
+        return described(self.splits["train"].labels, self.balanced_sampling)
 
     def describe(self) -> str:
         """One line for the user: sizes of the splits, classes, image size, augmentation."""
@@ -298,20 +309,20 @@ class ImageData(pl.LightningDataModule):
         return f"{counts} images of {self.num_classes} classes at {size}; {changes}"
 
 
-def described(labels: Sequence[str], balance: bool) -> str:
+def described(labels: Sequence[str], balanced_sampling: bool) -> str:
     """One line on classes of unequal size, or nothing.
 
-    >>> described(["a"] * 30 + ["b"] * 3, balance=True)
+    >>> described(["a"] * 30 + ["b"] * 3, balanced_sampling=True)
     'classes of 3 to 30 images (10:1): each drawn equally often, best weights by balanced accuracy'
-    >>> described(["a", "b"], balance=False)
+    >>> described(["a", "b"], balanced_sampling=False)
     ''
     """
     times = imbalance(labels)
-    if not balance and times < STRONG:
+    if not balanced_sampling and times < STRONG:
         return ""
     counts = Counter(labels).values()
     equally = "each drawn equally often, best weights by balanced accuracy"
-    how = equally if balance else "drawn as they are"
+    how = equally if balanced_sampling else "drawn as they are"
     return f"classes of {min(counts)} to {max(counts)} images ({times:.0f}:1): {how}"
 
 

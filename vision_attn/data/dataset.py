@@ -23,7 +23,7 @@ def fits_in_memory(count: int, size: int, limit: int) -> bool:
     return count * 3 * size * size <= limit
 
 
-class InMemory(Dataset):
+class InMemoryDataset(Dataset):
     """A split decoded once: uint8 images (N, 3, size, size), handed out a batch at a time.
 
     Files that cannot be read are left out and named on standard error.
@@ -71,7 +71,7 @@ class InMemory(Dataset):
         return self.split.read_mask(self.kept[index], self.size)
 
 
-class Streamed(Dataset):
+class StreamingDataset(Dataset):
     """A split read from its files at every epoch, for sets larger than memory."""
 
     def __init__(self, split: Split, targets: Sequence[int], size: int) -> None:

@@ -8,14 +8,14 @@ from torch.nn.functional import interpolate
 
 from vision_attn.data.checks.image_stats import SIDE
 from vision_attn.data.checks.perceptual_hash import Bytes, groups_of_alike
-from vision_attn.data.datamodule import ImageData
-from vision_attn.data.dataset import InMemory
+from vision_attn.data.datamodule import ImageDataModule
+from vision_attn.data.dataset import InMemoryDataset
 
 MOST = 20_000  # images that are compared in a few seconds; larger sets are for `check`
 AT_ONCE = 500
 
 
-def leak(data: ImageData, stage: str) -> str:
+def leakage_warning(data: ImageDataModule, stage: str) -> str:
     """A line on images of a stage ("val", "test") that look the same as a training image, or none.
 
     What is compared are the thumbnails that `check` compares, made of the images as they are
@@ -27,17 +27,17 @@ def leak(data: ImageData, stage: str) -> str:
     if sum(len(data.split(name)) for name in ("train", stage)) > MOST:
         return ""
     stores = [data.store(name) for name in ("train", stage)]
-    if not all(isinstance(store, InMemory) for store in stores):
+    if not all(isinstance(store, InMemoryDataset) for store in stores):
         return ""
-    train, judged = (thumbnails(cast(InMemory, store)) for store in stores)
-    return told(seen(train, judged), len(judged), stage)
+    train, judged = (thumbnails(cast(InMemoryDataset, store)) for store in stores)
+    return warning_text(count_overlap(train, judged), len(judged), stage)
 
 
-def seen(train: Bytes, judged: Bytes) -> int:
+def count_overlap(train: Bytes, judged: Bytes) -> int:
     """How many of the second thumbnails (N, 9, 9) look the same as one of the first.
 
     >>> ramp = np.arange(81, dtype=np.uint8).reshape(1, 9, 9)
-    >>> seen(ramp, np.concatenate([ramp + 5, ramp[:, ::-1]]))
+    >>> count_overlap(ramp, np.concatenate([ramp + 5, ramp[:, ::-1]]))
     1
     """
     groups = groups_of_alike(np.concatenate([train, judged]))
@@ -45,12 +45,12 @@ def seen(train: Bytes, judged: Bytes) -> int:
     return sum(count for count, group in zip(own, groups, strict=True) if count < len(group))
 
 
-def told(known: int, count: int, stage: str) -> str:
+def warning_text(known: int, count: int, stage: str) -> str:
     """What is said.
 
-    >>> told(0, 40, "val")
+    >>> warning_text(0, 40, "val")
     ''
-    >>> told(3, 40, "val")[:54]
+    >>> warning_text(3, 40, "val")[:54]
     '3 of 40 val images look the same as a training image. '
     """
     if not known:
@@ -62,11 +62,11 @@ def told(known: int, count: int, stage: str) -> str:
     )
 
 
-def thumbnails(store: InMemory) -> Bytes:
+def thumbnails(store: InMemoryDataset) -> Bytes:
     """Grey pictures (N, 9, 9) of a store's images."""
     small = []
     for start in range(0, len(store), AT_ONCE):
         images, _ = store.__getitems__(list(range(start, min(start + AT_ONCE, len(store)))))
-        grey = images.float().mean(1, keepdim=True)
-        small.append(interpolate(grey, (SIDE, SIDE), mode="bilinear", antialias=True).squeeze(1))
+        gray = images.float().mean(1, keepdim=True)
+        small.append(interpolate(gray, (SIDE, SIDE), mode="bilinear", antialias=True).squeeze(1))
     return cast(Bytes, torch.cat(small).round().byte().numpy())

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 
-class EpochOrder(Sampler[int]):
+class EpochSampler(Sampler[int]):
     """A new order each epoch, which owes nothing to what was drawn before it.
 
     A run that goes on after an interruption therefore sees the order that it would have seen.
@@ -24,12 +24,12 @@ class EpochOrder(Sampler[int]):
             mirroring helps (Jordan 2024, arXiv 2404.00498). A mirrored image k is drawn as ~k,
             that is -1 - k.
 
-    >>> order = EpochOrder(5, seed=0)
+    >>> order = EpochSampler(5, seed=0)
     >>> first = list(order)
     >>> order.set_epoch(1)
-    >>> sorted(first), first == list(order), first == list(EpochOrder(5, seed=0))
+    >>> sorted(first), first == list(order), first == list(EpochSampler(5, seed=0))
     ([0, 1, 2, 3, 4], False, True)
-    >>> order = EpochOrder(5, seed=0, alternate=True)
+    >>> order = EpochSampler(5, seed=0, alternate=True)
     >>> both = [*order, order.set_epoch(1), *order]
     >>> sorted(k for k in both if k is not None)              # each image, and each one mirrored
     [-5, -4, -3, -2, -1, 0, 1, 2, 3, 4]

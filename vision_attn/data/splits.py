@@ -81,3 +81,12 @@ def check_divisible(train: Split) -> None:
             f"class '{single[0]}' has a single image, so none can be kept for validation; "
             "add images, or give a val folder."
         )
+
+
+def evenly_spaced(count: int, most: int) -> list[int]:
+    """At most `most` indices below `count`, evenly spaced over all of them.
+
+    >>> evenly_spaced(3, 5), evenly_spaced(10, 4)
+    ([0, 1, 2], [0, 3, 6, 9])
+    """
+    return np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()

@@ -2,15 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from rich import box
 from rich.table import Table
 
-GAP = 2  # characters between columns
+from vision_attn.evaluation.benchmark import Summary
 
-Summary = Mapping[str, Any]
-"""Mean, median, quartiles and number of images."""
+GAP = 2  # characters between columns
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class Column:
         return max(len(line) for cell in (self.head, *self.cells) for line in cell.split("\n"))
 
 
-def scoreboard(
+def score_tables(
     summaries: Mapping[str, Mapping[str, Summary]],
     better: Mapping[str, bool],
     remarks: Mapping[str, list[str]],
@@ -63,6 +61,9 @@ def score_cell(summary: Summary) -> str:
     >>> score_cell({"mean": 0.85, "median": 0.984, "quartiles": [-0.5, 1]})
     ' 0.850  0.984 -0.50  1.00'
     """
+    assert summary["quartiles"] is not None  # some images were scored
+    assert summary["mean"] is not None
+    assert summary["median"] is not None
     low, high = summary["quartiles"]
     mean, median = figure(summary["mean"], 3), figure(summary["median"], 3)
     return f"{mean:>6} {median:>6} {figure(low, 2):>5} {figure(high, 2):>5}"

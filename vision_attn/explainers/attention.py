@@ -22,6 +22,6 @@ class Attention(Explainer):
         """Mean weights (B, h, w)."""
         return model.attend(images).weights.mean(1)
 
-    def total(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
+    def expected_sum(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
         """One for each map."""
         return torch.ones(len(images), device=images.device)

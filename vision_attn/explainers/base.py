@@ -49,24 +49,17 @@ class Explainer(ABC):
         targets = torch.zeros(len(images), dtype=torch.long, device=images.device)
         return torch.stack([self(model, images, targets + k) for k in classes], dim=1)
 
-    def total(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor | None:
+    def expected_sum(
+        self, model: AttentionClassifier, images: Tensor, targets: Tensor
+    ) -> Tensor | None:
         """What each map should add up to (B,), for methods that promise it; else None."""
         return None
 
 
-def gap(maps: Tensor, totals: Tensor) -> Tensor:
-    """How far maps (..., h, w) are from what they should add up to (...), as a share of that.
-
-    >>> gap(torch.tensor([[[1.0, 2.0]], [[-3.0, 0.5]]]), torch.tensor([4.0, -2.0]))
-    tensor([0.2500, 0.2500], dtype=torch.float64)
-    """
-    return (maps.double().sum((-2, -1)) - totals).abs() / totals.abs()
-
-
-def pick(everything: Tensor, targets: Tensor) -> Tensor:
+def gather_classes(everything: Tensor, targets: Tensor) -> Tensor:
     """Of maps for every class (B, K, h, w), those for some of them (B, M): (B, M, h, w).
 
-    >>> pick(torch.arange(3.0).view(1, 3, 1, 1), torch.tensor([[2, 0]])).flatten()
+    >>> gather_classes(torch.arange(3.0).view(1, 3, 1, 1), torch.tensor([[2, 0]])).flatten()
     tensor([2., 0.])
     """
     rows = torch.arange(len(targets), device=targets.device).unsqueeze(1)
@@ -79,19 +72,19 @@ def logits_of(model: AttentionClassifier, images: Tensor, targets: Tensor) -> Te
         return model(images).gather(1, targets.unsqueeze(1)).squeeze(1)
 
 
-def to_be_traced(images: Tensor) -> Tensor:
+def requires_grad_copy(images: Tensor) -> Tensor:
     """A copy of images that gradients reach, so that the caller's stay as they are."""
     return images.detach().clone().requires_grad_()
 
 
-def mean_colour(model: AttentionClassifier, images: Tensor) -> Tensor:
+def mean_color(model: AttentionClassifier, images: Tensor) -> Tensor:
     """The plain images that methods compare with: 0 after normalisation, a mid grey."""
     return model.backbone.mean.to(images.dtype).expand_as(images)
 
 
-def rise(model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
+def baseline_difference(model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
     """How far the targets' logits (B,) are above those of the plain images."""
-    plain = logits_of(model, mean_colour(model, images), targets)
+    plain = logits_of(model, mean_color(model, images), targets)
     return logits_of(model, images, targets) - plain
 
 
@@ -104,6 +97,6 @@ def without_inplace(model: AttentionClassifier) -> AttentionClassifier:
     return plain
 
 
-def cannot(method: str, model: AttentionClassifier, error: Exception) -> UserError:
+def unsupported(method: str, model: AttentionClassifier, error: Exception) -> UserError:
     """The message for a method that this model's layers defeat."""
     return UserError(f"{method} cannot be used on {model.backbone.name}: {first_line(error)[:160]}")

@@ -9,7 +9,7 @@ from vision_attn.models.classifier import AttentionClassifier
 WIDTH = 0.25  # standard deviation, as a share of a side
 
 
-class Centre(Explainer):
+class Center(Explainer):
     """A Gaussian in the middle of every image."""
 
     signed = False

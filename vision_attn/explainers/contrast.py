@@ -60,12 +60,14 @@ class Contrast(Explainer):
         itself = (targets == self.against).view(-1, 1, 1)
         return torch.where(itself, against_all, own - everything[:, self.against])
 
-    def total(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor | None:
+    def expected_sum(
+        self, model: AttentionClassifier, images: Tensor, targets: Tensor
+    ) -> Tensor | None:
         """The difference of what the two maps add up to, against a named class; else NaN."""
         if self.against is None:
             return None
-        own = self.of.total(model, images, targets)
-        other = self.of.total(model, images, torch.full_like(targets, self.against))
+        own = self.of.expected_sum(model, images, targets)
+        other = self.of.expected_sum(model, images, torch.full_like(targets, self.against))
         if own is None or other is None:
             return None
         return (own - other).masked_fill(targets == self.against, float("nan"))

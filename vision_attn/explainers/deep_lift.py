@@ -7,10 +7,10 @@ from torch import Tensor
 
 from vision_attn.explainers.base import (
     Explainer,
-    cannot,
-    mean_colour,
-    rise,
-    to_be_traced,
+    baseline_difference,
+    mean_color,
+    requires_grad_copy,
+    unsupported,
     without_inplace,
 )
 from vision_attn.models.classifier import AttentionClassifier
@@ -33,12 +33,12 @@ class DeepLift(Explainer):
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="(?s).*Setting forward, backward hooks")
                 maps = method.attribute(
-                    to_be_traced(images), baselines=mean_colour(model, images), target=targets
+                    requires_grad_copy(images), baselines=mean_color(model, images), target=targets
                 )
         except (RuntimeError, AssertionError, AttributeError) as error:
-            raise cannot("deep_lift", model, error) from error
+            raise unsupported("deep_lift", model, error) from error
         return maps.detach().sum(1)
 
-    def total(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
+    def expected_sum(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
         """The logit's rise from the plain image."""
-        return rise(model, images, targets)
+        return baseline_difference(model, images, targets)

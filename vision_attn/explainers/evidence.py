@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from vision_attn.explainers.base import Explainer, logits_of, pick
+from vision_attn.explainers.base import Explainer, gather_classes, logits_of
 from vision_attn.models.classifier import AttentionClassifier
 
 
@@ -21,13 +21,13 @@ class Evidence(Explainer):
 
     def for_targets(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
         """Evidence for several classes each (B, M, h, w), from one forward pass."""
-        return pick(self.for_every_class(model, images), targets)
+        return gather_classes(self.for_every_class(model, images), targets)
 
     @torch.no_grad()
     def for_every_class(self, model: AttentionClassifier, images: Tensor) -> Tensor:
         """Evidence (B, K, h, w), from one forward pass."""
         return model.evidence(images)
 
-    def total(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
+    def expected_sum(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
         """The logits without their biases."""
         return logits_of(model, images, targets) - model.head.bias.detach()[targets]

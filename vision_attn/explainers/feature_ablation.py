@@ -4,7 +4,7 @@ import torch
 from captum.attr import FeatureAblation as CaptumFeatureAblation
 from torch import Tensor
 
-from vision_attn.explainers.base import IMAGES_AT_ONCE, Explainer, mean_colour
+from vision_attn.explainers.base import IMAGES_AT_ONCE, Explainer, mean_color
 from vision_attn.explainers.regions import regions
 from vision_attn.models.classifier import AttentionClassifier
 
@@ -19,7 +19,7 @@ class FeatureAblation(Explainer):
         """Maps (B, H, W), the same over a region."""
         maps = CaptumFeatureAblation(model).attribute(
             images,
-            baselines=mean_colour(model, images),
+            baselines=mean_color(model, images),
             target=targets,
             feature_mask=regions(*images.shape[-2:]).to(images.device),
             perturbations_per_eval=max(IMAGES_AT_ONCE // len(images), 1),

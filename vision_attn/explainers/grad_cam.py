@@ -4,7 +4,7 @@ import torch
 from captum.attr import LayerGradCam
 from torch import Tensor
 
-from vision_attn.explainers.base import Explainer, pick
+from vision_attn.explainers.base import Explainer, gather_classes
 from vision_attn.models.classifier import AttentionClassifier
 
 
@@ -24,7 +24,7 @@ class GradCam(Explainer):
 
     def for_targets(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
         """Maps (B, M, h, w) for several classes each; the backbone runs once for all."""
-        return pick(self.for_every_class(model, images), targets).relu()
+        return gather_classes(self.for_every_class(model, images), targets).relu()
 
     def for_every_class(self, model: AttentionClassifier, images: Tensor) -> Tensor:
         """Maps (B, K, h, w) before their negative part is cut off.

@@ -5,7 +5,7 @@ import warnings
 from captum.attr import GuidedGradCam as CaptumGuidedGradCam
 from torch import Tensor
 
-from vision_attn.explainers.base import Explainer, cannot, to_be_traced, without_inplace
+from vision_attn.explainers.base import Explainer, requires_grad_copy, unsupported, without_inplace
 from vision_attn.models.classifier import AttentionClassifier
 
 
@@ -27,8 +27,8 @@ class GuidedGradCam(Explainer):
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="Setting backward hooks on ReLU")
                 maps = method.attribute(
-                    to_be_traced(images), target=targets, interpolate_mode="bilinear"
+                    requires_grad_copy(images), target=targets, interpolate_mode="bilinear"
                 )
         except (RuntimeError, AssertionError) as error:
-            raise cannot("guided_grad_cam", model, error) from error
+            raise unsupported("guided_grad_cam", model, error) from error
         return maps.detach().sum(1)

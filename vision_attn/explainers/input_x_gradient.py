@@ -3,7 +3,7 @@
 from captum.attr import InputXGradient as CaptumInputXGradient
 from torch import Tensor
 
-from vision_attn.explainers.base import Explainer, to_be_traced
+from vision_attn.explainers.base import Explainer, requires_grad_copy
 from vision_attn.models.classifier import AttentionClassifier
 
 
@@ -19,7 +19,7 @@ class InputXGradient(Explainer):
         """Maps (B, H, W), one value a pixel."""
         return (
             CaptumInputXGradient(model)
-            .attribute(to_be_traced(images), target=targets)
+            .attribute(requires_grad_copy(images), target=targets)
             .detach()
             .sum(1)
         )

@@ -3,7 +3,7 @@
 from captum.attr import IntegratedGradients as CaptumIntegratedGradients
 from torch import Tensor
 
-from vision_attn.explainers.base import IMAGES_AT_ONCE, Explainer, mean_colour, rise
+from vision_attn.explainers.base import IMAGES_AT_ONCE, Explainer, baseline_difference, mean_color
 from vision_attn.models.classifier import AttentionClassifier
 
 STEPS = 32
@@ -24,13 +24,13 @@ class IntegratedGradients(Explainer):
         method = CaptumIntegratedGradients(model)
         maps = method.attribute(
             images,
-            baselines=mean_colour(model, images),
+            baselines=mean_color(model, images),
             target=targets,
             n_steps=STEPS,
             internal_batch_size=max(IMAGES_AT_ONCE, len(images)),
         )
         return maps.detach().sum(1)
 
-    def total(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
+    def expected_sum(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
         """The logit's rise from the plain image."""
-        return rise(model, images, targets)
+        return baseline_difference(model, images, targets)

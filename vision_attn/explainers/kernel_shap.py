@@ -7,7 +7,7 @@ from captum.attr import KernelShap as CaptumKernelShap
 from torch import Tensor
 
 from vision_attn.core.errors import UserError
-from vision_attn.explainers.base import IMAGES_AT_ONCE, Explainer, mean_colour
+from vision_attn.explainers.base import IMAGES_AT_ONCE, Explainer, mean_color
 from vision_attn.explainers.regions import REGIONS, regions
 from vision_attn.models.classifier import AttentionClassifier
 
@@ -38,7 +38,7 @@ class KernelShap(Explainer):
                 torch.manual_seed(0)
                 found = method.attribute(
                     image,
-                    baselines=mean_colour(model, image),
+                    baselines=mean_color(model, image),
                     target=int(target),
                     feature_mask=areas.expand_as(image),
                     n_samples=COALITIONS,

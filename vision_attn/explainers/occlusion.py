@@ -4,7 +4,7 @@ import torch
 from captum.attr import Occlusion as CaptumOcclusion
 from torch import Tensor
 
-from vision_attn.explainers.base import IMAGES_AT_ONCE, Explainer, mean_colour
+from vision_attn.explainers.base import IMAGES_AT_ONCE, Explainer, mean_color
 from vision_attn.models.classifier import AttentionClassifier
 
 WINDOWS = 6  # a window's side is the image's divided by this; it moves by half of itself
@@ -26,7 +26,7 @@ class Occlusion(Explainer):
             images,
             sliding_window_shapes=(3, *sides),
             strides=(3, *(max(side // 2, 1) for side in sides)),
-            baselines=mean_colour(model, images),
+            baselines=mean_color(model, images),
             target=targets,
             perturbations_per_eval=max(IMAGES_AT_ONCE // len(images), 1),
         )

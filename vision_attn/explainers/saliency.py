@@ -3,7 +3,7 @@
 from captum.attr import Saliency as CaptumSaliency
 from torch import Tensor
 
-from vision_attn.explainers.base import Explainer, to_be_traced
+from vision_attn.explainers.base import Explainer, requires_grad_copy
 from vision_attn.models.classifier import AttentionClassifier
 
 
@@ -18,5 +18,8 @@ class Saliency(Explainer):
     def __call__(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
         """Maps (B, H, W), >= 0."""
         return (
-            CaptumSaliency(model).attribute(to_be_traced(images), target=targets).detach().amax(1)
+            CaptumSaliency(model)
+            .attribute(requires_grad_copy(images), target=targets)
+            .detach()
+            .amax(1)
         )

@@ -4,7 +4,7 @@ import torch
 from captum.attr import NoiseTunnel, Saliency
 from torch import Tensor
 
-from vision_attn.explainers.base import IMAGES_AT_ONCE, Explainer, to_be_traced
+from vision_attn.explainers.base import IMAGES_AT_ONCE, Explainer, requires_grad_copy
 from vision_attn.models.classifier import AttentionClassifier
 
 SAMPLES = 16
@@ -25,7 +25,7 @@ class SmoothGrad(Explainer):
         with torch.random.fork_rng():
             torch.manual_seed(0)
             maps = NoiseTunnel(Saliency(model)).attribute(
-                to_be_traced(images),
+                requires_grad_copy(images),
                 nt_type="smoothgrad",
                 nt_samples=SAMPLES,
                 nt_samples_batch_size=max(IMAGES_AT_ONCE // len(images), 1),

@@ -10,8 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from vision_attn.core.version import __version__
-from vision_attn.models.classifier import AttentionClassifier
-from vision_attn.runs.folder import ModelCard, RunFolder
+from vision_attn.runs.loaded_model import LoadedModel
 
 Run = Callable[[Tensor], dict[str, Tensor]]
 """Images (B, 3, H, W) in [0, 1] to the outputs by name."""
@@ -23,23 +22,6 @@ OUTPUTS = {
     "evidence": "(B, K, h, w): summed over places, plus the class's bias, it is the logit",
 }
 """What an exported model gives, in this order."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A run's model, in eval mode on the CPU, with all that is known about it.
-
-    Attributes:
-        folder: the run.
-        card: what the model is.
-        model: the model.
-        trusted: dotted paths of the user's own classes that may be imported.
-    """
-
-    folder: RunFolder
-    card: ModelCard
-    model: AttentionClassifier
-    trusted: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -55,7 +37,7 @@ class Sizes:
     reason: str = ""
 
 
-class Format(ABC):
+class Exporter(ABC):
     """One form in which a model leaves its run. A new one is one file with one subclass.
 
     Attributes:
@@ -75,7 +57,7 @@ class Format(ABC):
         """
 
     @abstractmethod
-    def write(self, trained: Trained, place: Path) -> Sizes | None:
+    def write(self, trained: LoadedModel, place: Path) -> Sizes | None:
         """Write the model to a place that is free, with its description.
 
         Args:
@@ -91,31 +73,31 @@ class Format(ABC):
         """Open what was written, as its users will."""
 
 
-def description(trained: Trained, sizes: Sizes) -> dict[str, Any]:
+def description(trained: LoadedModel, sizes: Sizes) -> dict[str, Any]:
     """What users of an exported model need to know, ready for JSON."""
-    card = trained.card
+    spec = trained.spec
     return {
         "vision_attn": __version__,
-        "class_names": card.class_names,
-        "image_size": card.image_size,
+        "class_names": spec.class_names,
+        "image_size": spec.image_size,
         "any_height_and_width": sizes.any,
         "input": "float32 (B, 3, height, width), RGB, bytes / 255; normalisation is inside",
         "reading": (
             "EXIF orientation applied, alpha over white, 16-bit greys scaled; the whole image "
             "squeezed to image_size x image_size by Pillow's BICUBIC, nothing cropped"
         ),
-        "probabilities": "sigmoid" if card.independent else "softmax",
+        "probabilities": spec.activation,
         "outputs": OUTPUTS,
         "bias": trained.model.head.bias.tolist(),
-        "backbone": card.backbone,
-        "pooling": card.pooling["class_path"],
+        "backbone": spec.backbone,
+        "pooling": spec.pooling["class_path"],
     }
 
 
-def as_text(described: dict[str, Any]) -> dict[str, str]:
+def metadata_texts(described: dict[str, Any]) -> dict[str, str]:
     """A description for formats whose metadata are texts: all but texts as JSON.
 
-    >>> as_text({"input": "RGB", "class_names": ["ant", "bee"]})
+    >>> metadata_texts({"input": "RGB", "class_names": ["ant", "bee"]})
     {'input': 'RGB', 'class_names': '["ant", "bee"]'}
     """
     return {

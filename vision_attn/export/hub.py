@@ -3,12 +3,13 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from vision_attn.export.base import Format, Run, Trained
-from vision_attn.export.hub_model import PublishedClassifier
+from vision_attn.export.base import Exporter, Run
+from vision_attn.export.hub_model import HubClassifier
 from vision_attn.export.program import Outputs
+from vision_attn.runs.loaded_model import LoadedModel
 
 
-class Hub(Format):
+class Hub(Exporter):
     """What `save_pretrained` writes; every verb takes the folder in the place of a run."""
 
     file_name = "hub"
@@ -17,11 +18,11 @@ class Hub(Format):
     def check_installed(self) -> None:
         """All that it needs came with timm."""
 
-    def write(self, trained: Trained, place: Path) -> None:
+    def write(self, trained: LoadedModel, place: Path) -> None:
         """Write weights, description and page."""
-        model = PublishedClassifier.from_run(trained.folder.path, trained.trusted)
+        model = HubClassifier.from_run(trained.folder.path, trained.trusted)
         model.save_pretrained(place)
 
     def open(self, place: Path, trusted: Collection[str] = ()) -> Run:
         """The model, loaded again."""
-        return Outputs(PublishedClassifier.from_pretrained(place, trusted=trusted))
+        return Outputs(HubClassifier.from_pretrained(place, trusted=trusted))

@@ -8,13 +8,13 @@ from huggingface_hub import HfApi, ModelCard, PyTorchModelHubMixin, hf_hub_downl
 
 from vision_attn.export.hub_page import known_of, page
 from vision_attn.models.classifier import AttentionClassifier
-from vision_attn.runs.folder import ModelCard as Described
-from vision_attn.runs.folder import RunFolder, architecture
+from vision_attn.runs.folder import RunFolder
+from vision_attn.runs.model_spec import ModelSpec, architecture
 
 PAGE = "README.md"
 
 
-class PublishedClassifier(AttentionClassifier, PyTorchModelHubMixin):
+class HubClassifier(AttentionClassifier, PyTorchModelHubMixin):
     """A classifier that can be published on the Hub, and fetched from there.
 
     A published folder holds `model.safetensors` and `model.json` as a run does, `config.json`
@@ -23,15 +23,15 @@ class PublishedClassifier(AttentionClassifier, PyTorchModelHubMixin):
     imported only if the caller names it as trusted.
 
     Examples:
-        model = PublishedClassifier.from_run("runs/mine")
+        model = HubClassifier.from_run("runs/mine")
         model.push_to_hub("anna/beetles")
-        model = PublishedClassifier.from_pretrained("anna/beetles")
+        model = HubClassifier.from_pretrained("anna/beetles")
 
     Attributes:
         described: what the model is; its class names and image size.
     """
 
-    described: Described
+    spec: ModelSpec
     _hub_mixin_config: dict[str, Any] | None
 
     @classmethod
@@ -43,23 +43,23 @@ class PublishedClassifier(AttentionClassifier, PyTorchModelHubMixin):
         """
         folder = RunFolder(Path(run))
         model = cls.from_folder(folder, trusted)
-        model._hub_mixin_config = known_of(folder, model.described)
+        model._hub_mixin_config = known_of(folder, model.spec)
         return model
 
     @classmethod
     def from_folder(cls, folder: RunFolder, trusted: Collection[str] = ()) -> Self:
         """The model in a folder, in eval mode."""
-        described = folder.load_card()
-        with folder.bounds():
-            model = cls(*architecture(described, trusted))
+        spec = folder.load_spec()
+        with folder.size_limit():
+            model = cls(*architecture(spec, trusted))
         folder.fill(model)
-        model.described = described
+        model.spec = spec
         model._hub_mixin_config = None  # the mixin has noted our arguments: they are no settings
         return model.eval()
 
     def _save_pretrained(self, save_directory: Path) -> None:
         """Write the two files that make a model."""
-        RunFolder(save_directory).save_model(self, self.described)
+        RunFolder(save_directory).save_model(self, self.spec)
 
     @classmethod
     def _from_pretrained(
@@ -79,7 +79,7 @@ class PublishedClassifier(AttentionClassifier, PyTorchModelHubMixin):
         folder = RunFolder(Path(model_id))
         if folder.path.is_dir():
             return cls.from_folder(folder, trusted)
-        for name in (folder.card.name, folder.weights.name):
+        for name in (folder.spec_file.name, folder.weights.name):
             fetched = hf_hub_download(
                 model_id,
                 name,
@@ -98,7 +98,7 @@ class PublishedClassifier(AttentionClassifier, PyTorchModelHubMixin):
             args: none.
             kwargs: `name`, what the model is called on the Hub (USER/NAME).
         """
-        return ModelCard(page(self.described, self._hub_mixin_config or {}, *args, **kwargs))
+        return ModelCard(page(self.spec, self._hub_mixin_config or {}, *args, **kwargs))
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Publish under that name; a page that is there already is left as it is.

@@ -1,11 +1,13 @@
 """The page of a published model: what it is, how to use it, what it was trained on and scored."""
 
 import json
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from vision_attn.core.version import __version__
-from vision_attn.runs.folder import ModelCard, RunFolder
+from vision_attn.runs.folder import RunFolder
+from vision_attn.runs.model_spec import ModelSpec
+from vision_attn.runs.settings_summary import describe_value, value_at
 from vision_attn.runs.yaml_file import load_yaml
 
 MOST_CLASSES = 200  # named on the page; model.json has them all
@@ -37,9 +39,9 @@ pip install vision-attn
 ```python
 import torch
 from vision_attn.data.io.image import read_image
-from vision_attn.export.hub_model import PublishedClassifier
+from vision_attn.export.hub_model import HubClassifier
 
-model = PublishedClassifier.from_pretrained("{name}")
+model = HubClassifier.from_pretrained("{name}")
 names, size = model.described.class_names, model.described.image_size
 images = read_image("photo.jpg", size).unsqueeze(0) / 255   # RGB in [0, 1], normalised inside
 with torch.no_grad():
@@ -91,78 +93,53 @@ SETTINGS = (
 )
 
 
-def known_of(folder: RunFolder, card: ModelCard) -> dict[str, Any]:
+def known_of(folder: RunFolder, spec: ModelSpec) -> dict[str, Any]:
     """What a run tells of its model, fit to be published: no path of the user's machine."""
     config = load_yaml(folder.config) if folder.config.is_file() else {}
     scores = json.loads(folder.metrics.read_text("utf-8")) if folder.metrics.is_file() else {}
     return {
-        "architecture": card.backbone,
-        "num_classes": len(card.class_names),
+        "architecture": spec.backbone,
+        "num_classes": len(spec.class_names),
         "scores": scores,
-        "data": chosen(config, DATA),
-        "settings": chosen(config, SETTINGS),
+        "data": described(config, DATA),
+        "settings": described(config, SETTINGS),
     }
 
 
-def chosen(config: dict[str, Any], keys: tuple[str, ...]) -> dict[str, str]:
-    """Some settings of a configuration, by dotted key, as texts.
+def described(config: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, str]:
+    """Some settings by dotted name, as texts; those that are not set are left out.
 
-    >>> chosen({"model": {"loss": "cross_entropy"}, "data": {}}, ("model.loss", "data.flip"))
+    >>> described({"model": {"loss": "cross_entropy"}, "data": {}}, ("model.loss", "data.flip"))
     {'model.loss': 'cross_entropy'}
     """
-    found = {}
-    for key in keys:
-        value: Any = config
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        if value is not None:
-            found[key] = told(value)
-    return found
+    values = {name: value_at(config, name) for name in names}
+    return {name: describe_value(value) for name, value in values.items() if value is not None}
 
 
-def told(value: Any) -> str:
-    """A setting in a few words: a class by its name, a path by its last part.
-
-    >>> told({"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1, "nesterov": False}})
-    'SGD, lr 0.1'
-    >>> told("/home/anna/beetles"), told(0.1)
-    ('beetles', '0.1')
-    """
-    if isinstance(value, dict) and "class_path" in value:
-        arguments = (value.get("init_args") or {}).items()
-        name = str(value["class_path"]).split(".")[-1]
-        return ", ".join(
-            [name, *(f"{k} {told(v)}" for k, v in arguments if v not in (None, False))]
-        )
-    if isinstance(value, str) and ("/" in value or "\\" in value):
-        return Path(value.replace("\\", "/")).name
-    return str(value)
-
-
-def page(card: ModelCard, known: dict[str, Any], name: str = "USER/NAME") -> str:
+def page(spec: ModelSpec, known: dict[str, Any], name: str = "USER/NAME") -> str:
     """The page of a model, in the Markdown of the Hub.
 
     Args:
-        card: what the model is.
+        spec: what the model is.
         known: what `known_of` found.
         name: what the model is called on the Hub.
     """
-    pooling = card.pooling["class_path"].rpartition(".")[2]
-    named = card.class_names[:MOST_CLASSES]
-    more = len(card.class_names) - len(named)
+    pooling = spec.pooling["class_path"].rpartition(".")[2]
+    named = spec.class_names[:MOST_CLASSES]
+    more = len(spec.class_names) - len(named)
     scores = {
         key: "-" if score is None else f"{float(score):.4f}"  # one without a meaning
         for key, score in known.get("scores", {}).items()
     }
     return PAGE.format(
-        title=name.split("/")[-1] if name != "USER/NAME" else f"{card.backbone}, {pooling}",
-        backbone=card.backbone,
+        title=name.split("/")[-1] if name != "USER/NAME" else f"{spec.backbone}, {pooling}",
+        backbone=spec.backbone,
         pooling=pooling,
-        count=len(card.class_names),
-        size=card.image_size,
+        count=len(spec.class_names),
+        size=spec.image_size,
         version=__version__,
         probabilities="Each class has a probability of its own (sigmoid)."
-        if card.independent
+        if spec.activation == "sigmoid"
         else "Probabilities are shares among the classes (softmax).",
         name=name,
         scores=table("score", scores),

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from vision_attn.core.errors import UserError, first_line
-from vision_attn.export.base import OUTPUTS, Format, Run, Sizes, Trained, as_text, description
+from vision_attn.export.base import OUTPUTS, Exporter, Run, Sizes, description, metadata_texts
 from vision_attn.export.program import INPUT, Program, program
+from vision_attn.runs.loaded_model import LoadedModel
 
 if TYPE_CHECKING:  # an extra
     from onnx import ModelProto
@@ -22,7 +23,7 @@ LARGEST = 2 * 10**9  # bytes: a protobuf holds no more
 AXES = ("batch", "", "height", "width")
 
 
-class Onnx(Format):
+class Onnx(Exporter):
     """An .onnx file with a dynamic batch, and dynamic height and width where it can be.
 
     Args:
@@ -52,7 +53,7 @@ class Onnx(Format):
         if missing:
             raise UserError(f'{missing[0]} is missing: pip install "vision-attn[onnx]"')
 
-    def write(self, trained: Trained, place: Path) -> Sizes:
+    def write(self, trained: LoadedModel, place: Path) -> Sizes:
         """Write the file, its description in `metadata_props`.
 
         Raises:
@@ -62,10 +63,10 @@ class Onnx(Format):
 
         if sum(t.nbytes for t in trained.model.state_dict().values()) > LARGEST:
             raise UserError("the model is larger than the 2 GB that an ONNX file can hold.")
-        found = program(trained.model, trained.card.image_size, self.fixed_size)
+        found = program(trained.model, trained.spec.image_size, self.fixed_size)
         proto = self.converted(found)
         name_axes(proto)
-        onnx.helper.set_model_props(proto, as_text(description(trained, found.sizes)))
+        onnx.helper.set_model_props(proto, metadata_texts(description(trained, found.sizes)))
         onnx.checker.check_model(proto, full_check=True)
         onnx.save(proto, place)
         return found.sizes

@@ -18,7 +18,7 @@ MOST_UNDECIDED = 0.05  # share of an output's values
 
 
 @dataclass
-class Agreement:
+class ParityReport:
     """How far two models differ.
 
     Attributes:
@@ -45,9 +45,24 @@ class Agreement:
                 told.append(f"{left_out} of {total} values of {name} hang on rounding")
         return told
 
+    def lines(self) -> list[str]:
+        """Lines for the user: how far the two models differ."""
+        worst = ", ".join(f"{name} {most:.1e}" for name, most in self.largest.items())
+        return [
+            f"differs    by at most: {worst}",
+            *(
+                f"left out   {left_out} of {total} values of {name}: the model's own value jumps "
+                "there when pixels change by a millionth"
+                for name, (left_out, total) in self.undecided.items()
+                if left_out
+            ),
+        ]
+
 
 @torch.no_grad()
-def compare(model: Run, other: Run, images: Tensor, any_size: bool, tolerance: float) -> Agreement:
+def compare(
+    model: Run, other: Run, images: Tensor, any_size: bool, tolerance: float
+) -> ParityReport:
     """Run both on the same images, and take the largest differences.
 
     Hard attention (the largest of all places takes all) jumps where two places tie but for
@@ -62,7 +77,7 @@ def compare(model: Run, other: Run, images: Tensor, any_size: bool, tolerance: f
         any_size: whether to compare on a few images of another height and width, too.
         tolerance: the difference from which on a value is looked at twice.
     """
-    found = Agreement()
+    found = ParityReport()
     for batch in batches(images, any_size):
         ours, theirs = model(batch), other(batch)
         off = {name: difference(ours[name], theirs[name]) for name in OUTPUTS}

@@ -27,7 +27,7 @@ class Outputs(nn.Module):
         logits = self.model.head(pooled.context)
         return {
             "logits": logits,
-            "probabilities": self.model.chances(logits),
+            "probabilities": self.model.probabilities(logits),
             "attention": pooled.weights.clone(),  # an output must not be a view of a constant
             "evidence": pooled.evidence(self.model.head.weight),
         }

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import torch
 
-from vision_attn.core.atomic import write_whole
-from vision_attn.export.base import Format, Run, Sizes, Trained, description
+from vision_attn.core.atomic import atomic_write
+from vision_attn.export.base import Exporter, Run, Sizes, description
 from vision_attn.export.program import program
+from vision_attn.runs.loaded_model import LoadedModel
 
 DESCRIPTION = "vision_attn.json"
 
 
-class TorchExport(Format):
+class TorchExport(Exporter):
     """A .pt2 file; `torch.export.load(file).module()(images)` gives a dictionary of outputs.
 
     Args:
@@ -31,9 +32,9 @@ class TorchExport(Format):
     def check_installed(self) -> None:
         """Nothing but torch is needed."""
 
-    def write(self, trained: Trained, place: Path) -> Sizes:
+    def write(self, trained: LoadedModel, place: Path) -> Sizes:
         """Write the file, its description in the extra file `vision_attn.json`."""
-        found = program(trained.model, trained.card.image_size, self.fixed_size)
+        found = program(trained.model, trained.spec.image_size, self.fixed_size)
         described = json.dumps(description(trained, found.sizes), indent=2, ensure_ascii=False)
         with warnings.catch_warnings():
             # Kernels in channels_last layout are no plain tensors to torch 2.14; what it then
@@ -41,7 +42,7 @@ class TorchExport(Format):
             warnings.filterwarnings("ignore", "No complete tensor found in the group")
             content = io.BytesIO()  # onto a full disk torch would write until the process aborts
             torch.export.save(found.exported, content, extra_files={DESCRIPTION: described})
-        write_whole(place, lambda beside: beside.write_bytes(content.getbuffer()))
+        atomic_write(place, lambda beside: beside.write_bytes(content.getbuffer()))
         return found.sizes
 
     def open(self, place: Path, trusted: Collection[str] = ()) -> Run:

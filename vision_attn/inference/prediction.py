@@ -1,20 +1,23 @@
-"""What a model makes of one image file."""
+"""Prediction: the probabilities of all classes for one image."""
 
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from PIL import Image
+
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model makes of one image file, or why it could not be read.
+    """The prediction for one image, or the reason why it could not be read.
 
     Attributes:
-        path: the file.
-        class_name: the likeliest class; empty if the file could not be read.
-        probability: of that class; NaN if the file could not be read.
-        probabilities: of every class, in the order of the model's classes.
-        error: why the file could not be read, in a line that names it; None if it was.
+        path: the image file; `image-1`, `image-2` and so on for images in memory.
+        class_name: the predicted class; empty if the image could not be read.
+        probability: the probability of that class; NaN if the image could not be read.
+        probabilities: the probability of every class, in the order of the model's classes.
+        error: why the image could not be read, in one line that names it; None if it was read.
+        image: an image in memory; None if it is a file.
     """
 
     path: Path
@@ -22,22 +25,17 @@ class Prediction:
     probability: float = math.nan
     probabilities: dict[str, float] = field(default_factory=dict)
     error: str | None = None
+    image: Image.Image | None = field(default=None, repr=False, compare=False)
 
-    @classmethod
-    def of(cls, path: Path, class_names: list[str], chances: list[float]) -> "Prediction":
-        """The prediction of an image that was read, by the probabilities of all classes.
-
-        >>> Prediction.of(Path("a.jpg"), ["cat", "dog"], [0.25, 0.75]).class_name
-        'dog'
-        """
-        best = max(range(len(chances)), key=chances.__getitem__)
-        named = dict(zip(class_names, chances, strict=True))
-        return cls(path, class_names[best], chances[best], named)
+    @property
+    def source(self) -> Path | Image.Image:
+        """What the image can be read from again."""
+        return self.path if self.image is None else self.image
 
     def top(self, count: int) -> list[tuple[str, float]]:
-        """The likeliest classes and their probabilities, best first.
+        """The most probable classes with their probabilities.
 
-        >>> Prediction.of(Path("a.jpg"), ["cat", "dog", "fox"], [0.25, 0.5, 0.25]).top(2)
+        >>> Prediction(Path("a.jpg"), probabilities={"cat": 0.25, "dog": 0.5, "fox": 0.25}).top(2)
         [('dog', 0.5), ('cat', 0.25)]
         """
         return sorted(self.probabilities.items(), key=lambda entry: -entry[1])[:count]

@@ -23,11 +23,11 @@ COLUMNS = ("file", "predicted", "probability", "error")
 Row = dict[str, Any]
 
 
-class Lines(ABC):
+class RowFormat(ABC):
     """How predictions are written a line each."""
 
     def __init__(self, class_names: list[str]) -> None:
-        self.columns = [*COLUMNS, *(f"p_{as_text(name)}" for name in class_names)]
+        self.columns = [*COLUMNS, *(f"p_{printable(name)}" for name in class_names)]
 
     @abstractmethod
     def head(self) -> str:
@@ -41,17 +41,17 @@ class Lines(ABC):
     def row(self, line: str) -> Row:
         """The first columns of a line; ValueError if it is none.
 
-        >>> lines = JsonLines(["cat", "dog"])
+        >>> lines = JsonLinesFormat(["cat", "dog"])
         >>> chosen = Prediction.of(Path("a.jpg"), ["cat", "dog"], [0.25, 0.75])
         >>> lines.row(lines.line(chosen))["predicted"]
         'dog'
         """
 
 
-class CsvLines(Lines):
+class CsvFormat(RowFormat):
     r"""Comma-separated values: file, predicted, probability, error, p_CLASS, ...
 
-    >>> lines = CsvLines(["cat", "dog"])
+    >>> lines = CsvFormat(["cat", "dog"])
     >>> lines.head()
     'file,predicted,probability,error,p_cat,p_dog\n'
     >>> lines.line(Prediction.of(Path("a,b.jpg"), ["cat", "dog"], [0.25, 0.75]))
@@ -64,12 +64,12 @@ class CsvLines(Lines):
 
     def line(self, prediction: Prediction) -> str:
         """A row; what is unknown is empty."""
-        start = [as_text(str(prediction.path)), as_text(prediction.class_name)]
+        start = [printable(str(prediction.path)), printable(prediction.class_name)]
         if prediction.error is not None:
             blanks = [""] * (len(self.columns) - len(COLUMNS))
-            return joined([*start, "", as_text(prediction.error), *blanks])
-        chances = map(short, prediction.probabilities.values())
-        return joined([*start, short(prediction.probability), "", *chances])
+            return joined([*start, "", printable(prediction.error), *blanks])
+        probabilities = map(short, prediction.probabilities.values())
+        return joined([*start, short(prediction.probability), "", *probabilities])
 
     def row(self, line: str) -> Row:
         """The first columns."""
@@ -84,7 +84,7 @@ class CsvLines(Lines):
         return found | {"error": found["error"] or None}
 
 
-class JsonLines(Lines):
+class JsonLinesFormat(RowFormat):
     """JSON Lines: file, predicted, probability, error, and probabilities by class."""
 
     def head(self) -> str:
@@ -95,10 +95,10 @@ class JsonLines(Lines):
         """A row; what is unknown is null."""
         read = prediction.error is None
         content = {
-            "file": as_text(str(prediction.path)),
+            "file": printable(str(prediction.path)),
             "predicted": prediction.class_name if read else None,
             "probability": float(short(prediction.probability)) if read else None,
-            "error": None if prediction.error is None else as_text(prediction.error),
+            "error": None if prediction.error is None else printable(prediction.error),
             "probabilities": {
                 name: float(short(chance)) for name, chance in prediction.probabilities.items()
             },
@@ -118,10 +118,14 @@ class JsonLines(Lines):
         return found | {"probability": float(found["probability"] or 0)}
 
 
-LINES: dict[str, type[Lines]] = {".csv": CsvLines, ".jsonl": JsonLines, ".parquet": CsvLines}
+FORMATS: dict[str, type[RowFormat]] = {
+    ".csv": CsvFormat,
+    ".jsonl": JsonLinesFormat,
+    ".parquet": CsvFormat,
+}
 
 
-class Table:
+class PredictionWriter:
     """A file of predictions that is being written.
 
     Args:
@@ -135,7 +139,7 @@ class Table:
     def __init__(self, out: Path, class_names: list[str]) -> None:
         self.out = out
         self.part = out.with_name(f"{out.name}.part")
-        self.lines = LINES[kind_of(out)](class_names)
+        self.lines = FORMATS[kind_of(out)](class_names)
         self.lock = FileLock(out.with_name(f".{out.name}.lock"))
         self.file: io.TextIOWrapper | None = None
         self.rows = 0
@@ -282,9 +286,9 @@ def kind_of(out: Path) -> str:
         UserError: there is no such kind, or what it needs is not installed.
     """
     kind = out.suffix.lower()
-    if kind not in LINES:
-        hint = did_you_mean(kind, LINES)
-        raise UserError(f"--out: {out} does not end in {', '.join(LINES)}.{hint}")
+    if kind not in FORMATS:
+        hint = did_you_mean(kind, FORMATS)
+        raise UserError(f"--out: {out} does not end in {', '.join(FORMATS)}.{hint}")
     if kind == ".parquet":
         try:
             import pyarrow.parquet  # noqa: F401 - told before hours of prediction, not after
@@ -303,10 +307,10 @@ def joined(cells: list[str]) -> str:
     return line.getvalue()
 
 
-def as_text(name: str) -> str:
+def printable(name: str) -> str:
     r"""A name on one line of UTF-8; bytes and breaks that are not are escaped.
 
-    >>> as_text("a\nb\udcff.png")
+    >>> printable("a\nb\udcff.png")
     'a\\nb\\udcff.png'
     """
     known = name.encode("utf-8", "backslashreplace").decode()

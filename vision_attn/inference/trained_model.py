@@ -1,165 +1,175 @@
-"""A trained model in Python: load a run, predict image files, explain them."""
+"""A trained model in Python: load a run, predict and explain images."""
 
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from vision_attn.core.errors import UserError
+from vision_attn.data.io.image import to_unit_range
 from vision_attn.data.io.paths import listed_images
-from vision_attn.data.io.prefetch import ReadFile, in_batches, read_ahead
-from vision_attn.inference.explain import Wanted
+from vision_attn.data.io.prefetch import ImageInput, ReadImage, in_batches, read_ahead
+from vision_attn.inference.explain import DEFAULT_EXPLAINERS, ExplanationRequest
 from vision_attn.inference.explanation import Explanation
 from vision_attn.inference.prediction import Prediction
-from vision_attn.models.classifier import AttentionClassifier
-from vision_attn.runs.folder import ModelCard, RunFolder
+from vision_attn.runs.loaded_model import LoadedModel
 
-EXPLAINERS = "attention,evidence,contrast"
-Paths = str | Path | Iterable[str | Path]
+One = str | Path | Image.Image | NDArray[np.uint8]
+Images = One | Iterable[One]
+"""Paths, PIL images or uint8 arrays (H, W, 3): one or several."""
 
 
 def load(run: str | Path, trust: Collection[str] = ()) -> "TrainedModel":
-    """The model of a run folder, on the GPU if there is one.
+    """Load the model of a run folder, on the GPU if there is one.
 
     Args:
-        run: a folder that `vision-attn fit` made.
+        run: a folder that `fit` made.
         trust: dotted paths of your own classes that the run may import.
 
     Raises:
         UserError: there is no model, it is damaged, or it names a class that is not trusted.
     """
-    folder = RunFolder(Path(run))
-    card = folder.load_card()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return TrainedModel(folder.load_model(trust).to(device), card, device)
+    return TrainedModel.from_run(run, trust)
 
 
-class TrainedModel:
-    """A run's model with what is needed to use it on image files.
+class TrainedModel(LoadedModel):
+    """A run's model for images: files, PIL images or arrays.
 
-    Paths are image files, folders (searched to any depth), patterns such as `photos/**/*.jpg`,
-    or `@list.txt`, a file with one path a line. For every image file there is one result, in
-    order; a file that can't be read has an `error` in the place of a prediction.
-
-    Attributes:
-        model: the network, in eval mode: images (B, 3, H, W) in [0, 1] to logits.
-        card: what it is: class names, image size, architecture.
-        device: where it computes.
+    Paths are image files, folders (with all their subfolders), patterns such as
+    `photos/**/*.jpg`, or `@list.txt`, a file with one path per line. There is one result per
+    image, in order; for an image that cannot be read, it has an `error` and no prediction.
     """
 
-    def __init__(self, model: AttentionClassifier, card: ModelCard, device: torch.device) -> None:
-        self.model = model
-        self.card = card
-        self.device = device
-
-    @property
-    def class_names(self) -> list[str]:
-        """In the order of the logits."""
-        return self.card.class_names
-
-    def predict(self, paths: Paths, batch_size: int = 64) -> list[Prediction]:
-        """The probability of every class for every image file.
+    def predict(self, images: Images, batch_size: int = 64) -> list[Prediction]:
+        """The probability of every class for every image.
 
         Args:
-            paths: one path or several; see the class.
-            batch_size: images at a time. It changes probabilities by rounding alone, below 1e-6.
+            images: one or several; see the class.
+            batch_size: images per forward pass; it changes probabilities by less than 1e-6.
 
         Raises:
-            UserError: a folder, pattern or list names no file.
+            UserError: a folder, pattern or list names no file, or an array has another shape.
         """
-        return list(self.predictions(paths, batch_size))
+        return list(self.predictions(images, batch_size))
 
-    def predictions(self, paths: Paths, batch_size: int = 64) -> Iterator[Prediction]:
-        """As `predict`, one after the other: any number of files in bounded memory."""
-        for batch in self.batches(paths, batch_size):
+    def predictions(self, images: Images, batch_size: int = 64) -> Iterator[Prediction]:
+        """As `predict`, one by one: for any number of images in bounded memory."""
+        for batch in self.batches(images, batch_size):
             yield from self.predict_batch(batch)
 
     def explain(
         self,
-        paths: Paths,
-        explainers: str = EXPLAINERS,
-        target: str = "predicted",
+        images: Images,
+        explainers: Sequence[str] = DEFAULT_EXPLAINERS,
+        target: str | None = None,
         against: str | None = None,
         classes: int = 0,
         heads: bool = False,
         windows: bool = False,
         batch_size: int = 16,
     ) -> list[Explanation]:
-        """Where the model looked in every image file, and what each place argued for.
+        """Heatmaps of every image: where the model looked, and what each place argued for.
 
         Args:
-            paths: one path or several; see the class.
-            explainers: names parted by commas: evidence, grad_cam, contrast:grad_cam, ...
-            target: the class that is explained: "predicted", or its name.
+            images: one or several; see the class.
+            explainers: names such as "evidence", "grad_cam", "contrast:grad_cam".
+            target: the class to explain; None explains the predicted class.
             against: the class that contrasts compare with; None takes the strongest at each place.
-            classes: maps of so many of the likeliest classes, too.
+            classes: for how many of the most probable classes there are maps, too.
             heads: whether there is a map of each head's attention.
-            windows: whether the windows of local heads are told, and drawn.
-            batch_size: images at a time.
+            windows: whether the windows of local heads are returned and drawn.
+            batch_size: images per forward pass.
 
         Raises:
             UserError: there is no such explainer or class, or a path names no file.
         """
-        wanted = Wanted.named(
-            self.class_names, explainers, target, against, classes, heads, windows
+        names = [explainers] if isinstance(explainers, str) else explainers
+        request = ExplanationRequest.from_names(
+            self.class_names, names, target, against, classes, heads, windows
         )
-        return list(self.explanations(paths, wanted, batch_size))
+        return list(self.explanations(images, request, batch_size))
 
     def explanations(
-        self, paths: Paths, wanted: Wanted, batch_size: int = 16
+        self, images: Images, request: ExplanationRequest, batch_size: int = 16
     ) -> Iterator[Explanation]:
-        """As `explain`, one after the other."""
-        for batch in self.batches(paths, batch_size):
-            images = self.stacked(batch)
-            logits = self.logits(images)
-            predictions = self.told(batch, logits)
+        """As `explain`, one by one."""
+        for batch in self.batches(images, batch_size):
+            pixels = self.stacked(batch)
+            logits = self.logits(pixels)
+            predictions = self.predictions_of(batch, logits)
             read = [each for each in predictions if each.error is None]
-            with full_precision():  # of maps too, so that they add up to the logits
-                made = iter(wanted.explain(self.model, images, logits, read) if read else [])
+            with full_precision():  # of maps, too, so that they add up to the logits
+                made = iter(request.explain(self.model, pixels, logits, read) if read else [])
             for each in predictions:
                 yield next(made) if each.error is None else Explanation(each)
 
-    def batches(self, paths: Paths, batch_size: int) -> Iterator[list[ReadFile]]:
-        """Files that are read ahead, some at a time."""
+    def batches(self, images: Images, batch_size: int) -> Iterator[list[ReadImage]]:
+        """Images that are read ahead of the model, in batches."""
         if batch_size < 1:
-            raise UserError(f"--batch_size is at least 1, not {batch_size}.")
-        files = listed_images([paths] if isinstance(paths, str | os.PathLike) else paths)
+            raise UserError(f"batch_size must be at least 1, not {batch_size}.")
+        self.model.eval()
         ahead = 2 * batch_size + 2 * (os.cpu_count() or 1)  # one batch computes, one is read
-        return in_batches(read_ahead(files, self.card.image_size, ahead), batch_size)
+        return in_batches(read_ahead(inputs(images), self.spec.image_size, ahead), batch_size)
 
-    def predict_batch(self, batch: list[ReadFile]) -> list[Prediction]:
-        """Predictions of files that were read, or could not be, in their order."""
-        return self.told(batch, self.logits(self.stacked(batch)))
+    def predict_batch(self, batch: list[ReadImage]) -> list[Prediction]:
+        """Predictions for a batch, in its order; unreadable images keep their error."""
+        return self.predictions_of(batch, self.logits(self.stacked(batch)))
 
-    def told(self, batch: list[ReadFile], logits: Tensor) -> list[Prediction]:
-        """What logits (B, K) say of those files of a batch that were read, among the others."""
-        rows = iter(self.model.chances(logits).float().cpu().tolist())
+    def predictions_of(self, batch: list[ReadImage], logits: Tensor) -> list[Prediction]:
+        """Predictions for a batch from the logits (B, K) of its readable images."""
+        rows = iter(self.model.probabilities(logits).float().cpu().tolist())
         return [
-            Prediction(file.path, error=file.error)
-            if file.image is None
-            else Prediction.of(file.path, self.class_names, next(rows))
-            for file in batch
+            Prediction(image.path, error=image.error)
+            if image.pixels is None
+            else self.prediction_of(image, next(rows))
+            for image in batch
         ]
 
-    def stacked(self, batch: list[ReadFile]) -> Tensor:
-        """The images (B, 3, H, W) of a batch that were read, on the device, in [0, 1]."""
-        side = self.card.image_size
-        read = [file.image for file in batch if file.image is not None]
-        images = torch.stack(read) if read else torch.empty(0, 3, side, side, dtype=torch.uint8)
-        return images.to(self.device).float() / 255
+    def prediction_of(self, image: ReadImage, probabilities: list[float]) -> Prediction:
+        """The prediction for an image from the probabilities of all classes."""
+        best = max(range(len(probabilities)), key=probabilities.__getitem__)
+        return Prediction(
+            image.path,
+            self.class_names[best],
+            probabilities[best],
+            dict(zip(self.class_names, probabilities, strict=True)),
+            image=None if isinstance(image.source, Path) else image.source,
+        )
+
+    def stacked(self, batch: list[ReadImage]) -> Tensor:
+        """The readable images of a batch (B, 3, H, W), on the device, in [0, 1]."""
+        side = self.spec.image_size
+        read = [image.pixels for image in batch if image.pixels is not None]
+        pixels = torch.stack(read) if read else torch.empty(0, 3, side, side, dtype=torch.uint8)
+        return to_unit_range(pixels.to(self.device))
 
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
-        """Logits (B, K) of images (B, 3, H, W) in [0, 1], of which there may be none."""
+        """Logits (B, K) of images (B, 3, H, W) in [0, 1]; B may be 0."""
         if not len(images):
             return images.new_empty(0, len(self.class_names))
         with full_precision():
             return self.model(images)
 
 
+def inputs(images: Images) -> Iterator[ImageInput]:
+    """Image files by path, and images in memory, in their order."""
+    if isinstance(images, np.ndarray) and images.ndim == 4:
+        yield from images
+        return
+    several: Iterable[One] = (
+        [images] if isinstance(images, str | os.PathLike | Image.Image | np.ndarray) else images
+    )
+    for image in several:
+        yield from listed_images([image]) if isinstance(image, str | Path) else [image]
+
+
 def full_precision() -> AbstractContextManager[None]:
-    """On GPUs convolutions are rounded to 10 bits by default, in ways that hang on the batch."""
+    """Convolutions in float32 on GPUs, where TF32 would make results depend on the batch."""
     return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)

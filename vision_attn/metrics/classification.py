@@ -10,14 +10,14 @@ from torchmetrics.classification import (
     MulticlassF1Score,
 )
 
-from vision_attn.metrics.auroc import OneAgainstRest
+from vision_attn.metrics.auroc import MacroAUROC
 from vision_attn.metrics.balanced_accuracy import BalancedAccuracy
 
 CALIBRATION_BINS = 15  # of equal width, as Guo et al. 2017
 OF_CHANCES = ("auroc", "calibration_error")
 
 
-class StageScores(MetricCollection):
+class ClassificationMetrics(MetricCollection):
     """The scores of one stage, under names such as `val/accuracy`.
 
     `accuracy`, `balanced_accuracy` and `loss` always; of a stage in which nothing learns also
@@ -40,7 +40,7 @@ class StageScores(MetricCollection):
         if stage != "train":
             scores |= {
                 "macro_f1": MulticlassF1Score(num_classes, average="macro", **options),
-                "auroc": OneAgainstRest(**options),
+                "auroc": MacroAUROC(**options),
                 "calibration_error": MulticlassCalibrationError(
                     num_classes, CALIBRATION_BINS, **options
                 ),
@@ -48,7 +48,7 @@ class StageScores(MetricCollection):
         # Each is updated by itself, so there is nothing for groups to share.
         super().__init__(scores, prefix=f"{stage}/", compute_groups=False)
 
-    def add(self, logits: Tensor, chances: Tensor, targets: Tensor, loss: Tensor) -> None:
+    def add(self, logits: Tensor, probabilities: Tensor, targets: Tensor, loss: Tensor) -> None:
         """Add a batch: logits and probabilities (B, K), targets (B,) and their mean loss.
 
         Classes are told by logits: probabilities of two sure classes may round to the same 1.
@@ -57,5 +57,5 @@ class StageScores(MetricCollection):
             if name == "loss":
                 score.update(loss.detach(), len(targets))
             else:
-                told = chances if name in OF_CHANCES else logits
+                told = probabilities if name in OF_CHANCES else logits
                 score.update(told.detach().float(), targets)

@@ -136,7 +136,7 @@ class Airbench(nn.Module):
         )
         self.unit_filters = unit_filters
         self.bias_epochs = bias_epochs
-        self.after_step()
+        self.post_step()
         self.feature_info = [
             {
                 "num_chs": width,
@@ -146,17 +146,17 @@ class Airbench(nn.Module):
             for number, width in enumerate(widths)
         ]
 
-    def fit_inputs(self, images: Tensor) -> None:
+    def init_from_data(self, images: Tensor) -> None:
         """Take what can be had from normalised training images before anything is learned."""
         self.whitening.fit(images)
 
-    def held(self, epoch: int) -> list[nn.Parameter]:
+    def frozen_parameters(self, epoch: int) -> list[nn.Parameter]:
         """Parameters that do not learn in an epoch, counted from 0."""
         over = self.bias_epochs is not None and epoch >= self.bias_epochs
         return [self.whitening.bias] if over else []
 
     @torch.no_grad()
-    def after_step(self) -> None:
+    def post_step(self) -> None:
         """Bring filters back to their length, as Jordan's Muon for airbench does before a step."""
         for layer in self.groups.modules() if self.unit_filters else ():
             if isinstance(layer, nn.Conv2d):

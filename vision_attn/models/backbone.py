@@ -39,7 +39,7 @@ class Backbone(nn.Module):
         name: timm's name of the architecture.
         pretrained: False for fresh weights, True for timm's own from its hub, or the path of a
             weights file, or of a folder that timm saved.
-        unstrided: how many halvings of the grid, counted from the stem, are left out. Small
+        removed_strides: how many halvings of the grid, counted from the stem, are left out. Small
             images need it: a ResNet reduces 32x32 to 1x1. The weights keep their shapes.
         options: further arguments of `timm.create_model`.
         stride: the last stages are left off, from where images are reduced more than this many
@@ -63,7 +63,7 @@ class Backbone(nn.Module):
         self,
         name: str,
         pretrained: bool | str = False,
-        unstrided: int = 0,
+        removed_strides: int = 0,
         options: dict[str, Any] | None = None,
         stride: int | None = None,
     ) -> None:
@@ -71,7 +71,7 @@ class Backbone(nn.Module):
         self.name = name
         self.options = dict(options or {})
         self.stride = stride
-        self.unstrided = 0
+        self.removed_strides = 0
         self.net = create_network(name, pretrained, self.options)
         stages = timm_of(self.net).feature_info
         widths = [stage["num_chs"] for stage in stages]
@@ -79,14 +79,14 @@ class Backbone(nn.Module):
         if stride is not None:
             widths = widths[: leave_off_stages(name, self.net, stride) + 1]
         self.finer = tuple(widths[:-1])
-        self.takes_head = True
+        self.uses_timm_head = True
         self.channels_last = getattr(self.net, "output_fmt", "NCHW") == "NHWC"
-        self.channels = self.settle_end(widths[-1])
+        self.channels = self.probe_head(widths[-1])
         self.last_grid = nn.Identity()  # where Grad-CAM looks
         for key in ("mean", "std"):
             numbers = torch.tensor(timm_of(self.net).pretrained_cfg[key])
             self.register_buffer(key, numbers.view(1, -1, 1, 1))
-        for _ in range(unstrided):
+        for _ in range(removed_strides):
             self.leave_out_stride()
         # Convolutions of this layout take 0.6 of the time on CPUs, and tensor cores want it too.
         for parameter in self.net.parameters():
@@ -95,8 +95,8 @@ class Backbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Features (B, C, h, w) of images (B, 3, H, W) in [0, 1]."""
-        features = timm_of(self.net).forward_features(self.normalised(images))
-        return self.last_grid(self.end(features))
+        features = timm_of(self.net).forward_features(self.normalized(images))
+        return self.last_grid(self.head(features))
 
     def grids(self, images: Tensor, finer: int) -> list[Tensor]:
         """The features, last, after those of the `finer` stages before them, finest first."""
@@ -104,39 +104,39 @@ class Backbone(nn.Module):
             return [self(images)]
         last = len(self.finer)
         features, stages = timm_of(self.net).forward_intermediates(
-            self.normalised(images), indices=list(range(last - finer, last + 1))
+            self.normalized(images), indices=list(range(last - finer, last + 1))
         )
-        return [*stages[:-1], self.last_grid(self.end(features))]
+        return [*stages[:-1], self.last_grid(self.head(features))]
 
-    def normalised(self, images: Tensor) -> Tensor:
+    def normalized(self, images: Tensor) -> Tensor:
         """Images as the weights expect them."""
         images = images.to(self.mean.dtype)  # a model in half precision takes float images, too
         return (images - self.mean) / self.std
 
-    def fit_inputs(self, sample: Callable[[], Tensor]) -> None:
+    def init_from_data(self, sample: Callable[[], Tensor]) -> None:
         """Let a network that asks for it (airbench) see training images (B, 3, H, W) at first.
 
         They are read for such a network alone: a sample of large photographs fills a memory.
         """
         if hasattr(self.net, "fit_inputs"):
-            timm_of(self.net).fit_inputs(self.normalised(sample()))
+            timm_of(self.net).init_from_data(self.normalized(sample()))
 
-    def held(self, epoch: int) -> list[nn.Parameter]:
+    def frozen_parameters(self, epoch: int) -> list[nn.Parameter]:
         """Parameters that a network that says so (airbench) does not learn in an epoch."""
-        return timm_of(self.net).held(epoch) if hasattr(self.net, "held") else []
+        return timm_of(self.net).frozen_parameters(epoch) if hasattr(self.net, "held") else []
 
-    def after_step(self) -> None:
+    def post_step(self) -> None:
         """Let a network that asks for it (airbench) put its weights right after an update."""
         if hasattr(self.net, "after_step"):
-            timm_of(self.net).after_step()
+            timm_of(self.net).post_step()
 
-    def end(self, features: Tensor) -> Tensor:
+    def head(self, features: Tensor) -> Tensor:
         """From timm's features to a grid (B, C, h, w), by way of timm's head where it acts so."""
-        if self.takes_head:
+        if self.uses_timm_head:
             features = timm_of(self.net).forward_head(features)
         return features.movedim(-1, 1) if self.channels_last else features
 
-    def settle_end(self, last_width: int) -> int:
+    def probe_head(self, last_width: int) -> int:
         """Find out whether timm's head can be taken along; returns the width of the features.
 
         Raises:
@@ -149,13 +149,13 @@ class Backbone(nn.Module):
                 raise UserError(f"{self.name} gives no grid of features; {CHOOSE}")
             if self.channels_last:
                 width = features.shape[-1]
-                self.takes_head = acts_by_place(lambda x: self.end(x.movedim(1, -1)), width)
+                self.uses_timm_head = acts_by_place(lambda x: self.head(x.movedim(1, -1)), width)
             else:
-                self.takes_head = acts_by_place(self.end, features.shape[1])
-            channels = self.end(features).shape[1]
+                self.uses_timm_head = acts_by_place(self.head, features.shape[1])
+            channels = self.head(features).shape[1]
         if channels not in {last_width, net.num_features, getattr(net, "head_hidden_size", None)}:
             raise UserError(f"{self.name} gives no grid of features; {CHOOSE}")
-        if not self.takes_head:
+        if not self.uses_timm_head:
             leave_off_unused(net, used)
         return channels
 
@@ -191,7 +191,7 @@ class Backbone(nn.Module):
         except UserError:  # some networks cannot do anything with a grid of one place
             return False
 
-    def rates(self, first: float) -> dict[Tensor, float]:
+    def lr_scales(self, first: float) -> dict[Tensor, float]:
         """Of each parameter the share of the learning rate, from `first` up to 1 by even ratios.
 
         The steps are timm's groups of layers, a stage each where it names stages. A network of
@@ -216,7 +216,7 @@ class Backbone(nn.Module):
                 f"{self.name} has no stride left to leave out; choose larger images "
                 "(--data.image_size) or a smaller --model.min_grid."
             )
-        self.unstrided += 1
+        self.removed_strides += 1
 
 
 def timm_of(net: nn.Module) -> Any:

@@ -3,11 +3,15 @@
 Axes: B images, H x W pixels, C channels, h x w places of the feature grid, K classes.
 """
 
+from typing import Literal
+
 from torch import Tensor, nn
 
 from vision_attn.core.errors import UserError
 from vision_attn.models.backbone import Backbone
 from vision_attn.pooling.base import Channels, Pooled, PoolingFactory, Window
+
+Activation = Literal["softmax", "sigmoid"]
 
 
 class AttentionClassifier(nn.Module):
@@ -17,8 +21,8 @@ class AttentionClassifier(nn.Module):
         backbone: turns images into features.
         pooling: builds the attention pooling for the backbone's channels.
         num_classes: number K of classes.
-        independent: whether each class has a probability of its own (a sigmoid, as binary cross
-            entropy trains it), instead of a share among all (a softmax).
+        activation: what turns logits into probabilities: "softmax", or "sigmoid" for a model trained
+            with binary cross entropy, in which each class has a probability of its own.
     """
 
     def __init__(
@@ -26,10 +30,10 @@ class AttentionClassifier(nn.Module):
         backbone: Backbone,
         pooling: PoolingFactory,
         num_classes: int,
-        independent: bool = False,
+        activation: Activation = "softmax",
     ) -> None:
         super().__init__()
-        self.independent = independent
+        self.activation = activation
         self.backbone = backbone
         self.pooling = pooling(Channels(backbone.channels, num_classes, backbone.finer))
         self.head = self.pooling.make_head(num_classes)
@@ -38,9 +42,9 @@ class AttentionClassifier(nn.Module):
         """Logits (B, K) of images (B, 3, H, W) in [0, 1]."""
         return self.head(self.attend(images).context)
 
-    def chances(self, logits: Tensor) -> Tensor:
+    def probabilities(self, logits: Tensor) -> Tensor:
         """Probabilities (B, K) of the classes."""
-        return logits.sigmoid() if self.independent else logits.softmax(-1)
+        return logits.sigmoid() if self.activation == "sigmoid" else logits.softmax(-1)
 
     def attend(self, images: Tensor) -> Pooled:
         """Where the model looks: attention weights (B, n, h, w), and the values they weigh.

@@ -5,23 +5,23 @@ from typing import Any
 from vision_attn.core.errors import UserError
 from vision_attn.models.backbone import Backbone
 
-USUAL = "resnet18"
-LIGHT = "resnet10t"
-LIGHT_OPTIONS = {"channels": [32, 64, 128, 256], "stem_width": 16}
+DEFAULT_BACKBONE = "resnet18"
+LIGHT_BACKBONE = "resnet10t"
+LIGHT_BACKBONE_OPTIONS = {"channels": [32, 64, 128, 256], "stem_width": 16}
 """Half as wide as usual, its stem a quarter of the work; a sixth of a ResNet-18's operations."""
 SMALL = 48  # pixels: below, a 4x4 grid must do, and no stage can be spared
 
 
-def suited_grid(image_size: int) -> int:
+def default_grid_size(image_size: int) -> int:
     """Places a side that the feature grid has at least: ImageNet models have 7 for 224 pixels.
 
-    >>> suited_grid(32), suited_grid(96), suited_grid(224)
+    >>> default_grid_size(32), default_grid_size(96), default_grid_size(224)
     (4, 6, 7)
     """
     return 4 if image_size < SMALL else 6 if image_size < 128 else 7
 
 
-def suited_stride(backbone: str, options: dict[str, Any] | None, image_size: int) -> int | None:
+def default_stride(backbone: str, options: dict[str, Any] | None, image_size: int) -> int | None:
     """Where to cut a network that learns from scratch and whose grid would be too coarse.
 
     A finer grid can be had by leaving out a stride, at four times the cost, or by leaving off the
@@ -33,7 +33,7 @@ def suited_stride(backbone: str, options: dict[str, Any] | None, image_size: int
         cannot be cut.
     """
     whole = Backbone(backbone, options=options)
-    if image_size < SMALL or whole.is_fine(image_size, suited_grid(image_size)):
+    if image_size < SMALL or whole.is_fine(image_size, default_grid_size(image_size)):
         return None
     stride = max((step for step in whole.strides if step < whole.strides[-1]), default=None)
     try:
@@ -43,7 +43,7 @@ def suited_stride(backbone: str, options: dict[str, Any] | None, image_size: int
     return stride
 
 
-def suited_network(
+def default_backbone(
     backbone: str | None, options: dict[str, Any] | None, from_scratch: bool, accelerated: bool
 ) -> tuple[str, dict[str, Any]]:
     """The network to train and its further options; what is named stays.
@@ -58,13 +58,13 @@ def suited_network(
         from_scratch: whether no weights come from elsewhere.
         accelerated: whether there is a GPU.
 
-    >>> suited_network(None, None, from_scratch=True, accelerated=True)
+    >>> default_backbone(None, None, from_scratch=True, accelerated=True)
     ('resnet18', {})
-    >>> suited_network(None, None, from_scratch=True, accelerated=False)
+    >>> default_backbone(None, None, from_scratch=True, accelerated=False)
     ('resnet10t', {'channels': [32, 64, 128, 256], 'stem_width': 16})
-    >>> suited_network("vgg11", None, from_scratch=True, accelerated=False)
+    >>> default_backbone("vgg11", None, from_scratch=True, accelerated=False)
     ('vgg11', {})
     """
     if backbone is None and options is None and from_scratch and not accelerated:
-        return LIGHT, dict(LIGHT_OPTIONS)
-    return backbone or USUAL, dict(options or {})
+        return LIGHT_BACKBONE, dict(LIGHT_BACKBONE_OPTIONS)
+    return backbone or DEFAULT_BACKBONE, dict(options or {})

@@ -67,7 +67,7 @@ class Window(NamedTuple):
     """
 
     heads: tuple[int, ...]
-    centre: tuple[float, float]
+    center: tuple[float, float]
     reach: tuple[float, float]
     sigma: tuple[float, float] | None
     about: str

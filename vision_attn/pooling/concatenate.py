@@ -9,12 +9,12 @@ from torch import Tensor
 from vision_attn.pooling.base import Pooled, Window
 
 
-def side_by_side(*pooled: Pooled) -> Pooled:
+def concatenate(*pooled: Pooled) -> Pooled:
     """Several poolings as one, on the finest of their grids; the context is theirs in a row.
 
     >>> coarse = Pooled(torch.ones(1, 1, 1, 1), torch.tensor([3.0, 5.0]).view(1, 1, 2, 1, 1))
     >>> fine = Pooled(torch.tensor([[[[0.25, 0.75]]]]), torch.tensor([[[[[4.0, 8.0]]]]]))
-    >>> both = side_by_side(coarse, fine)    # d = 1: the head of two channels is two heads
+    >>> both = concatenate(coarse, fine)    # d = 1: the head of two channels is two heads
     >>> both.weights
     tensor([[[[0.5000, 0.5000]],
     <BLANKLINE>
@@ -33,7 +33,7 @@ def side_by_side(*pooled: Pooled) -> Pooled:
     )
 
 
-def windows_side_by_side(
+def concatenate_windows(
     pooled: Sequence[Pooled], windows: Sequence[list[list[Window]]]
 ) -> list[list[Window]]:
     """The windows of several poolings, their heads numbered as `side_by_side` puts them.
@@ -41,7 +41,7 @@ def windows_side_by_side(
     >>> whole = Pooled(torch.ones(1, 1, 1, 1), torch.ones(1, 1, 2, 1, 1))  # is two heads beside
     >>> parts = Pooled(torch.ones(1, 1, 1, 1), torch.ones(1, 1, 1, 1, 1))  # one of one channel
     >>> window = Window((0,), (0.5, 0.5), (0.1, 0.1), None, "a window")
-    >>> [(found,)] = windows_side_by_side([whole, parts], [[[]], [[window]]])
+    >>> [(found,)] = concatenate_windows([whole, parts], [[[]], [[window]]])
     >>> found.heads
     (2,)
     """

@@ -8,7 +8,7 @@ from vision_attn.pooling.base import Pooled, Pooling, softmax_over_places, split
 SMALLEST = 1e-6  # features are taken as at least this, as in GeM
 
 
-class GeneralisedMean(Pooling):
+class GeneralizedMean(Pooling):
     r"""One head a channel, with weights proportional to a power of the channel's values.
 
     With a learned power p::
@@ -23,7 +23,7 @@ class GeneralisedMean(Pooling):
         channels: width of the feature map.
         power: where the learned p starts; 3 as in GeM.
 
-    >>> pool = GeneralisedMean(channels=1, power=3.0)
+    >>> pool = GeneralizedMean(channels=1, power=3.0)
     >>> pooled = pool(torch.tensor([[[[1.0, 2.0]]]]))        # weights 1/5 and 4/5
     >>> pooled.context                                        # (1 + 8) / (1 + 4)
     tensor([[1.8000]], grad_fn=<ViewBackward0>)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from vision_attn.pooling.base import Channels, Pooled, Pooling, PoolingFactory, Window
-from vision_attn.pooling.concatenate import side_by_side, windows_side_by_side
+from vision_attn.pooling.concatenate import concatenate, concatenate_windows
 from vision_attn.pooling.global_attention import GlobalAttention
 from vision_attn.pooling.local_gaussian import LocalGaussian
 
@@ -30,26 +30,28 @@ class GlobalLocal(Pooling):
     def __init__(
         self,
         channels: Channels,
-        whole: PoolingFactory | None = None,
-        parts: PoolingFactory | None = None,
+        global_pooling: PoolingFactory | None = None,
+        local_pooling: PoolingFactory | None = None,
     ) -> None:
         super().__init__()
-        self.whole = (whole or GlobalAttention)(channels)
-        self.parts = (parts or LocalGaussian)(channels)
-        self.context_channels = self.whole.context_channels + self.parts.context_channels
-        self.finer = max(self.whole.finer, self.parts.finer)
+        self.global_pooling = (global_pooling or GlobalAttention)(channels)
+        self.local_pooling = (local_pooling or LocalGaussian)(channels)
+        self.context_channels = (
+            self.global_pooling.context_channels + self.local_pooling.context_channels
+        )
+        self.finer = max(self.global_pooling.finer, self.local_pooling.finer)
 
     def forward(self, features: Tensor, *finer: Tensor) -> Pooled:
         """Weigh places twice: weights (B, n1 + n2, h, w), values (B, n1 + n2, d, h, w)."""
-        return side_by_side(*(half(features, *its) for half, its in self.halves(finer)))
+        return concatenate(*(half(features, *its) for half, its in self.halves(finer)))
 
     def windows_of(self, features: Tensor, *finer: Tensor) -> list[list[Window]]:
         """Those of both halves."""
         pooled = [half(features, *its) for half, its in self.halves(finer)]
         windows = [half.windows_of(features, *its) for half, its in self.halves(finer)]
-        return windows_side_by_side(pooled, windows)
+        return concatenate_windows(pooled, windows)
 
     def halves(self, finer: tuple[Tensor, ...]) -> Iterator[tuple[Pooling, tuple[Tensor, ...]]]:
         """Each half, with the finer features that it asks for."""
-        for half in (self.whole, self.parts):
+        for half in (self.global_pooling, self.local_pooling):
             yield half, finer[len(finer) - half.finer :]

@@ -12,7 +12,7 @@ from vision_attn.pooling.base import (
     learned_queries,
     softmax_over_places,
 )
-from vision_attn.pooling.concatenate import side_by_side
+from vision_attn.pooling.concatenate import concatenate
 
 
 class DotProduct(nn.Module):
@@ -32,7 +32,7 @@ class DotProduct(nn.Module):
         return (asked @ places.flatten(2)).unflatten(2, places.shape[-2:])
 
 
-class Parametrised(nn.Module):
+class Parametrized(nn.Module):
     """Compatibility <u, l_i + W g> with a learned u.
 
     <u, W g> is the same for all places, so the softmax over places forgets it: what is left is
@@ -48,7 +48,7 @@ class Parametrised(nn.Module):
         return (self.query @ places.flatten(2)).unflatten(2, places.shape[-2:])
 
 
-COMPATIBILITY = {"dot_product": DotProduct, "parametrised": Parametrised}
+COMPATIBILITY = {"dot_product": DotProduct, "parametrized": Parametrized}
 
 
 class Jetley(Pooling):
@@ -66,7 +66,7 @@ class Jetley(Pooling):
     Args:
         channels: width of the feature map, and those of the layers before it.
         layers: how many of the backbone's last stages are attended; 2 and 3 in the paper.
-        compatibility: `parametrised` (pc), with which the paper's best networks were trained, or
+        compatibility: `parametrized` (pc), with which the paper's best networks were trained, or
             `dot_product` (dp). The latter is not scaled: many channels saturate its softmax.
 
     Raises:
@@ -83,7 +83,7 @@ class Jetley(Pooling):
         self,
         channels: Channels,
         layers: int = 2,
-        compatibility: Literal["dot_product", "parametrised"] = "parametrised",
+        compatibility: Literal["dot_product", "parametrized"] = "parametrized",
     ) -> None:
         super().__init__()
         available = [*channels.finer, int(channels)]
@@ -99,7 +99,7 @@ class Jetley(Pooling):
         """Weights (B, n, h, w) and values (B, n, d, h, w) on the finest of the grids."""
         whole = features.mean((-2, -1))
         grids = [*finer, features]
-        return side_by_side(
+        return concatenate(
             *(
                 Pooled(softmax_over_places(compatible(places, whole)), places.unsqueeze(1))
                 for places, compatible in zip(grids, self.compatibility, strict=True)

@@ -29,23 +29,23 @@ class Windows(nn.Module):
     one common start they would never separate.
     """
 
-    def __init__(self, channels: int, glimpses: int) -> None:
+    def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
         hidden = max(channels // 4, 8)
         self.hidden = nn.Linear(channels, hidden)
-        self.centre = nn.Linear(hidden, 2 * glimpses)
-        self.log_radius = nn.Parameter(torch.full((glimpses,), math.log(0.5)))
-        nn.init.normal_(self.centre.weight, std=0.01)
-        side = math.ceil(math.sqrt(glimpses))
+        self.center = nn.Linear(hidden, 2 * heads)
+        self.log_radius = nn.Parameter(torch.full((heads,), math.log(0.5)))
+        nn.init.normal_(self.center.weight, std=0.01)
+        side = math.ceil(math.sqrt(heads))
         start = torch.tensor(
-            [((k // side + 0.5) / side, (k % side + 0.5) / side) for k in range(glimpses)]
+            [((k // side + 0.5) / side, (k % side + 0.5) / side) for k in range(heads)]
         )
-        self.centre.bias.data.copy_(torch.logit(start).flatten())
+        self.center.bias.data.copy_(torch.logit(start).flatten())
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Centres (B, n, 2) as (y, x) in [0, 1], and half-widths D (n,) in shares of a side."""
         summary = features.mean((-2, -1))
-        centres = torch.sigmoid(self.centre(torch.tanh(self.hidden(summary))))
+        centres = torch.sigmoid(self.center(torch.tanh(self.hidden(summary))))
         return centres.unflatten(1, (-1, 2)), self.log_radius.exp()
 
 
@@ -58,7 +58,7 @@ def sigma_in_cells(radius: Tensor, cells: int) -> Tensor:
     return (radius * cells / REACH).clamp(min=MIN_SIGMA)
 
 
-def log_window(centre: Tensor, radius: Tensor, cells: int) -> Tensor:
+def log_window(center: Tensor, radius: Tensor, cells: int) -> Tensor:
     """Log of a Gaussian window along one side of the grid, -inf outside.
 
     Args:
@@ -72,10 +72,10 @@ def log_window(centre: Tensor, radius: Tensor, cells: int) -> Tensor:
     >>> log_window(torch.tensor([[0.5]]), torch.tensor([0.4]), cells=5)  # p = 2, D = 2, sigma = 1
     tensor([[[-2.0000, -0.5000, -0.0000, -0.5000, -2.0000]]])
     """
-    centre = centre.to(radius.dtype)  # half precision is too coarse for a place on the grid
-    places = torch.arange(cells, device=centre.device, dtype=centre.dtype)
+    center = center.to(radius.dtype)  # half precision is too coarse for a place on the grid
+    places = torch.arange(cells, device=center.device, dtype=center.dtype)
     sigma = sigma_in_cells(radius, cells)
-    offset = (places - centre.unsqueeze(-1) * (cells - 1)) / sigma.unsqueeze(-1)
+    offset = (places - center.unsqueeze(-1) * (cells - 1)) / sigma.unsqueeze(-1)
     # A hair over D, so that rounding does not drop a place that lies on the window's edge.
     return (-(offset**2) / 2).masked_fill(offset.abs() > REACH + 1e-4, -torch.inf)
 
@@ -101,20 +101,20 @@ class LocalGaussian(Pooling):
     Raises:
         UserError: `glimpses` does not divide `channels`.
 
-    >>> pool = LocalGaussian(channels=8, glimpses=4)
+    >>> pool = LocalGaussian(channels=8, heads=4)
     >>> pooled = pool(torch.zeros(1, 8, 9, 9))  # no content: weights are the windows alone
     >>> pooled.weights[0].flatten(1).argmax(1) # four windows, centred on the four quarters
     tensor([20, 24, 56, 60])
     """
 
-    def __init__(self, channels: int, glimpses: int = 4) -> None:
+    def __init__(self, channels: int, heads: int = 4) -> None:
         super().__init__()
-        check_heads(channels, glimpses)
-        self.glimpses = glimpses
+        check_heads(channels, heads)
+        self.heads = heads
         self.context_channels = channels
-        self.windows = Windows(channels, glimpses)
+        self.windows = Windows(channels, heads)
         self.keys = KeyNorm(channels)
-        self.queries = learned_queries(glimpses, channels)
+        self.queries = learned_queries(heads, channels)
 
     def forward(self, features: Tensor) -> Pooled:
         """Weigh places near each centre: weights (B, n, h, w), values (B, n, C/n, h, w)."""
@@ -124,7 +124,7 @@ class LocalGaussian(Pooling):
         rows = log_window(centres[..., 0], radius, height)
         columns = log_window(centres[..., 1], radius, width)
         scores = content + rows.unsqueeze(-1) + columns.unsqueeze(-2)
-        return Pooled(softmax_over_places(scores), split_heads(features, self.glimpses))
+        return Pooled(softmax_over_places(scores), split_heads(features, self.heads))
 
     @torch.no_grad()
     def windows_of(self, features: Tensor, *finer: Tensor) -> list[list[Window]]:

@@ -51,13 +51,13 @@ def fixed_window(
     """The window whose first cell is (top, left), on a grid of height x width cells.
 
     >>> at_the_edge = fixed_window(2, 0, 2, height=3, width=4, heads=(0,))   # one row is left
-    >>> at_the_edge.centre, at_the_edge.reach                      # 2.5/3 and 1/4; .5/3 and 1/4
+    >>> at_the_edge.center, at_the_edge.reach                      # 2.5/3 and 1/4; .5/3 and 1/4
     ((0.8333333333333334, 0.25), (0.16666666666666666, 0.25))
     """
     bottom, right = min(top + side, height), min(left + side, width)
-    centre = ((top + bottom) / 2 / height, (left + right) / 2 / width)
+    center = ((top + bottom) / 2 / height, (left + right) / 2 / width)
     reach = ((bottom - top) / 2 / height, (right - left) / 2 / width)
-    return Window(heads, centre, reach, None, ABOUT)
+    return Window(heads, center, reach, None, ABOUT)
 
 
 class LocalWindow(Pooling):

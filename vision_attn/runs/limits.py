@@ -19,7 +19,7 @@ IMAGE_SIZE = 4096  # pixels a side
 
 
 @contextmanager
-def bounded(parameters: int = PARAMETERS, what: str = "the model") -> Iterator[None]:
+def limit_model_size(parameters: int = PARAMETERS, what: str = "the model") -> Iterator[None]:
     """Stop whoever builds more modules or parameters than that.
 
     torch fills a layer's tensors only after it has registered them, so what is too large is
@@ -29,7 +29,7 @@ def bounded(parameters: int = PARAMETERS, what: str = "the model") -> Iterator[N
         UserError: it became too large.
 
     >>> from torch import nn
-    >>> with bounded(parameters=11): nn.Linear(3, 4)
+    >>> with limit_model_size(parameters=11): nn.Linear(3, 4)
     Traceback (most recent call last):
     vision_attn.core.errors.UserError: the model is refused: it has more than 11 parameters.
     """
@@ -68,25 +68,25 @@ def largest_number(value: Any) -> float:
     return abs(value) if isinstance(value, (int, float)) else 0
 
 
-def check_card(card: Any) -> None:
+def check_spec(spec: Any) -> None:
     """Refuse a card whose parts are not what they should be, or beyond all measure.
 
     Raises:
         ValueError: saying which.
     """
-    numbers = [*card.mean, *card.std]
-    options = [card.backbone_options, card.pooling]
+    numbers = [*spec.mean, *spec.std]
+    options = [spec.backbone_options, spec.pooling]
     right = {
-        "backbone": isinstance(card.backbone, str),
-        "backbone_options": isinstance(card.backbone_options, dict),
-        "stride": card.stride is None or isinstance(card.stride, int),
-        "unstrided": isinstance(card.unstrided, int) and 0 <= card.unstrided < 16,
-        "pooling": isinstance(card.pooling, dict) and isinstance(card.pooling["class_path"], str),
-        "class_names": bool(card.class_names) and all(isinstance(n, str) for n in card.class_names),
-        "image_size": isinstance(card.image_size, int) and 1 <= card.image_size <= IMAGE_SIZE,
+        "backbone": isinstance(spec.backbone, str),
+        "backbone_options": isinstance(spec.backbone_options, dict),
+        "stride": spec.stride is None or isinstance(spec.stride, int),
+        "removed_strides": isinstance(spec.removed_strides, int) and 0 <= spec.removed_strides < 16,
+        "pooling": isinstance(spec.pooling, dict) and isinstance(spec.pooling["class_path"], str),
+        "class_names": bool(spec.class_names) and all(isinstance(n, str) for n in spec.class_names),
+        "image_size": isinstance(spec.image_size, int) and 1 <= spec.image_size <= IMAGE_SIZE,
         "mean, std": len(numbers) == 6
         and all(math.isfinite(x) for x in numbers)
-        and min(card.std) > 0,
+        and min(spec.std) > 0,
         f"a number over {NUMBER}": largest_number(options) <= NUMBER,
     }
     wrong = [name for name, fine in right.items() if not fine]

@@ -1,28 +1,35 @@
-"""One `fit` at a time in a run folder, and a sign of one that was stopped early."""
+"""Lock a run folder, so that one `fit` at a time trains in it."""
 
 import datetime
 import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
+from filelock import FileLock, Timeout
+
+from vision_attn.core.atomic import remove_temporary_files
 from vision_attn.core.errors import UserError
+from vision_attn.runs.folder import RunFolder
 
-LOCK, OWNER = ".fit.lock", ".fit"
 JOINED_RUN = "VISION_ATTN_JOINED_RUN"
-PATIENCE = 7  # seconds that reader processes may outlive a training that was killed
+"""Environment variable: the run folder that further processes of a training join."""
+WAIT = 7  # seconds; reader processes may outlive a training that was killed
 
 
 @contextmanager
-def alone(folder: Any, resumed: bool) -> Iterator[None]:
-    """Hold a run folder while training in it; the processes that join in come with the first."""
+def train_lock(folder: RunFolder, resumed: bool) -> Iterator[None]:
+    """Hold the lock of a run folder while training; further processes join the first one.
+
+    Raises:
+        UserError: another process trains there, or a new run would replace one.
+    """
     if JOINED_RUN in os.environ:
         yield
         return
-    with occupied(folder):
+    with hold_lock(folder):
         if not resumed:
-            refuse_begun(folder)  # what was there a moment ago may be a run by now
+            check_not_started(folder)  # another process may have trained there meanwhile
         os.environ[JOINED_RUN] = str(folder.path.resolve())
         try:
             yield
@@ -31,45 +38,41 @@ def alone(folder: Any, resumed: bool) -> Iterator[None]:
 
 
 @contextmanager
-def occupied(folder: Any) -> Iterator[None]:
-    """Keep other `fit` commands out of a run folder; what a killed process held is free again.
+def hold_lock(folder: RunFolder) -> Iterator[None]:
+    """Keep other `fit` commands out of a run folder; the lock of a killed process is free again.
 
-    While there is nothing to go on from, `.fit` says who trains or trained.
+    Until there is something to resume from, `.fit` names the process that trains or trained.
 
     Raises:
         UserError: another process trains there.
     """
-    from filelock import FileLock, Timeout
-
-    from vision_attn.core.atomic import remove_unfinished
-
     folder.path.mkdir(parents=True, exist_ok=True)
-    owner = folder.path / OWNER
+    owner = folder.owner_file
     try:
-        with FileLock(folder.path / LOCK, timeout=PATIENCE):
+        with FileLock(folder.lock_file, timeout=WAIT):
             started = f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S}"
             owner.write_text(f"process {os.getpid()} on {platform.node()} since {started}\n")
-            for place in (folder.last, folder.checkpoints / "best.ckpt", folder.weights):
-                remove_unfinished(place)
+            for path in (folder.last, folder.weights):
+                remove_temporary_files(path)
             yield
             if folder.last.exists() or folder.metrics.exists():
                 owner.unlink(missing_ok=True)
     except Timeout:
         who = owner.read_text().strip() if owner.is_file() else "another process"
         raise UserError(
-            f"{folder.path} is being trained in by {who}; wait for it, or choose another --run_dir."
+            f"{who} trains in {folder.path} now; wait for it, or choose another --run_dir."
         ) from None
 
 
-def refuse_begun(folder: Any) -> None:
-    """Refuse to begin where there is a run, unless it was stopped before its first checkpoint.
+def check_not_started(folder: RunFolder) -> None:
+    """Refuse to start where there is a run, unless it was stopped before its first checkpoint.
 
-    Such a run has nothing to lose or to go on from; its weights come just before its checkpoint.
+    Such a run has nothing to lose or to resume from; weights are saved just before a checkpoint.
 
     Raises:
-        UserError: there is something to go on from.
+        UserError: there is something to resume from.
     """
-    unfinished = (folder.path / OWNER).exists()
+    unfinished = folder.owner_file.exists()
     if folder.last.exists() or (folder.weights.exists() and not unfinished):
         raise UserError(
             f"{folder.path} already holds a run; add --resume to go on with it, "

@@ -1,49 +1,182 @@
 """The format number of run files, and how files of earlier formats are read.
 
-Format 1 names the project's own classes by file name (`global_attention`). Before it, files had no
-number and named classes by the dotted path of the layout of that time.
+Format 1 names the project's own classes by file name (`global_attention`). Before it (format 0)
+files had no number, named classes by the dotted path of the layout of that time, and used some
+other names. Everything of that time is in the tables below.
 """
 
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from vision_attn.core.errors import UserError
 
+T = TypeVar("T")
 FORMAT = 1
 OLD_PATH = re.compile(r"vision_attn\.(?:pooling|data)\.(\w+)\.\w+")
-"""A class of ours, named by where it was before format 1."""
+"""A class of ours, named by where it was in format 0."""
+
+CLASSES = {"neighbourhood": "neighborhood", "generalised_mean": "generalized_mean"}
+ARGUMENTS = {
+    "neighborhood": {"side": "kernel_size"},
+    "local_gaussian": {"glimpses": "heads"},
+    "global_local": {"whole": "global_pooling", "parts": "local_pooling"},
+    "image_folder": {"alone": "default_split"},
+    "image_table": {"alone": "default_split"},
+}
+VALUES = {"parametrised": "parametrized"}
+SETTINGS = {
+    "model": {
+        "unstrided": "removed_strides",
+        "stem_rate": "stem_lr_scale",
+        "absent_evidence": "absent_evidence_weight",
+        "deletion_loss": "deletion_loss_weight",
+        "deleted_cells": "max_deleted_cells",
+    },
+    "data": {"light": "color_jitter", "balance": "balanced_sampling"},
+}
+TENSORS = {
+    "pooling.whole.": "pooling.global_pooling.",
+    "pooling.parts.": "pooling.local_pooling.",
+}
+CALLBACKS = {"ModelKeeper": "SaveBestModel", "Averaging": "EMA"}
+BEST_CHECKPOINT = "ModelCheckpoint{'monitor': 'val/"
+"""The beginning of the key of a callback that there was: it kept `best.ckpt`, which nothing read."""
 
 
-def check_format(content: dict[str, Any], place: Path) -> int:
+def check_format(content: Mapping[str, Any], place: Path) -> int:
     """The format number of a file, 0 where it has none.
 
     Raises:
-        UserError: a later release wrote the file.
+        UserError: a later version wrote the file, or the number is not one.
     """
     number = content.get("format", 0)
     if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-        raise UserError(f"{place} is damaged: its format is a number, not {number!r}.")
+        raise UserError(f"{place} is damaged: 'format' must be a number, not {number!r}.")
     if number > FORMAT:
         raise UserError(
-            f"{place} has format {number}, and this version reads formats up to {FORMAT}; "
+            f"{place} has format {number}, but this version reads formats up to {FORMAT}; "
             "update with: pip install -U vision-attn"
         )
     return number
 
 
-def upgrade_classes(value: Any) -> Any:
-    """Settings of format 0 with the dotted paths of our classes as short names.
+def upgrade_classes(value: T) -> T:
+    """Settings of format 0 with our classes and their arguments by today's names.
 
-    >>> upgrade_classes({"class_path": "vision_attn.data.sources.shapes.Shapes", "init_args": {}})
-    {'class_path': 'shapes', 'init_args': {}}
+    >>> upgrade_classes({"class_path": "vision_attn.pooling.neighbourhood.Neighborhood",
+    ...                  "init_args": {"side": 5}})
+    {'class_path': 'neighborhood', 'init_args': {'kernel_size': 5}}
     """
     if isinstance(value, list):
-        return [upgrade_classes(item) for item in value]
+        return [upgrade_classes(item) for item in value]  # type: ignore[return-value]
     if not isinstance(value, dict):
         return value
     upgraded = {key: upgrade_classes(item) for key, item in value.items()}
-    path = upgraded.get("class_path")
-    if isinstance(path, str) and (found := OLD_PATH.fullmatch(path)):
-        upgraded["class_path"] = found[1]
+    if isinstance(path := upgraded.get("class_path"), str):
+        name = upgrade_class_name(path)
+        arguments = upgraded.get("init_args")
+        upgraded["class_path"] = name
+        if isinstance(arguments, dict):
+            upgraded["init_args"] = upgrade_arguments(name, arguments)
+    return upgraded  # type: ignore[return-value]
+
+
+def upgrade_class_name(path: str) -> str:
+    """Today's file name of one of our classes; any other path is returned as it is.
+
+    >>> upgrade_class_name("vision_attn.data.shapes.Shapes"), upgrade_class_name("neighbourhood")
+    ('shapes', 'neighborhood')
+    """
+    found = OLD_PATH.fullmatch(path)
+    name = found[1] if found else path
+    return CLASSES.get(name, name)
+
+
+def upgrade_arguments(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of one of our classes, by today's names."""
+    table = ARGUMENTS.get(name, {})
+    renamed = {table.get(key, key): value for key, value in arguments.items()}
+    for key, value in renamed.items():
+        if isinstance(value, str) and (name == "global_local" or value in VALUES):
+            renamed[key] = VALUES.get(value, upgrade_class_name(value))
+    return renamed
+
+
+def upgrade_spec(content: dict[str, Any]) -> dict[str, Any]:
+    """The content of a `model.json` of format 0 in the terms of format 1."""
+    upgraded = upgrade_classes(content)
+    if "unstrided" in upgraded:
+        upgraded["removed_strides"] = upgraded.pop("unstrided")
+    if "independent" in upgraded:
+        upgraded["activation"] = "sigmoid" if upgraded.pop("independent") else "softmax"
     return upgraded
+
+
+def upgrade_config(config: dict[str, Any]) -> dict[str, Any]:
+    """Settings of format 0, such as a `config.yaml`, in the terms of format 1.
+
+    >>> upgrade_config({"model": {"stem_lr_scale": 0.1, "pooling": "neighbourhood"}})
+    {'model': {'stem_lr_scale': 0.1, 'pooling': 'neighborhood'}}
+    """
+    upgraded = upgrade_classes(config)
+    for section, table in SETTINGS.items():
+        if isinstance(upgraded.get(section), dict):
+            settings = upgraded[section]
+            upgraded[section] = {table.get(key, key): value for key, value in settings.items()}
+    model = upgraded.get("model")
+    if isinstance(model, dict) and isinstance(model.get("pooling"), str):
+        model["pooling"] = upgrade_class_name(model["pooling"])
+    return upgraded
+
+
+def upgrade_tensor_names(tensors: Mapping[str, T]) -> dict[str, T]:
+    """Tensors by today's names; names that were never changed stay.
+
+    >>> upgrade_tensor_names({"pooling.whole.queries": 1, "head.bias": 2})
+    {'pooling.global_pooling.queries': 1, 'head.bias': 2}
+    """
+    return {current_tensor_name(name): tensor for name, tensor in tensors.items()}
+
+
+def upgrade_checkpoint(content: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint of `fit` with tensors and callbacks by today's names.
+
+    >>> upgraded = upgrade_checkpoint({"state_dict": {}, "callbacks": {"ModelKeeper": {"best": 1}}})
+    >>> upgraded["callbacks"]
+    {'SaveBestModel': {'best': 1}}
+    """
+    callbacks = {
+        CALLBACKS.get(key, key): state
+        for key, state in content["callbacks"].items()
+        if not key.startswith(BEST_CHECKPOINT)
+    }
+    tensors = {
+        key: upgrade_tensor_names(content[key])
+        for key in ("state_dict", "current_model_state")
+        if key in content
+    }
+    return content | tensors | {"callbacks": callbacks}
+
+
+def current_tensor_name(name: str) -> str:
+    """Today's name of a tensor in a model or, with a prefix, in a checkpoint."""
+    for old, new in TENSORS.items():
+        name = name.replace(old, new) if name.removeprefix("model.").startswith(old) else name
+    return name
+
+
+def renamed_options() -> Iterator[tuple[str, str]]:
+    """Options of format 0 and what they are called now.
+
+    >>> dict(renamed_options())["--model.removed_strides"]
+    '--model.removed_strides'
+    """
+    for section, table in SETTINGS.items():
+        for old, new in table.items():
+            yield f"--{section}.{old}", f"--{section}.{new}"
+    for name, table in ARGUMENTS.items():
+        slot = "data.source" if name.startswith("image_") else "model.pooling"
+        for old, new in table.items():
+            yield f"--{slot}.{old}", f"--{slot}.{new}"

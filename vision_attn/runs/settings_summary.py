@@ -1,73 +1,100 @@
-"""What was trained on what, in short."""
+"""The settings of a run in short: what was trained on what."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import PurePath
 from typing import Any
+
+from vision_attn.data.datamodule import ImageDataModule
+from vision_attn.models.classifier import AttentionClassifier
+from vision_attn.models.summary import describe_model
 
 About = tuple[str, str, bool]
 """Name, text, and whether it was chosen automatically."""
 
-OF_A_CLASS = ("lr", "momentum", "weight_decay")
-SHOWN = {
+ARGUMENTS = ("lr", "momentum", "weight_decay", "root")  # of classes
+SETTINGS = {
     "backbone": "model.backbone",
     "image size": "data.image_size",
     "batch size": "data.batch_size",
     "epochs, at most": "trainer.max_epochs",
     "time, at most": "trainer.max_time",
     "precision": "trainer.precision",
-    "optimiser": "model.optimizer",
+    "optimizer": "model.optimizer",
     "loss": "model.loss",
     "label smoothing": "model.label_smoothing",
     "pretrained": "model.pretrained",
     "frozen epochs": "model.freeze_epochs",
-    "strides left out": "model.unstrided",
+    "removed strides": "model.removed_strides",
     "seed": "seed_everything",
 }
 
 
-def about_settings(config: dict[str, Any], chosen: Collection[str]) -> list[About]:
-    """The settings that matter, of a run's whole configuration; those left out are off.
+def about_run(
+    config: Mapping[str, Any],
+    data: ImageDataModule,
+    model: AttentionClassifier,
+    chosen: Collection[str],
+) -> list[About]:
+    """What was trained on what: images, splits, model, and the settings that matter."""
+    pooling = config["model"]["pooling"]["class_path"].rpartition(".")[2]
+    return [
+        ("images", source_of(config), False),
+        ("splits", data.describe(), False),
+        ("model", describe_model(model, data.image_size, pooling), False),
+        *about_settings(config, chosen),
+    ]
+
+
+def about_settings(config: Mapping[str, Any], chosen: Collection[str]) -> list[About]:
+    """The settings that matter; those that are off are left out.
 
     >>> about_settings({"data": {"image_size": 64}, "model": {"freeze_epochs": 0}},
     ...                ["data.image_size"])
     [('image size', '64', True)]
     """
-    found = [(name, key, at(config, key.split("."))) for name, key in SHOWN.items()]
-    return [(name, told(value), key in chosen) for name, key, value in found if value]
+    found = [(name, key, value_at(config, key)) for name, key in SETTINGS.items()]
+    return [(name, describe_value(value), key in chosen) for name, key, value in found if value]
 
 
-def at(config: dict[str, Any], path: list[str]) -> Any:
-    """The value at a path; None where there is none."""
-    value = config.get(path[0])
-    return at(value, path[1:]) if len(path) > 1 and isinstance(value, dict) else value
+def value_at(config: Mapping[str, Any], name: str) -> Any:  # whatever YAML can hold
+    """The value of a setting by its dotted name; None if it is not set.
+
+    >>> value_at({"model": {"loss": "cross_entropy"}}, "model.loss")
+    'cross_entropy'
+    """
+    value: Any = config
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
-def told(value: Any) -> str:
-    """A value in short; a class by its name and the arguments that matter most, a path by its end.
+def describe_value(value: object) -> str:
+    r"""A value in short: a class with the arguments that matter most, the last part of a path.
 
-    A page is sent to others, whom folders of its author's machine tell nothing they should know.
+    Pages are sent to other people, so the folders of this machine are not named.
 
-    >>> told({"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.001, "maximize": False}})
+    >>> describe_value({"class_path": "torch.optim.AdamW",
+    ...                 "init_args": {"lr": 0.001, "maximize": False}})
     'AdamW, lr 0.001'
-    >>> told("/home/anna/weights.safetensors")
-    'weights.safetensors'
+    >>> describe_value("/home/anna/weights.safetensors"), describe_value("C:\\anna\\bees")
+    ('weights.safetensors', 'bees')
     """
     if isinstance(value, str):
-        return PurePath(value).name or value
+        return PurePath(value.replace("\\", "/")).name or value
     if not (isinstance(value, dict) and "class_path" in value):
         return "yes" if value is True else str(value)
     arguments = value.get("init_args") or {}
-    plain = [f"{key} {arguments[key]}" for key in OF_A_CLASS if arguments.get(key)]
-    return ", ".join([value["class_path"].split(".")[-1], *plain])
+    short = [f"{key} {describe_value(arguments[key])}" for key in ARGUMENTS if arguments.get(key)]
+    return ", ".join([str(value["class_path"]).split(".")[-1], *short])
 
 
-def source_of(config: dict[str, Any]) -> str:
+def source_of(config: Mapping[str, Any]) -> str:
     """Where the images come from: the name of a folder, a table or a data set.
 
     >>> source_of({"data": {"source": {"init_args": {"root": "/home/anna/beetles"}}}})
     'beetles'
     """
-    source = config.get("data", {}).get("source") or {}
+    source = value_at(config, "data.source") or {}
     arguments = source.get("init_args") or {}
     place = arguments.get("table") or arguments.get("root")
-    return told(str(place or source.get("class_path", "").split(".")[-1]))
+    return describe_value(str(place or source.get("class_path", "").split(".")[-1]))

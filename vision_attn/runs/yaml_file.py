@@ -1,4 +1,4 @@
-"""Configuration files: YAML of bounded size, of any format there has been."""
+"""Read a configuration file: YAML of bounded size, in any format that there has been."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -7,29 +7,32 @@ from typing import Any
 
 import yaml
 
-from vision_attn.core.errors import UserError
-from vision_attn.runs.old_formats import check_format, upgrade_classes
+from vision_attn.core.errors import UserError, one_line
+from vision_attn.runs.old_formats import check_format, upgrade_config
 
-MOST_PARTS = 100_000  # a small file can repeat its parts into billions ("billion laughs")
+MOST_PARTS = 100_000  # YAML aliases can repeat a small file into billions of values
 
 
-def load_yaml(place: Path) -> dict[str, Any]:
-    """The settings in a file, as they stand; empty sections are left out."""
+def load_yaml(path: Path) -> dict[str, Any]:
+    """The settings in a file; empty sections are left out.
+
+    Raises:
+        UserError: the file is not YAML, has no settings in it, is too large or of a later format.
+    """
     try:
-        content = yaml.safe_load(place.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # no text, no date, no end
-        raise UserError(f"{place} is no YAML: {' '.join(str(error).split())[:200]}") from error
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not YAML: {one_line(error)}") from error
     if sum(1 for _ in islice(every_part(content), MOST_PARTS + 1)) > MOST_PARTS:
-        raise UserError(f"{place} holds more than {MOST_PARTS} settings; it is refused.")
+        raise UserError(f"{path} holds more than {MOST_PARTS:,} settings; it is refused.")
     if not isinstance(content, dict):
-        raise UserError(f"{place} holds no settings (expected `model:`, `data:`, `trainer:`).")
-    content = content if check_format(content, place) else upgrade_classes(content)
-    about_the_file = {"format"}
-    return {k: v for k, v in content.items() if v is not None and k not in about_the_file}
+        raise UserError(f"{path} holds no settings (expected `model:`, `data:`, `trainer:`).")
+    content = content if check_format(content, path) else upgrade_config(content)
+    return {key: value for key, value in content.items() if value is not None and key != "format"}
 
 
-def every_part(content: Any) -> Iterator[Any]:
-    """All values of nested settings; those that YAML repeats by reference, each time.
+def every_part(content: object) -> Iterator[object]:
+    """All values of nested settings; a value that YAML repeats by reference counts each time.
 
     >>> list(every_part({"a": [1, 2]}))
     [{'a': [1, 2]}, [1, 2], 2, 1]

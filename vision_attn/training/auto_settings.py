@@ -1,4 +1,4 @@
-"""Which settings of a run chose themselves: noted at the top of its `config.yaml`."""
+"""Which settings of a run were chosen automatically: noted at the top of its `config.yaml`."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,15 +6,15 @@ from typing import Any
 
 import yaml
 
-from vision_attn.runs.old_formats import FORMAT
+from vision_attn.runs.old_formats import FORMAT, renamed_options
 
 HEAD = "# chosen automatically: "
 
 
-def automatic(given: dict[str, Any], resolved: dict[str, Any]) -> list[str]:
-    """The settings that were left open and have a value all the same.
+def auto_settings(given: dict[str, Any], resolved: dict[str, Any]) -> list[str]:
+    """The settings that nobody gave and that have a value now.
 
-    >>> automatic({"data": {"batch_size": None}}, {"data": {"batch_size": 64, "seed": 0}})
+    >>> auto_settings({"data": {"batch_size": None}}, {"data": {"batch_size": 64, "seed": 0}})
     ['data.batch_size']
     """
     open_keys = {key for key, value in flat(given) if value is None}
@@ -34,16 +34,17 @@ def flat(settings: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]
             yield above + key, value
 
 
-def with_choices(settings: dict[str, Any], chosen: list[str]) -> str:
-    """The text of `config.yaml`: settings, under a line that tells which chose themselves."""
+def config_text(settings: dict[str, Any], chosen: list[str]) -> str:
+    """The text of `config.yaml`: all settings, and in a comment which were chosen automatically."""
     head = f"{HEAD}{', '.join(chosen)}\n" if chosen else ""
     return head + yaml.safe_dump({"format": FORMAT} | settings, sort_keys=False)
 
 
-def chosen_automatically(config: Path) -> list[str]:
-    """What that line of a `config.yaml` tells; nothing where there is no such line or file."""
+def recorded_auto_settings(config: Path) -> list[str]:
+    """The settings that the comment in a `config.yaml` lists; none if there is no such comment."""
     if not config.is_file():
         return []
     lines = config.read_text(encoding="utf-8").splitlines()
     heads = [line.removeprefix(HEAD) for line in lines[:1] if line.startswith(HEAD)]
-    return heads[0].split(", ") if heads else []
+    renamed = {old[2:]: new[2:] for old, new in renamed_options()}
+    return [renamed.get(name, name) for name in heads[0].split(", ")] if heads else []

@@ -15,7 +15,7 @@ CPU_WORK = 1e14  # floating-point operations of a training: some 13 minutes of s
 BACKWARD = 3  # a training step costs this many forward passes (Kaplan et al. 2020, section 2.1)
 
 
-def suited_epochs(images: int, work_an_image: float, accelerated: bool) -> int:
+def auto_epochs(images: int, work_an_image: float, accelerated: bool) -> int:
     """So many epochs that about 300,000 images are seen, between 10 and 60.
 
     Without a GPU also no more than some 13 minutes of computing take. It is operations that are
@@ -26,19 +26,19 @@ def suited_epochs(images: int, work_an_image: float, accelerated: bool) -> int:
         work_an_image: floating-point operations of a training step, per image.
         accelerated: whether there is a GPU.
 
-    >>> [suited_epochs(images, 3e9, accelerated=True) for images in (50_000, 10_000, 500)]
+    >>> [auto_epochs(images, 3e9, accelerated=True) for images in (50_000, 10_000, 500)]
     [10, 30, 60]
-    >>> suited_epochs(1_000, 3e9, accelerated=False)
+    >>> auto_epochs(1_000, 3e9, accelerated=False)
     34
     """
     seen = IMAGES_SEEN if accelerated else min(IMAGES_SEEN, CPU_WORK / work_an_image)
     return min(max(math.ceil(seen / max(images, 1)), FEWEST), MOST)
 
 
-def described(images: int, work_an_image: float, epochs: int) -> str:
+def describe_budget(images: int, work_an_image: float, epochs: int) -> str:
     """A line on how much a training of that length computes.
 
-    >>> described(1_000, 3e9, 34)
+    >>> describe_budget(1_000, 3e9, 34)
     '102e12 floating-point operations: about 13 minutes of one CPU core that multiplies bf16'
     """
     work = images * work_an_image * epochs
@@ -48,10 +48,10 @@ def described(images: int, work_an_image: float, epochs: int) -> str:
     )
 
 
-def suited_patience(epochs: int) -> int:
+def auto_patience(epochs: int) -> int:
     """A third of the training: with a falling learning rate most is gained towards the end.
 
-    >>> suited_patience(60), suited_patience(10)
+    >>> auto_patience(60), auto_patience(10)
     (20, 10)
     """
     return max(epochs // 3, 10)

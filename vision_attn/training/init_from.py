@@ -8,7 +8,7 @@ from vision_attn.core.errors import UserError
 from vision_attn.runs.folder import RunFolder, read_weights
 
 
-def initialise(model: nn.Module, source: Path, class_names: list[str]) -> str:
+def init_from(model: nn.Module, source: Path, class_names: list[str]) -> str:
     """Fill a model from a run folder or a weights file, and say in a line what was loaded.
 
     Tensors are matched by name and shape; bare backbone weights are matched to the backbone. The
@@ -39,7 +39,7 @@ def source_tensors(source: Path, class_names: list[str]) -> tuple[dict[str, Tens
     if not source.is_dir():
         return read_weights(source), False
     folder = RunFolder(source)
-    return read_weights(folder.weights), folder.load_card().class_names == class_names
+    return read_weights(folder.weights), folder.load_spec().class_names == class_names
 
 
 def best_match(tensors: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,115 +1,88 @@
-"""What `validate` and `test` share: a run's model, scored on one split."""
+"""Restore a run's model and images from its configuration, to score it."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from vision_attn.cli.arguments import Options
-from vision_attn.core.errors import UserError
+import torch
+from torch import Tensor
 
-if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
-    from vision_attn.data.datamodule import ImageData
-    from vision_attn.training.lightning_cli import TrainingCLI
+from vision_attn.core.errors import UserError, first_line
+from vision_attn.data.datamodule import ImageDataModule
+from vision_attn.data.io.image import to_unit_range
+from vision_attn.data.io.paths import listed_images
+from vision_attn.data.io.read_many import readable
+from vision_attn.data.recorded_splits import as_recorded, read_record
+from vision_attn.data.sources.files import split_of_files
+from vision_attn.data.split import Split
+from vision_attn.data.splits import evenly_spaced
+from vision_attn.runs.folder import RunFolder
+from vision_attn.runs.loaded_model import LoadedModel
+from vision_attn.runs.yaml_file import load_yaml
+from vision_attn.training.config import (
+    Config,
+    merge,
+    read_config,
+    read_config_file,
+    resolve_data,
+    with_full_names,
+)
+from vision_attn.training.config_trust import check_trusted
+from vision_attn.training.lightning_cli import TrainingCLI
 
-EPILOG = """settings, as of fit: --data.batch_size N, --trainer.accelerator cpu, ...
-
-A folder of classes alone (DIR/CLASS/*.jpg) is scored as a whole.
-"""
+MOST_IMAGES = 100  # to compare an export on
 OF_A_MACHINE = ("num_workers", "memory_limit")
 
 
-def score(words: list[str], verb: str, stage: str) -> int:
-    """Score a run on `stage` ("val" or "test") and print the scores."""
-    parser = Options(verb, f"Score a run on its {stage} images.", epilog=EPILOG)
-    parser.add_argument("run", metavar="RUN", help="a run folder that fit made")
-    parser.add_argument("--data", metavar="DIR_OR_NAME", help="other images than the run's own")
-    parser.add_argument(
-        "--trust", action="append", default=[], metavar="CLASS", help="own code the run may use"
-    )
-    options, settings = parser.parse_known_args(words)
-    if any(word.startswith("--model") for word in settings):
-        raise UserError(f"{verb} scores the model as it is; --model settings are for fit.")
-
-    from vision_attn.runs.folder import RunFolder
-
-    folder = RunFolder(Path(options.run))
-    config = scoring_config(folder, options.data, options.trust, stage)
-    cli = scorer(folder, config, settings, options.data)
-    folder.fill(cli.model.model)
-    loop = cli.trainer.validate if stage == "val" else cli.trainer.test
-    (scores,) = loop(cli.model, cli.datamodule, verbose=False)
-    count = len(cli.datamodule.store(stage))
-    print(f"{stage} images {count}")
-    for name, value in scores.items():
-        print(f"{name} {value:.4f}")
-    return 0
-
-
-def scoring_config(folder: Any, data: str | None, trusted: list[str], stage: str) -> dict[str, Any]:
-    """The run's own configuration, for its model and its classes, on its or on other images."""
-    from vision_attn.training.config import (
-        check_trusted,
-        data_source,
-        merge,
-        read_config,
-        read_stored_config,
-        with_full_names,
-    )
-
-    card = folder.load_card()
-    check_trusted(card.settings(), trusted, folder.card)
+def evaluation_config(
+    folder: RunFolder, data: str | None, trusted: Sequence[str], stage: str
+) -> Config:
+    """The configuration that scores a run's model on its own or on other images."""
+    spec = folder.load_spec()
+    check_trusted(spec.settings(), trusted, folder.spec_file)
     config = read_config("defaults")
     if folder.config.is_file():
-        config = merge(config, read_stored_config(folder.config, trusted))
-    config = merge(config, with_full_names(card.settings()))
-    # How it was trained (devices, loggers, limits, readers) says nothing of how to score it.
+        config = merge(config, read_config_file(folder.config, trusted))
+    config = merge(config, with_full_names(spec.settings()))
+    # How it was trained (devices, loggers, limits, workers) does not matter for scoring.
     trainer = config.get("trainer", {})
     config["trainer"] = {k: trainer[k] for k in ("accelerator", "precision") if k in trainer}
     config["data"] = {k: v for k, v in config["data"].items() if k not in OF_A_MACHINE}
     if data:
-        source = data_source(data)
+        source = resolve_data(data)
         if {"root", "table"} & set(source["init_args"]):
-            source["init_args"]["alone"] = stage
-            config["data"].pop("source", None)  # its root and truth belong to other images
+            source["init_args"]["default_split"] = stage
+            config["data"].pop("source", None)  # its root and masks belong to other images
         config = merge(config, {"data": {"source": source}})
-    # Labels are mapped to the model's logits by name, and weights come from the run alone.
+    # Labels are matched to the model's logits by name, and weights come from the run alone.
     return merge(
-        config, {"data": {"class_names": card.class_names}, "model": {"pretrained": False}}
+        config, {"data": {"class_names": spec.class_names}, "model": {"pretrained": False}}
     )
 
 
-def scorer(
-    folder: Any, config: dict[str, Any], settings: Sequence[str] = (), other: str | None = None
-) -> "TrainingCLI":
+def restore(folder: RunFolder, config: Config, other: str | None = None) -> TrainingCLI:
     """Model, images and trainer to score a run with.
 
     Args:
         folder: the run.
-        config: as `scoring_config` makes it.
-        settings: words of the command line.
+        config: as `evaluation_config` makes it.
         other: other images than the run's own, which the configuration names.
 
     Raises:
         UserError: the model is larger than its weights; the images are not as they should be.
     """
-    from vision_attn.training.lightning_cli import TrainingCLI
-
-    with folder.bounds():
-        cli = TrainingCLI(config, settings, None)
+    with folder.size_limit():
+        cli = TrainingCLI(config, None)
     if folder.split.is_file():
         if other is None:
-            hold_to_record(cli.datamodule, folder.split)
+            apply_recorded_splits(cli.datamodule, folder.split)
         else:
-            tell_of_trained(cli.datamodule, folder)
+            warn_if_trained_on(cli.datamodule, folder)
     return cli
 
 
-def tell_of_trained(data: "ImageData", folder: Any) -> None:
-    """Tell how many of other images are the very files that the run was trained on."""
-    from vision_attn.data.recorded_splits import read_record
-    from vision_attn.runs.yaml_file import load_yaml
-
+def warn_if_trained_on(data: ImageDataModule, folder: RunFolder) -> None:
+    """Print how many of other images are the very files that the run was trained on."""
     source = (
         load_yaml(folder.config).get("data", {}).get("source") if folder.config.is_file() else {}
     )
@@ -122,44 +95,50 @@ def tell_of_trained(data: "ImageData", folder: Any) -> None:
     names = [name for split in data.splits.values() if split.are_files for name in split.names]
     count = sum(os.path.realpath(name) in trained for name in names)
     if count:
-        print(f"check     {count} of these {len(names)} images were trained on ({folder.split}).")
+        print(
+            f"check     the run was trained on {count} of these {len(names)} images "
+            f"({folder.split})."
+        )
 
 
-def judged(
-    folder: Any, trusted: list[str], other: str | None = None, truth: str | None = None
-) -> "tuple[ImageData, str]":
-    """The images that a run is judged on, and the split that they are.
+def evaluation_data(
+    folder: RunFolder,
+    trusted: Sequence[str] = (),
+    other: str | None = None,
+    truth: str | None = None,
+) -> tuple[ImageDataModule, str]:
+    """The images that a run is scored on, and the name of their split.
 
-    Where there are no test images, validation images stand in.
+    Validation images are used if there are no test images.
 
     Args:
         folder: the run.
-        trusted: dotted paths of the user's own classes.
+        trusted: dotted paths of the user's own classes that the run may import.
         other: other images than the run's own.
-        truth: where the objects are.
+        truth: where the objects are: boxes.csv, or a folder of masks.
 
     Raises:
-        UserError: as `scorer`; or `truth` is given for images that are no files.
+        UserError: as `restore`; or `truth` is given for images that are not files.
     """
-    config = scoring_config(folder, other, trusted, "test")
+    config = evaluation_config(folder, other, trusted, "test")
     if truth:
         source = config["data"]["source"]
         if not {"root", "table"} & set(source.get("init_args", {})):
-            raise UserError("--truth belongs to a folder or a table, and this data is none.")
+            raise UserError(
+                "--truth needs a folder or a table of images, and this data is neither."
+            )
         source["init_args"]["truth"] = truth
     config.pop("trainer", None)  # nothing is trained; the device is this machine's own
-    data = scorer(folder, config, [], other).datamodule
+    data = restore(folder, config, other).datamodule
     return data, "test" if "test" in data.splits else "val"
 
 
-def hold_to_record(data: "ImageData", record: Path) -> None:
-    """Split a run's own images as it recorded, whatever has been done to their folder since.
+def apply_recorded_splits(data: ImageDataModule, record: Path) -> None:
+    """Split a run's own images as it recorded, whatever has changed in their folder since.
 
-    What it was trained on is never scored. A line tells what is gone or new. Images that are no
-    files cannot have changed.
+    Images that it was trained on are never scored. A line says what is gone or new. Images that
+    are not files cannot have changed.
     """
-    from vision_attn.data.recorded_splits import as_recorded, read_record
-
     found, root = data.source.splits(), getattr(data.source, "root", None)
     if root is None or not all(split.are_files for split in found.values()):
         return
@@ -169,12 +148,67 @@ def hold_to_record(data: "ImageData", record: Path) -> None:
         print(f"check     {line} ({record}).")
 
 
-def spread(count: int, most: int) -> list[int]:
-    """At most so many indices, spread evenly over all.
+def load_for_evaluation(
+    run: str | Path, trusted: Sequence[str], other: str | None = None, truth: str | None = None
+) -> tuple[LoadedModel, ImageDataModule, str]:
+    """A run's model with the images that it is scored on; see `evaluation_data`.
 
-    >>> spread(3, 5), spread(10, 4)
-    ([0, 1, 2], [0, 3, 6, 9])
+    Raises:
+        UserError: there is no run, or the images are not as they should be.
     """
-    import numpy as np
+    folder = RunFolder(Path(run))
+    folder.load_spec()  # before the images are read
+    data, stage = evaluation_data(folder, trusted, other, truth)
+    return LoadedModel.from_run(run, trusted), data, stage
 
-    return np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
+
+def comparison_images(
+    run: str | Path, paths: Sequence[str] | None, trusted: Sequence[str]
+) -> Tensor:
+    """Up to 100 images in [0, 1] to compare an export with its model on.
+
+    Args:
+        run: the run folder.
+        paths: image files and folders; None takes the run's own test images.
+        trusted: dotted paths of the user's own classes that the run may import.
+
+    Raises:
+        UserError: there are none, or none of them can be read.
+    """
+    folder = RunFolder(Path(run))
+    size = folder.load_spec().image_size
+    split, whose = named_images(paths) if paths else own_images(folder, trusted)
+    indices = evenly_spaced(len(split), MOST_IMAGES)
+    images = [image for _, image in readable(split, indices, size)]
+    if not images:
+        raise UserError("none of the images to compare on could be read; name others: --images")
+    print(f"compared   on {len(images)} {whose}")
+    return to_unit_range(torch.stack(images))
+
+
+def named_images(paths: Sequence[str]) -> tuple[Split, str]:
+    """The images at some paths, and what to call them.
+
+    Raises:
+        UserError: a file or folder does not exist.
+    """
+    files = list(listed_images(paths))
+    missing = [file for file in files if not file.exists()]
+    if missing:
+        raise UserError(f"--images: there is no file or folder {missing[0]}.")
+    return split_of_files(files, [""] * len(files)), "of the images named"
+
+
+def own_images(folder: RunFolder, trusted: Sequence[str]) -> tuple[Split, str]:
+    """The run's own test images, and what to call them.
+
+    Raises:
+        UserError: they are not there.
+    """
+    try:
+        data, name = evaluation_data(folder, trusted)
+    except UserError as error:
+        raise UserError(
+            f"no images to compare on ({first_line(error)}); name some: --images DIR"
+        ) from error
+    return data.split(name), f"of the run's {name} images"

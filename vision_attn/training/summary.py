@@ -1,55 +1,46 @@
-"""What a training says before it begins."""
+"""The lines that `fit` prints before it trains."""
 
-from typing import Any
+from vision_attn.data.checks.quick import quick_problems
+from vision_attn.data.leakage import leakage_warning
+from vision_attn.models.defaults import DEFAULT_BACKBONE
+from vision_attn.models.summary import describe_model
+from vision_attn.training.config import Config
+from vision_attn.training.lightning_cli import TrainingCLI
 
-from vision_attn.data.checks.quick import trouble
-from vision_attn.models.defaults import USUAL
 
+def print_summary(cli: TrainingCLI, resolved: Config, loaded: str) -> None:
+    """Print what will be trained on what, with every automatic choice.
 
-def tell(cli: Any, resolved: dict[str, Any], weights: str) -> None:
-    """Print what will be trained on what, with every automatic choice."""
-    from vision_attn.data.leakage import leak
-
+    Args:
+        cli: task, data and trainer.
+        resolved: all settings.
+        loaded: which weights were loaded from another run or file.
+    """
     data, trainer = cli.datamodule, cli.trainer
     print(f"data      {data.describe()}")
     if data.describe_balance():
-        print(f"balance   {data.describe_balance()} (--data.balance true|false)")
-    for line in filter(None, (*trouble(data), leak(data, "val"))):
+        print(f"balance   {data.describe_balance()} (--data.balanced_sampling true|false)")
+    for line in filter(None, (*quick_problems(data), leakage_warning(data, "val"))):
         print(f"check     {line}")
-    print(f"model     {describe_model(cli.model.model, data.image_size, resolved)}")
-    if cli.given()["model"]["backbone"] is None:
+    pooling = resolved["model"]["pooling"]["class_path"].rpartition(".")[2]
+    print(f"model     {describe_model(cli.model.model, data.image_size, pooling)}")
+    if cli.given_config()["model"]["backbone"] is None:
         print(f"{'':9} {backbone_choice(cli.model.model.backbone.name)}")
     print(
         f"training  {trainer.max_epochs} epochs, batches of {data.batch_size}, {trainer.precision}"
     )
-    for line in cli.told():
+    for line in cli.summary_lines():
         print(f"{'':9} {line}")
-    if weights:
-        print(f"weights   {weights}")
+    if loaded:
+        print(f"weights   {loaded}")
 
 
 def backbone_choice(name: str) -> str:
-    """A line on a backbone that nobody named.
+    """A line on a backbone that was chosen automatically.
 
     >>> backbone_choice("resnet18")
-    'the usual backbone (another: --model.backbone NAME)'
+    'the default backbone (another: --backbone NAME)'
     """
-    if name == USUAL:
-        return "the usual backbone (another: --model.backbone NAME)"
-    return f"a light backbone, to learn from scratch without a GPU (--model.backbone {USUAL})"
-
-
-def describe_model(model: Any, image_size: int, resolved: dict[str, Any]) -> str:
-    """One line on the model: backbone, size, grid, pooling."""
-    backbone = model.backbone
-    height, width = backbone.grid(image_size)
-    millions = sum(p.numel() for p in model.parameters()) / 1e6
-    pooling = resolved["model"]["pooling"]["class_path"].rpartition(".")[2]
-    fine = f" (first {backbone.unstrided} strides left out)" if backbone.unstrided else ""
-    if backbone.stride is not None and backbone.stride < backbone.strides[-1]:
-        fine += f" (nothing beyond stride {backbone.stride}; the whole: --model.stride "
-        fine += f"{backbone.strides[-1]})"
-    return (
-        f"{backbone.name} with {pooling} pooling, {millions:.2f} M parameters; "
-        f"feature grid {height}x{width}{fine}"
-    )
+    if name == DEFAULT_BACKBONE:
+        return "the default backbone (another: --backbone NAME)"
+    return f"a light backbone, to train from scratch without a GPU (--backbone {DEFAULT_BACKBONE})"

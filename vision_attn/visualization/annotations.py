@@ -50,19 +50,19 @@ def draw_windows(axes: Axes, windows: Sequence[Window], height: int, width: int)
     different = merged(windows)
     times = Counter(window.heads for window in different)
     for window in different:
-        (y, x), (up, left) = window.centre, window.reach
+        (y, x), (up, left) = window.center, window.reach
         middle = (x * width - 0.5, y * height - 0.5)
         alone = times[window.heads] == 1
-        colour = HEADS[window.heads[0] % len(HEADS)] if alone else SEVERAL
+        color = HEADS[window.heads[0] % len(HEADS)] if alone else SEVERAL
         corner = ((x - left) * width - 0.5, (y - up) * height - 0.5)
         dashed = "-" if window.sigma is None else (0, (4, 3))
         frame = Rectangle(corner, 2 * left * width, 2 * up * height, linestyle=dashed)
-        draw_edged(axes, frame, colour, 1.0)
+        draw_edged(axes, frame, color, 1.0)
         if window.sigma is not None:
             sides = 2 * window.sigma[1] * width, 2 * window.sigma[0] * height
-            draw_edged(axes, Ellipse(middle, sides[0], sides[1]), colour, 1.4)
+            draw_edged(axes, Ellipse(middle, sides[0], sides[1]), color, 1.4)
         if alone:
-            draw_numbers(axes, middle, window.heads, colour)
+            draw_numbers(axes, middle, window.heads, color)
 
 
 def merged(windows: Sequence[Window]) -> list[Window]:
@@ -75,11 +75,11 @@ def merged(windows: Sequence[Window]) -> list[Window]:
     return list(found.values())
 
 
-def draw_edged(axes: Axes, patch: Patch, colour: str, width: float) -> None:
+def draw_edged(axes: Axes, patch: Patch, color: str, width: float) -> None:
     """A patch's border with dark edges, which lie under the borders of all others."""
     edge = copy(patch)
     edge.set(linestyle="-")  # shows between dashes
-    for part, ink, wide, layer in ((edge, "black", width + 0.9, 3), (patch, colour, width, 4)):
+    for part, ink, wide, layer in ((edge, "black", width + 0.9, 3), (patch, color, width, 4)):
         part.set(fill=False, edgecolor=ink, linewidth=wide, zorder=layer)
         axes.add_patch(part)
 
@@ -96,14 +96,14 @@ def counted(heads: tuple[int, ...]) -> str:
 
 
 def draw_numbers(
-    axes: Axes, place: tuple[float, float], heads: tuple[int, ...], colour: str
+    axes: Axes, place: tuple[float, float], heads: tuple[int, ...], color: str
 ) -> None:
     """The numbers of heads at a place."""
     stroke = [withStroke(linewidth=2, foreground="black")]
     axes.text(
         *place,
         counted(heads),
-        color=colour,
+        color=color,
         fontsize=8,
         fontweight="bold",
         ha="center",

@@ -13,13 +13,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from torch import Tensor
 
 from vision_attn.core.grid import upsample
+from vision_attn.core.heatmap import Heatmap
 from vision_attn.pooling.base import Window
 from vision_attn.visualization.annotations import draw_cells, draw_outline, draw_windows
 
-COLOURS = {True: "RdBu_r", False: "inferno"}  # of maps with and without signs
+COLORS = {True: "RdBu_r", False: "inferno"}  # of maps with and without signs
 THICKNESS = 0.6  # of the colour on the image
 PANEL = 2.4  # inches
 WORDS = 0.35  # inches, for title and caption
@@ -31,32 +31,7 @@ SMALL: dict[str, Any] = PLAIN | {"fontsize": 7}
 
 
 @dataclass(frozen=True)
-class Heatmap:
-    """A map of one image, ready to be drawn.
-
-    Attributes:
-        name: what stands above it.
-        values: (h, w), raw.
-        signed: whether negative values speak against the class.
-        cells: whether the borders of its cells are drawn.
-        windows: what its head looks through, to be drawn over it.
-    """
-
-    name: str
-    values: Tensor
-    signed: bool
-    cells: bool = False
-    windows: Sequence[Window] = ()
-
-    @property
-    def reach(self) -> float:
-        """The value that is drawn in full colour: of all places but the most extreme 0.5 %."""
-        shown = self.values.abs() if self.signed else self.values.clamp(min=0)
-        return float(shown.float().flatten().quantile(0.995)) if shown.isfinite().all() else 0.0
-
-
-@dataclass(frozen=True)
-class Explained:
+class OverlayRow:
     """One image with what the model made of it: a row or a sheet of pictures.
 
     Attributes:
@@ -83,6 +58,17 @@ class Explained:
         return 2 + len(self.heatmaps) + bool(self.windows)
 
 
+def vmax(heatmap: Heatmap) -> float:
+    """The value drawn in full color: the 99.5th percentile of what is drawn; 0 with NaN in it.
+
+    >>> import torch
+    >>> round(vmax(Heatmap("a", torch.tensor([[0.0, -2.0]]), signed=True)), 2)
+    1.99
+    """
+    shown = heatmap.values.abs() if heatmap.signed else heatmap.values.clamp(min=0)
+    return float(shown.float().flatten().quantile(0.995)) if shown.isfinite().all() else 0.0
+
+
 def reduced(pixels: NDArray[Any]) -> NDArray[Any]:
     """Every k-th pixel of an image that is larger than a panel can show."""
     step = math.ceil(max(pixels.shape[:2]) / MOST_PIXELS)
@@ -102,7 +88,7 @@ def draw_heatmap(
     """
     height, width = pixels.shape[:2]
     values = upsample(heatmap.values[None].cpu(), height, width)[0].numpy()
-    full = heatmap.reach if scale is None else scale
+    full = vmax(heatmap) if scale is None else scale
     shown = np.abs(values) if heatmap.signed else values.clip(min=0)
     if not np.isfinite(values).all() or shown.max() <= 0 or full <= 0:
         axes.imshow(pixels)
@@ -116,7 +102,7 @@ def draw_heatmap(
             np.concatenate([pixels, pixels[-1:]]),
             method="blended_heat_map",
             sign="all" if heatmap.signed else "positive",
-            cmap=COLOURS[heatmap.signed],
+            cmap=COLORS[heatmap.signed],
             alpha_overlay=THICKNESS,
             outlier_perc=1e-3,  # 0 fails in Captum where sums are rounded up
             plt_fig_axis=(axes.figure, axes),
@@ -125,18 +111,15 @@ def draw_heatmap(
         axes.set_ylim(height - 0.5, -0.5)
         axes.set_title(titled(heatmap.name), **PLAIN)
         caption(axes, f"full colour: {'±' if heatmap.signed else ''}{full:.2g}")
-    if heatmap.cells:
-        draw_cells(axes, heatmap.values.shape[-2:], height, width)
-    draw_windows(axes, heatmap.windows, height, width)
     axes.set_axis_off()
 
 
-def common_scales(rows: Sequence[Explained]) -> dict[str, float]:
+def common_scales(rows: Sequence[OverlayRow]) -> dict[str, float]:
     """One scale for all maps of a name, so that they can be compared down a sheet."""
     scales: dict[str, float] = {}
     for heatmap in (heatmap for row in rows for heatmap in row.heatmaps):
         name = family(heatmap.name)
-        scales[name] = max(scales.get(name, 0.0), heatmap.reach)
+        scales[name] = max(scales.get(name, 0.0), vmax(heatmap))
     return scales
 
 
@@ -170,14 +153,14 @@ def shortened(name: str) -> str:
     return name if len(name) <= TITLE else f"{name[: TITLE - 1]}…"
 
 
-def draw_image(axes: Axes, explained: Explained) -> None:
+def draw_image(axes: Axes, explained: OverlayRow) -> None:
     """The image itself."""
     axes.imshow(reduced(explained.pixels))
     axes.set_title(explained.title[-34:], **PLAIN)
     axes.set_axis_off()
 
 
-def draw_looking(axes: Axes, explained: Explained) -> None:
+def draw_looking(axes: Axes, explained: OverlayRow) -> None:
     """The windows that heads look through, over the image."""
     pixels = reduced(explained.pixels)
     axes.imshow(pixels // 2 + 96)  # paler, so that thin lines are seen
@@ -193,14 +176,14 @@ def caption(axes: Axes, text: str) -> None:
     axes.text(0.5, -0.02, lines, transform=axes.transAxes, ha="center", va="top", **SMALL)
 
 
-def draw_predictions(axes: Axes, explained: Explained) -> None:
+def draw_predictions(axes: Axes, explained: OverlayRow) -> None:
     """Probabilities as bars, the explained class in colour."""
     names = [name for name, _ in explained.predictions]
-    chances = [chance for _, chance in explained.predictions]
-    colours = ["#c44e52" if name == explained.target else "#b0b7c3" for name in names]
+    probabilities = [chance for _, chance in explained.predictions]
+    colors = ["#c44e52" if name == explained.target else "#b0b7c3" for name in names]
     rows = np.arange(len(names))
-    axes.barh(rows, chances, color=colours, height=0.72)
-    for row, name, chance in zip(rows, names, chances, strict=True):
+    axes.barh(rows, probabilities, color=colors, height=0.72)
+    for row, name, chance in zip(rows, names, probabilities, strict=True):
         axes.text(
             0.02,
             float(row),
@@ -216,9 +199,11 @@ def draw_predictions(axes: Axes, explained: Explained) -> None:
         side.set_visible(False)
 
 
-def draw_row(cells: Sequence[Axes], explained: Explained, scales: dict[str, float]) -> None:
-    """All pictures of one image; what is left of the cells stays empty."""
-    image, predictions, *others = cells
+def draw_row(
+    panels: Sequence[Axes], explained: OverlayRow, scales: dict[str, float], cells: bool
+) -> None:
+    """All panels of one image; the rest of the panels stay empty."""
+    image, predictions, *others = panels
     draw_image(image, explained)
     draw_predictions(predictions, explained)
     pixels = reduced(explained.pixels)
@@ -226,6 +211,10 @@ def draw_row(cells: Sequence[Axes], explained: Explained, scales: dict[str, floa
     for heatmap in explained.heatmaps:
         pictures.append(others.pop(0))
         draw_heatmap(pictures[-1], pixels, heatmap, scales[family(heatmap.name)])
+        if cells:
+            draw_cells(pictures[-1], heatmap.values.shape[-2:], *pixels.shape[:2])
+        own = [window for window in explained.windows if heatmap.head in window.heads]
+        draw_windows(pictures[-1], own, *pixels.shape[:2])
     if explained.windows:
         pictures.append(others.pop(0))
         draw_looking(pictures[-1], explained)
@@ -236,8 +225,13 @@ def draw_row(cells: Sequence[Axes], explained: Explained, scales: dict[str, floa
             draw_outline(picture, reduced(explained.outline))
 
 
-def sheet(rows: Sequence[Explained]) -> Figure:
-    """Input, predictions and every map: one image in as many lines as it needs, or one a line."""
+def sheet(rows: Sequence[OverlayRow], cells: bool = False) -> Figure:
+    """A figure with input, predictions and every heatmap of some images.
+
+    Args:
+        rows: the images; a single one takes as many lines as it needs, several take one line each.
+        cells: whether to draw the borders of each map's cells.
+    """
     panels = max(row.panels for row in rows)
     columns = min(panels, COLUMNS) if len(rows) == 1 else panels
     lines = math.ceil(panels / columns)
@@ -248,8 +242,8 @@ def sheet(rows: Sequence[Explained]) -> Figure:
     scales = common_scales(rows)
     grid = figure.subplots(lines * len(rows), columns, squeeze=False)
     for place, explained in enumerate(rows):
-        cells = list(grid[place * lines : (place + 1) * lines].flat)
-        draw_row(cells, explained, scales)
+        panels_of_row = list(grid[place * lines : (place + 1) * lines].flat)
+        draw_row(panels_of_row, explained, scales, cells)
     figure.tight_layout(pad=0.6)
     return figure
 
@@ -265,15 +259,15 @@ def blended(
         scale: the value that is drawn in full colour; None takes the map's own.
     """
     values = upsample(heatmap.values[None].cpu(), *pixels.shape[:2])[0].numpy()
-    full = heatmap.reach if scale is None else scale
+    full = vmax(heatmap) if scale is None else scale
     shown = np.abs(values) if heatmap.signed else values
     if not np.isfinite(values).all() or shown.max() <= 0 or full <= 0:
         return pixels
     strength = values / full
-    colours = mpl.colormaps[COLOURS[heatmap.signed]](
+    colors = mpl.colormaps[COLORS[heatmap.signed]](
         (strength.clip(-1, 1) + 1) / 2 if heatmap.signed else strength.clip(0, 1)
     )[..., :3]
-    grey = pixels.mean(2, keepdims=True)
-    grey = (grey - grey.min()) / max(np.ptp(grey), 1)  # from black to white, as Captum has it
-    mixed = THICKNESS * colours + (1 - THICKNESS) * grey
+    gray = pixels.mean(2, keepdims=True)
+    gray = (gray - gray.min()) / max(np.ptp(gray), 1)  # from black to white, as Captum has it
+    mixed = THICKNESS * colors + (1 - THICKNESS) * gray
     return (255 * mixed).round().astype(np.uint8)

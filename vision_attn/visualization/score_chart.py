@@ -17,7 +17,7 @@ Summaries = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Of each explainer and metric: mean, median, quartiles and number of images."""
 
 
-def chart(summaries: Summaries, better: Mapping[str, bool], colours: Mapping[str, str]) -> Figure:
+def chart(summaries: Summaries, better: Mapping[str, bool], colors: Mapping[str, str]) -> Figure:
     """Means as bars, medians as dots, quartiles as lines.
 
     Args:
@@ -32,7 +32,7 @@ def chart(summaries: Summaries, better: Mapping[str, bool], colours: Mapping[str
     FigureCanvasAgg(figure)
     grid = figure.subplots(lines, min(len(metrics), COLUMNS), squeeze=False, sharey=True)
     for axes, metric in zip(grid.flat, metrics, strict=False):
-        panel(axes, metric, better[metric], summaries, colours)
+        panel(axes, metric, better[metric], summaries, colors)
     for axes in grid.flat[len(metrics) :]:
         axes.set_axis_off()
     figure.supxlabel(LEGEND, fontsize=8)
@@ -41,7 +41,7 @@ def chart(summaries: Summaries, better: Mapping[str, bool], colours: Mapping[str
 
 
 def panel(
-    axes: Axes, metric: str, higher: bool, summaries: Summaries, colours: Mapping[str, str]
+    axes: Axes, metric: str, higher: bool, summaries: Summaries, colors: Mapping[str, str]
 ) -> None:
     """One metric: a row an explainer, the first on top."""
     rows = np.arange(len(summaries))
@@ -49,7 +49,7 @@ def panel(
         score = scores.get(metric)
         if score is None or score["images"] == 0:
             continue
-        axes.barh(row, score["mean"], color=colours[name], height=0.7)
+        axes.barh(row, score["mean"], color=colors[name], height=0.7)
         axes.plot(score["quartiles"], [row, row], color="#333333", linewidth=1)
         axes.plot(score["median"], row, "o", color="#333333", markersize=3.5)
     axes.set_yticks(rows, [name.replace("_", " ") for name in summaries], fontsize=8)

@@ -42,7 +42,7 @@ class Check(ABC):
             alone, without a look into the images and their folders.
     """
 
-    by_fit: ClassVar[bool] = False
+    run_before_fit: ClassVar[bool] = False
 
     @abstractmethod
     def findings(self, survey: Survey) -> Iterator[Finding]:

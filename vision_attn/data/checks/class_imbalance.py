@@ -7,7 +7,7 @@ from vision_attn.data.checks.survey import Survey
 from vision_attn.data.class_balance import STRONG
 
 
-class Unequal(Check):
+class ClassImbalance(Check):
     """Training classes that differ in size so much that `fit` draws them equally often."""
 
     def findings(self, survey: Survey) -> Iterator[Finding]:
@@ -21,7 +21,7 @@ class Unequal(Check):
                 Severity.NOTE,
                 f"classes from {least:,} ({small}) to {most:,} images ({large}), "
                 f"{most / least:.0f}:1",
-                "fit draws them equally often (--data.balance false: as they are); "
+                "fit draws them equally often (--data.balanced_sampling false: as they are); "
                 "read the balanced accuracy.",
                 [f"{name}: {count:,}" for name, count in trained.most_common()],
             )

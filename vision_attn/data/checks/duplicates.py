@@ -23,7 +23,7 @@ TOLD = {
 class Duplicates(Check):
     """Exact copies: across classes, across splits, and within a class of a split."""
 
-    by_fit = True
+    run_before_fit = True
 
     def findings(self, survey: Survey) -> Iterator[Finding]:
         """A finding for each kind."""

@@ -21,7 +21,7 @@ class Endings(Check):
         named = Image.registered_extensions()
         items = [
             f"{survey.name(index)}: is {found.format}"
-            for index, found in enumerate(survey.readings)
+            for index, found in enumerate(survey.stats)
             if found.format
             and named.get(Path(survey.images[index].path).suffix.lower())
             != ALIKE.get(found.format, found.format)

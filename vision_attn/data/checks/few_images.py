@@ -11,7 +11,7 @@ FEW = 10  # training images: below, even a fine-tuned network mostly learns them
 class FewImages(Check):
     """Classes that cannot be learnt or scored for want of images."""
 
-    by_fit = True
+    run_before_fit = True
 
     def findings(self, survey: Survey) -> Iterator[Finding]:
         """One finding for all of them."""

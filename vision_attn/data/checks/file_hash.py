@@ -5,7 +5,8 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 
-from vision_attn.data.checks.parallel import for_each
+from vision_attn.core.parallel import threaded_map
+from vision_attn.core.progress import progress
 
 
 def groups_of_copies(paths: Sequence[str], limit: int | None = None) -> list[list[int]]:
@@ -21,7 +22,8 @@ def groups_of_copies(paths: Sequence[str], limit: int | None = None) -> list[lis
     suspects = [index for group in groups(sizes) for index in group]
     if limit is not None and sum(sizes[index] or 0 for index in suspects) > limit:
         return []
-    digests = for_each(digest_of, [paths[index] for index in suspects], "comparing")
+    hashed = threaded_map(digest_of, (paths[index] for index in suspects))
+    digests = progress(hashed, "hashing", len(suspects), "files")
     return [[suspects[place] for place in group] for group in groups(digests)]
 
 

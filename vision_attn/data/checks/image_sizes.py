@@ -37,7 +37,7 @@ class Sizes(Check):
         for is_odd, words, advice in KINDS:
             items = [
                 f"{survey.name(index)}: {width}x{height}"
-                for index, (width, height) in enumerate(found.size for found in survey.readings)
+                for index, (width, height) in enumerate(found.size for found in survey.stats)
                 if width and is_odd(width, height)
             ]
             if items:

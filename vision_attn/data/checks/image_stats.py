@@ -14,7 +14,7 @@ GREYNESS = 2  # of 255: channels that differ no more are grey; JPEG rounds
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ImageStats:
     """What was learnt of one image file.
 
     Attributes:
@@ -27,32 +27,32 @@ class Reading:
         thumbnail: 9x9 bytes of grey, row by row.
     """
 
-    trouble: str | None = None
+    problem: str | None = None
     format: str = ""
     mode: str = ""
     size: tuple[int, int] = (0, 0)
-    one_colour: bool = False
-    grey: bool = False
+    single_color: bool = False
+    gray: bool = False
     thumbnail: bytes = b""
 
 
-def read_one(path: str) -> Reading:
+def image_stats(path: str) -> ImageStats:
     """Read one file as training would, so that what is told here is what happens there."""
     try:
         if Path(path).stat().st_size == 0:
-            return Reading(trouble="is empty: 0 bytes")
+            return ImageStats(problem="is empty: 0 bytes")
         image = open_image(path)
     except OSError as error:
-        return Reading(trouble=str(error).removeprefix(path).strip(": ."))
+        return ImageStats(problem=str(error).removeprefix(path).strip(": ."))
     file_format, mode = header(path)
     # Boxes would jump by whole pixels, and a smaller copy would look another image.
     small = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
-    return Reading(
+    return ImageStats(
         format=file_format,
         mode=mode,
         size=image.size,
-        one_colour=all(high - low <= FLAT for low, high in bands(image)),
-        grey=is_grey(small) and is_grey(image),
+        single_color=all(high - low <= FLAT for low, high in bands(image)),
+        gray=is_gray(small) and is_gray(image),
         thumbnail=small.convert("L").tobytes(),
     )
 
@@ -71,7 +71,7 @@ def bands(image: Image.Image) -> Iterator[tuple[int, int]]:
     return (band.getextrema() for band in image.split())  # type: ignore[misc]  # bytes: two ints
 
 
-def is_grey(image: Image.Image) -> bool:
+def is_gray(image: Image.Image) -> bool:
     """Whether an RGB image's channels are equal, but for rounding."""
     red, green, blue = image.split()
     return all(

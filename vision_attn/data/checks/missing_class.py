@@ -9,7 +9,7 @@ from vision_attn.data.checks.survey import Survey
 class MissingClass(Check):
     """Classes that a split lacks, against the training classes."""
 
-    by_fit = True
+    run_before_fit = True
 
     def findings(self, survey: Survey) -> Iterator[Finding]:
         """A finding for each split that lacks classes, and for each with classes of its own."""

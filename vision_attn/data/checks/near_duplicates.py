@@ -37,10 +37,10 @@ class NearDuplicates(Check):
         copies = {index for group in survey.copies for index in group[1:]}
         chosen = [
             index
-            for index, found in enumerate(survey.readings)
-            if found.thumbnail and not found.one_colour and index not in copies
+            for index, found in enumerate(survey.stats)
+            if found.thumbnail and not found.single_color and index not in copies
         ]
-        pixels = b"".join(survey.readings[index].thumbnail for index in chosen)
+        pixels = b"".join(survey.stats[index].thumbnail for index in chosen)
         thumbnails = np.frombuffer(pixels, np.uint8).reshape(-1, SIDE, SIDE)
         groups = [[chosen[place] for place in group] for group in groups_of_alike(thumbnails)]
         for apart, (severity, where, advice) in TOLD.items():

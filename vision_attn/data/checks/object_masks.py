@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
+from vision_attn.core.parallel import threaded_map
+from vision_attn.core.progress import progress
 from vision_attn.data.checks.base import Check, Finding, Severity, number
-from vision_attn.data.checks.parallel import for_each
 from vision_attn.data.checks.survey import Survey
 from vision_attn.data.io.image import open_image
 from vision_attn.data.io.object_masks import Box, find_mask, images_by_stem, read_boxes
@@ -29,7 +30,7 @@ def about_boxes(survey: Survey, place: Path) -> Iterator[Finding]:
     boxes = read_boxes(place)
     images = {str(Path(image.path).resolve()): image.path for image in survey.images}
     bad = [
-        f"{survey.short(images.get(str(file), str(file)))}: {as_text(box)}"
+        f"{survey.short(images.get(str(file), str(file)))}: {printable(box)}"
         for file, found in boxes.items()
         for box in found
         if not (box[2] > box[0] and box[3] > box[1])
@@ -51,10 +52,10 @@ def notes(*kinds: tuple[Sequence[str], str, str, str]) -> Iterator[Finding]:
             yield Finding(Severity.NOTE, f"{number(len(items), noun)} {what}", advice, items)
 
 
-def as_text(box: Box) -> str:
+def printable(box: Box) -> str:
     """The edges of a box as they are written.
 
-    >>> as_text((3.0, 4.5, 3.0, 9.0))
+    >>> printable((3.0, 4.5, 3.0, 9.0))
     '3, 4.5, 3, 9'
     """
     return ", ".join(f"{edge:g}" for edge in box)
@@ -69,7 +70,9 @@ def about_masks(survey: Survey, place: Path) -> Iterator[Finding]:
         mask = find_mask(place, path, above(survey.root, path), listed)
         if mask is not None:
             masks[index] = mask
-    lightest = for_each(brightest, [str(mask) for mask in masks.values()], "looking at masks")
+    lightest = progress(
+        threaded_map(brightest, map(str, masks.values())), "reading masks", len(masks), "masks"
+    )
     told = dict(zip(masks, lightest, strict=True))
     without = [survey.name(i) for i in range(len(survey.images)) if i not in masks]
     broken = [survey.short(str(masks[i])) for i, value in told.items() if value is None]

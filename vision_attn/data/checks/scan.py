@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from vision_attn.data.checks.survey import Layout, Listed, Survey
+from vision_attn.data.checks.survey import ImageRecord, Layout, Survey
 from vision_attn.data.io.image import EXTENSIONS
 from vision_attn.data.io.object_masks import lists_boxes
 from vision_attn.data.sources.image_folder import (
@@ -31,12 +31,12 @@ def survey_of_folder(root: Path, truth: Path | None = None) -> Survey:
         root, truth = inner[0], truth or inner[1]
     if truth is None and lists_boxes(root / "boxes.csv"):
         truth = root / "boxes.csv"
-    places = find_split_folders(root, alone="train")
+    places = find_split_folders(root, default_split="train")
     images, classes = [], []
     for split, place in places.items():
         for folder in visible_folders(place):
             files = image_files(folder)
-            images += [Listed(str(file), split, folder.name) for file in files]
+            images += [ImageRecord(str(file), split, folder.name) for file in files]
             classes.append((folder, bool(files)))
     empty = [str(folder) for folder, filled in classes if not filled]
     listed = {image.path for image in images}
@@ -56,7 +56,7 @@ def survey_of_folder(root: Path, truth: Path | None = None) -> Survey:
 def survey_of_splits(root: Path, splits: Mapping[str, Split], limit: int | None = None) -> Survey:
     """The image files of splits that a source or a table has listed."""
     images = [
-        Listed(name, split, label)
+        ImageRecord(name, split, label)
         for split, found in splits.items()
         for name, label in zip(found.names, found.labels, strict=True)
     ]

@@ -6,13 +6,13 @@ from vision_attn.data.checks.base import Check, Finding, Severity, number
 from vision_attn.data.checks.survey import Survey
 
 
-class OneColour(Check):
+class SingleColor(Check):
     """Images of a single colour."""
 
     def findings(self, survey: Survey) -> Iterator[Finding]:
         """One finding for all of them."""
         items = [
-            survey.name(index) for index, found in enumerate(survey.readings) if found.one_colour
+            survey.name(index) for index, found in enumerate(survey.stats) if found.single_color
         ]
         if items:
             yield Finding(

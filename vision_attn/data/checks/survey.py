@@ -7,11 +7,11 @@ from functools import cached_property
 from pathlib import Path
 
 from vision_attn.data.checks.file_hash import groups_of_copies
-from vision_attn.data.checks.image_stats import Reading
+from vision_attn.data.checks.image_stats import ImageStats
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ImageRecord:
     """One image file, as its folder or table lists it."""
 
     path: str
@@ -56,8 +56,8 @@ class Survey:
     """
 
     root: Path
-    images: Sequence[Listed]
-    readings: Sequence[Reading] = ()
+    images: Sequence[ImageRecord]
+    stats: Sequence[ImageStats] = ()
     layout: Layout = field(default_factory=Layout)
     truth: Path | None = None
     hash_limit: int | None = None

@@ -12,9 +12,9 @@ class Unreadable(Check):
     def findings(self, survey: Survey) -> Iterator[Finding]:
         """One finding for all of them, each with what its reader said."""
         items = [
-            f"{survey.name(index)}: {reading.trouble}"
-            for index, reading in enumerate(survey.readings)
-            if reading.trouble
+            f"{survey.name(index)}: {reading.problem}"
+            for index, reading in enumerate(survey.stats)
+            if reading.problem
         ]
         if items:
             yield Finding(

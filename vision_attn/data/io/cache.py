@@ -1,8 +1,6 @@
 """Decoded images of a split on disk: one file, which later trainings map into memory."""
 
 import hashlib
-import os
-import tempfile
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -13,6 +11,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
+from vision_attn.core.atomic import WriteError, atomic_write
 from vision_attn.core.errors import UserError, first_line
 from vision_attn.data.io import image as reader
 from vision_attn.data.io.decode import Decoded, decode, read_again
@@ -42,8 +41,8 @@ def cached(folder: Path, split: Split, size: int, title: str) -> Decoded:
             if found is None:
                 write(place, decode(split, size, title), size)
                 found = mapped(place, len(split), size)
-    except OSError as error:
-        reason = error.strerror or first_line(error)
+    except (OSError, WriteError) as error:
+        reason = getattr(error, "strerror", None) or first_line(error)
         raise UserError(
             f"--data.cache: {place} cannot be written ({reason}); free some space, name another "
             "folder, or do without."
@@ -80,9 +79,9 @@ def write(place: Path, images: Iterable[Tensor | None], size: int) -> None:
     """Write images in their order beside their place, then move them there; None is unreadable."""
     remove_abandoned(place)
     blank = bytes(3 * size * size)
-    handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
+
+    def write_images(temporary: Path) -> None:
+        with temporary.open("wb") as file:
             file.write(bytes(HEAD))
             checksum, was_read = hashlib.new(CHECKSUM), bytearray()
             for image in images:
@@ -94,9 +93,8 @@ def write(place: Path, images: Iterable[Tensor | None], size: int) -> None:
             file.write(was_read)
             file.seek(0)
             file.write(checksum.digest())
-        Path(temporary).replace(place)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+
+    atomic_write(place, write_images)
 
 
 def remove_abandoned(place: Path) -> None:

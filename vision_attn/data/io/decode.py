@@ -1,24 +1,24 @@
-"""Decodes the images of a split once, in several threads."""
+"""Decode the images of a split into memory once, in several threads."""
 
-import sys
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from os import cpu_count
 from typing import NamedTuple
 
 import torch
-from rich.progress import track
 from torch import Tensor
 
+from vision_attn.core.progress import progress
+from vision_attn.data.io.read_many import read_many
 from vision_attn.data.split import Split
+
+MANY = 500  # images; fewer are decoded before a progress bar could be read
 
 
 class Decoded(NamedTuple):
     """Images of a split, and why some could not be read.
 
     Attributes:
-        images: uint8 (N, 3, size, size); those that could not be read are of no use.
-        unreadable: reasons by the number of the image.
+        images: uint8 (N, 3, size, size); undefined where an image could not be read.
+        unreadable: the error for each index that could not be read.
     """
 
     images: Tensor
@@ -26,25 +26,13 @@ class Decoded(NamedTuple):
 
 
 def decode(split: Split, size: int, title: str) -> Iterator[Tensor | None]:
-    """The images of a split in their order, uint8 (3, size, size); None where one is unreadable."""
-
-    def read(index: int) -> Tensor | None:
-        try:
-            return split.read(index, size)
-        except OSError:
-            return None
-
-    show = sys.stderr.isatty() and len(split) > 500
-    pool = ThreadPoolExecutor(cpu_count())
-    try:
-        decoded = pool.map(read, range(len(split)))
-        yield from track(decoded, title, total=len(split), disable=not show, transient=True)
-    finally:  # also where the one who takes them stops early, as on a full disk
-        pool.shutdown(cancel_futures=True)
+    """The images of a split in order, uint8 (3, size, size); None if one is unreadable."""
+    found = (image for _, image, _ in read_many(split, range(len(split)), size))
+    return progress(found, title, len(split)) if len(split) > MANY else found
 
 
 def in_memory(split: Split, size: int, title: str) -> Decoded:
-    """All images of a split in memory."""
+    """Decode all images of a split into one tensor."""
     images = torch.empty(len(split), 3, size, size, dtype=torch.uint8)
     missing = []
     for index, image in enumerate(decode(split, size, title)):
@@ -56,7 +44,7 @@ def in_memory(split: Split, size: int, title: str) -> Decoded:
 
 
 def read_again(images: Tensor, missing: Iterable[int], split: Split, size: int) -> Decoded:
-    """Read those images that could not be read, to learn why; one that can be by now is taken."""
+    """Read images again that were unreadable, to get the error; keep those that now succeed."""
     unreadable = {}
     for index in missing:
         try:

@@ -104,21 +104,21 @@ def as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def from_grey(grey: np.ndarray) -> Image.Image:
+def from_grey(gray: np.ndarray) -> Image.Image:
     """Greys from 0 to 255, of any precision, as RGB."""
-    return Image.fromarray(np.rint(grey).astype(np.uint8)).convert("RGB")
+    return Image.fromarray(np.rint(gray).astype(np.uint8)).convert("RGB")
 
 
-def stretched(grey: np.ndarray) -> np.ndarray:
+def stretched(gray: np.ndarray) -> np.ndarray:
     """Greys spread from 0 to 255; what is no number is black.
 
     >>> stretched(np.array([[2.0, 4.0, np.nan, 3.0]])).tolist()
     [[0.0, 255.0, 0.0, 127.5]]
     """
-    finite = np.isfinite(grey)
-    numbers = grey[finite]
+    finite = np.isfinite(gray)
+    numbers = gray[finite]
     low, high = (float(numbers.min()), float(numbers.max())) if numbers.size else (0.0, 0.0)
-    shown = np.subtract(grey, low, dtype=np.float64)
+    shown = np.subtract(gray, low, dtype=np.float64)
     shown *= 255 / (high - low) if high > low else 0
     shown[~finite] = 0
     return shown
@@ -192,3 +192,12 @@ def is_readable(path: str | Path) -> bool:
             return True
     except OSError:
         return False
+
+
+def to_unit_range(images: Tensor) -> Tensor:
+    """Bytes from 0 to 255 as float32 in [0, 1].
+
+    >>> to_unit_range(torch.tensor([0, 51, 255], dtype=torch.uint8))
+    tensor([0.0000, 0.2000, 1.0000])
+    """
+    return images.float() / 255

@@ -15,11 +15,11 @@ from vision_attn.data.io.image import EXTENSIONS, open_image, stored_size, uprig
 
 COLUMNS = ("file", "xmin", "ymin", "xmax", "ymax")
 Box = tuple[float, float, float, float]
-ReadTruth = Callable[[Path, int, int], Tensor]
+ReadMask = Callable[[Path, int, int], Tensor]
 """An image's path, a height and a width, to where the object is: bool (height, width)."""
 
 
-def read_truth(place: Path, root: Path, folder: Path) -> ReadTruth:
+def read_masks(place: Path, root: Path, folder: Path) -> ReadMask:
     """What tells where the objects of the images in a folder are.
 
     Args:
@@ -40,7 +40,7 @@ def read_truth(place: Path, root: Path, folder: Path) -> ReadTruth:
     return truth_from_boxes(place)
 
 
-def read_truth_of_files(place: Path | None) -> ReadTruth:
+def read_masks_of_files(place: Path | None) -> ReadMask:
     """What tells where the objects are in image files from anywhere.
 
     Args:
@@ -55,10 +55,10 @@ def read_truth_of_files(place: Path | None) -> ReadTruth:
     if place.is_dir():
         masks = truth_from_masks(place, lambda path: path.parents[::-1])
         return lambda path, height, width: masks(path.absolute(), height, width)
-    return read_truth(place, place, place)
+    return read_masks(place, place, place)
 
 
-def truth_from_boxes(place: Path) -> ReadTruth:
+def truth_from_boxes(place: Path) -> ReadMask:
     """The boxes of one list."""
     boxes = read_boxes(place)
     return lambda path, height, width: mask_from_boxes(
@@ -66,7 +66,7 @@ def truth_from_boxes(place: Path) -> ReadTruth:
     )
 
 
-def truth_from_masks(place: Path, below: Callable[[Path], Sequence[Path]]) -> ReadTruth:
+def truth_from_masks(place: Path, below: Callable[[Path], Sequence[Path]]) -> ReadMask:
     """Masks named as the images are below some folders, which are tried in turn."""
     listed = cache(images_by_stem)  # each folder once, not once an image
     return lambda path, height, width: mask_from_file(
@@ -74,7 +74,7 @@ def truth_from_masks(place: Path, below: Callable[[Path], Sequence[Path]]) -> Re
     )
 
 
-def truth_from_lists_above() -> ReadTruth:
+def truth_from_lists_above() -> ReadMask:
     """The nearest `boxes.csv` above each image, which is read once."""
     read = cache(truth_from_boxes)
 

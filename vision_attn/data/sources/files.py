@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from vision_attn.data.io.image import is_readable, opened, read_image
-from vision_attn.data.io.object_masks import ReadTruth
+from vision_attn.data.io.object_masks import ReadMask
 from vision_attn.data.split import Split
 
 USUAL_NAMES = {
@@ -18,7 +18,7 @@ SAMPLED_SIZES = 64  # headers read to learn the usual size
 
 
 def split_of_files(
-    paths: Sequence[Path], labels: Sequence[str], truth: ReadTruth | None = None
+    paths: Sequence[Path], labels: Sequence[str], truth: ReadMask | None = None
 ) -> Split:
     """One split of image files."""
     return Split(

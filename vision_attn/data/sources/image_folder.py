@@ -5,7 +5,7 @@ from typing import Literal
 
 from vision_attn.core.errors import UserError
 from vision_attn.data.io.image import is_readable
-from vision_attn.data.io.object_masks import ReadTruth, find_boxes, read_truth
+from vision_attn.data.io.object_masks import ReadMask, find_boxes, read_masks
 from vision_attn.data.io.paths import image_files
 from vision_attn.data.sources.base import ImageSource
 from vision_attn.data.sources.files import USUAL_NAMES, split_of_files, usual_side
@@ -24,7 +24,7 @@ class ImageFolder(ImageSource):
 
     Args:
         root: the folder.
-        alone: what a folder of classes without split folders is: "train", to be cut into splits,
+        default_split: what a folder of classes without split folders is: "train", to be cut into splits,
             or "val" or "test", to be scored as a whole.
         truth: where the objects are: a CSV of boxes (file, xmin, ymin, xmax, ymax) or a folder of
             masks; None takes `boxes.csv` in the folder, if there is one.
@@ -37,7 +37,7 @@ class ImageFolder(ImageSource):
     def __init__(
         self,
         root: str,
-        alone: Literal["train", "val", "test"] = "train",
+        default_split: Literal["train", "val", "test"] = "train",
         truth: str | None = None,
     ) -> None:
         self.root = Path(root).expanduser()
@@ -48,7 +48,7 @@ class ImageFolder(ImageSource):
                 f"{self.root} holds images and their masks, which are no classes: "
                 f"name the images, --data {both[0]}."
             )
-        self.folders = find_split_folders(self.root, alone)
+        self.folders = find_split_folders(self.root, default_split)
         self.files = {
             name: {folder.name: image_files(folder) for folder in visible_folders(place)}
             for name, place in self.folders.items()
@@ -74,7 +74,7 @@ class ImageFolder(ImageSource):
     def splits(self) -> dict[str, Split]:
         """The folders there are, in the order of their file names."""
         return {
-            name: as_split(by_class, self.read_truth(self.folders[name]))
+            name: as_split(by_class, self.read_masks(self.folders[name]))
             for name, by_class in self.files.items()
         }
 
@@ -84,12 +84,12 @@ class ImageFolder(ImageSource):
             return Path(truth).expanduser()
         return find_boxes(self.root)
 
-    def read_truth(self, folder: Path) -> ReadTruth | None:
+    def read_masks(self, folder: Path) -> ReadMask | None:
         """What tells where the objects of a split are."""
-        return None if self.truth is None else read_truth(self.truth, self.root, folder)
+        return None if self.truth is None else read_masks(self.truth, self.root, folder)
 
 
-def find_split_folders(root: Path, alone: str) -> dict[str, Path]:
+def find_split_folders(root: Path, default_split: str) -> dict[str, Path]:
     """Which folder is which split; a folder of classes alone is the split `alone`.
 
     Raises:
@@ -106,12 +106,12 @@ def find_split_folders(root: Path, alone: str) -> dict[str, Path]:
         for name in names[::-1]
         if name in inside and (visible_folders(inside[name]) or len(inside) == 1)
     }
-    if found and alone == "train" and "train" not in found:
+    if found and default_split == "train" and "train" not in found:
         usual = {name for names in USUAL_NAMES.values() for name in names}
         if set(inside) <= usual:
             raise UserError(f"{root} has no train folder (it has: {', '.join(sorted(inside))}).")
         found = {}  # classes that happen to be called so
-    return found or {alone: root}
+    return found or {default_split: root}
 
 
 def images_beside_masks(root: Path) -> tuple[Path, Path] | None:
@@ -137,7 +137,7 @@ def visible_folders(place: Path) -> list[Path]:
     return sorted(p for p in place.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
 
 
-def as_split(by_class: dict[str, list[Path]], truth: ReadTruth | None = None) -> Split:
+def as_split(by_class: dict[str, list[Path]], truth: ReadMask | None = None) -> Split:
     """One split of files listed by class."""
     paths = [path for files in by_class.values() for path in files]
     labels = [name for name, files in by_class.items() for _ in files]

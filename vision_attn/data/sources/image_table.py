@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from vision_attn.core.errors import UserError, did_you_mean, first_line
-from vision_attn.data.io.object_masks import ReadTruth, read_truth
+from vision_attn.data.io.object_masks import ReadMask, read_masks
 from vision_attn.data.sources.base import ImageSource
 from vision_attn.data.sources.files import USUAL_NAMES, split_of_files, usual_side
 from vision_attn.data.split import Split
@@ -46,7 +46,7 @@ class ImageTable(ImageSource):
         path_column: the column of the files; None takes `path` or `file`.
         label_column: the column of the classes.
         split_column: the column of the splits (train, val, test), if there is one.
-        alone: what a table without splits is: "train", to be cut into splits, or "val" or "test",
+        default_split: what a table without splits is: "train", to be cut into splits, or "val" or "test",
             to be scored as a whole.
         truth: where the objects are: a CSV of boxes, or a folder of masks.
 
@@ -62,7 +62,7 @@ class ImageTable(ImageSource):
         path_column: str | None = None,
         label_column: str = "label",
         split_column: str = "split",
-        alone: Literal["train", "val", "test"] = "train",
+        default_split: Literal["train", "val", "test"] = "train",
         truth: str | None = None,
     ) -> None:
         self.table = Path(table).expanduser()
@@ -74,7 +74,9 @@ class ImageTable(ImageSource):
         if not given.is_dir():
             raise UserError(f"there is no folder {given}.")
         rows = read_rows(self.table, path_column, label_column, split_column)
-        self.files = by_split(self.table, without_missing(self.table, self.located(rows)), alone)
+        self.files = by_split(
+            self.table, without_missing(self.table, self.located(rows)), default_split
+        )
         first = "train" if "train" in self.files else next(iter(self.files))
         self.class_names = sorted({row.label for row in self.files[first]})
         if first == "train" and len(self.class_names) < 2:
@@ -104,7 +106,7 @@ class ImageTable(ImageSource):
 
     def splits(self) -> dict[str, Split]:
         """The splits that the table names, in its order."""
-        truth = self.read_truth()
+        truth = self.read_masks()
         return {
             name: split_of_files(
                 [Path(row.path) for row in rows], [row.label for row in rows], truth
@@ -112,11 +114,11 @@ class ImageTable(ImageSource):
             for name, rows in self.files.items()
         }
 
-    def read_truth(self) -> ReadTruth | None:
+    def read_masks(self) -> ReadMask | None:
         """What tells where the objects are."""
         if self.truth is None:
             return None
-        return read_truth(Path(self.truth).expanduser(), self.root, self.root)
+        return read_masks(Path(self.truth).expanduser(), self.root, self.root)
 
 
 def as_table(splits: Mapping[str, Split], root: Path) -> str:
@@ -247,7 +249,7 @@ def without_missing(table: Path, rows: Iterator[Row]) -> list[Row]:
     return found
 
 
-def by_split(table: Path, rows: list[Row], alone: str) -> dict[str, list[Row]]:
+def by_split(table: Path, rows: list[Row], default_split: str) -> dict[str, list[Row]]:
     """Rows by split, each file once.
 
     Raises:
@@ -258,7 +260,7 @@ def by_split(table: Path, rows: list[Row], alone: str) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = {}
     known: dict[str, Row] = {}
     for row in rows:
-        split = SPLIT_OF.get(row.split.lower()) if given else alone
+        split = SPLIT_OF.get(row.split.lower()) if given else default_split
         if split is None:
             named = f"the split '{row.split}'" if row.split else "no split"
             raise UserError(
@@ -273,6 +275,6 @@ def by_split(table: Path, rows: list[Row], alone: str) -> dict[str, list[Row]]:
                 f"{table}, lines {first.line} and {row.line}: one file as '{first.label}' "
                 f"{first.split} and as '{row.label}' {row.split}; keep one of them."
             )
-    if alone == "train" and "train" not in found:
+    if default_split == "train" and "train" not in found:
         raise UserError(f"{table} has no training images (it has: {', '.join(found)}).")
     return {name: found[name] for name in USUAL_NAMES if name in found}

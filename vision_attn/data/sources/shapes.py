@@ -123,7 +123,7 @@ def two_tones(random: Random) -> tuple[NDArray[np.float64], NDArray[np.float64]]
     return (dark, light) if random.random() < 0.5 else (light, dark)
 
 
-def texture(random: Random, size: int, colour: NDArray[np.float64], coarse: int) -> Image.Image:
+def texture(random: Random, size: int, color: NDArray[np.float64], coarse: int) -> Image.Image:
     """A cloudy, slightly striped surface around a colour, at the drawing's scale."""
     surface = np.zeros((size, size, 3), np.float32)
     for cells, strength in ((coarse, 0.2), (4 * coarse, 0.12)):
@@ -133,7 +133,7 @@ def texture(random: Random, size: int, colour: NDArray[np.float64], coarse: int)
     angle, waves = random.uniform(0, math.pi), 2 * math.pi * random.uniform(3, 9)
     along = np.linspace(0, waves, size, dtype=np.float32)
     stripes = np.sin(along * math.cos(angle) + along[:, None] * math.sin(angle))
-    surface += colour.astype(np.float32) + random.uniform(0, 0.06) * stripes[..., None]
+    surface += color.astype(np.float32) + random.uniform(0, 0.06) * stripes[..., None]
     small = Image.fromarray((surface.clip(0, 1) * 255).astype(np.uint8))
     return small.resize((size * SUPERSAMPLING,) * 2, Image.Resampling.BILINEAR)
 
@@ -142,15 +142,15 @@ def draw_distractors(random: Random, canvas: Image.Image) -> None:
     """Strokes and dots in any colour: as bright as the object, but of no class."""
     draw, side = ImageDraw.Draw(canvas), canvas.width
     for _ in range(random.integers(4, 10)):
-        colour = tuple(int(value) for value in random.integers(0, 256, 3))
+        color = tuple(int(value) for value in random.integers(0, 256, 3))
         x, y = random.uniform(0, side, 2)
         if random.random() < 0.6:
             length, angle = random.uniform(0.1, 0.4) * side, random.uniform(0, math.pi)
             end = x + length * math.cos(angle), y + length * math.sin(angle)
-            draw.line([(x, y), end], fill=colour, width=int(random.uniform(0.01, 0.035) * side))
+            draw.line([(x, y), end], fill=color, width=int(random.uniform(0.01, 0.035) * side))
         else:
             r = random.uniform(0.01, 0.03) * side
-            draw.ellipse((x - r, y - r, x + r, y + r), fill=colour)
+            draw.ellipse((x - r, y - r, x + r, y + r), fill=color)
 
 
 def placed(random: Random, outline: list[Point], side: int) -> list[Point]:

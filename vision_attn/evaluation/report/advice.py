@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from vision_attn.evaluation.report.curves import Curves
-from vision_attn.evaluation.report.predictions import ClassScore, Outcome
+from vision_attn.evaluation.report.predictions import ClassScore, SplitPredictions
 
 UNEVEN = 10  # times as many images in the largest class as in the smallest
 FEW = 10  # images of a class, below which its scores are chance
@@ -29,7 +29,7 @@ def wilson(right: int, images: int, z: float = 1.96) -> tuple[float, float]:
     return middle - half, middle + half
 
 
-def advice(outcome: Outcome, curves: Curves, train: Counter[str]) -> list[str]:
+def advice(predictions: SplitPredictions, curves: Curves, train: Counter[str]) -> list[str]:
     """Warnings and what to do about them; none for a run in which all is well.
 
     Args:
@@ -38,10 +38,10 @@ def advice(outcome: Outcome, curves: Curves, train: Counter[str]) -> list[str]:
         train: how many training images each class has.
     """
     return [
-        *of_classes(outcome.by_class(), outcome.stage),
+        *of_classes(predictions.by_class(), predictions.stage),
         *of_training(curves),
         *of_balance(train),
-        *of_images(outcome),
+        *of_images(predictions),
     ]
 
 
@@ -88,22 +88,22 @@ def of_balance(train: Counter[str]) -> Iterator[str]:
         )
 
 
-def of_images(outcome: Outcome) -> Iterator[str]:
+def of_images(predictions: SplitPredictions) -> Iterator[str]:
     """Too few images to tell, images that could not be read, chances that are not to be trusted."""
-    count, right = len(outcome.targets), int(outcome.right.sum())
-    classes = [score.name for score in outcome.by_class() if 0 < score.images < FEW]
+    count, right = len(predictions.targets), int(predictions.correct.sum())
+    classes = [score.name for score in predictions.by_class() if 0 < score.images < FEW]
     if count < FEW_IN_ALL:
         low, high = wilson(right, count)
         yield (
-            f"Only {count} {outcome.stage} images: the true accuracy lies between {low:.0%} and "
+            f"Only {count} {predictions.stage} images: the true accuracy lies between {low:.0%} and "
             f"{high:.0%} (95 % interval)."
         )
     if classes:
-        yield f"Fewer than {FEW} {outcome.stage} images of {several(classes)}: chance rules there."
-    if outcome.unreadable:
-        yield f"{outcome.unreadable} {outcome.stage} images could not be read and are left out."
-    sure = float(outcome.sureness.mean())
-    error = outcome.scores()["calibration_error"]
+        yield f"Fewer than {FEW} {predictions.stage} images of {several(classes)}: chance rules there."
+    if predictions.unreadable:
+        yield f"{predictions.unreadable} {predictions.stage} images could not be read and are left out."
+    sure = float(predictions.confidence.mean())
+    error = predictions.scores()["calibration_error"]
     if error > UNCALIBRATED:
         lean = "too sure of itself" if sure > right / count else "less sure than it could be"
         yield f"The model is {lean}: take its probabilities as an order, not as chances."

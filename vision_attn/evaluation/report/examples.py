@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from vision_attn.evaluation.report.predictions import Outcome
+from vision_attn.core.heatmap import Heatmap
+from vision_attn.data.io.image import to_unit_range
+from vision_attn.evaluation.report.predictions import SplitPredictions
 from vision_attn.models.classifier import AttentionClassifier
-from vision_attn.visualization.overlay import Heatmap, blended
+from vision_attn.visualization.overlay import blended, vmax
 
 MISTAKES = 12
 RIGHT = 8
@@ -54,63 +56,65 @@ class Example:
 
     name: str
     said: str
-    sureness: float
+    confidence: float
     truth: str
     chance: float
     pictures: list[Picture]
 
 
-def surest_mistakes(outcome: Outcome) -> list[int]:
+def most_confident_mistakes(predictions: SplitPredictions) -> list[int]:
     """Places (in the outcome) of mistakes, the surest first, few of the same kind."""
     kinds: Counter[tuple[int, int]] = Counter()
     chosen = []
-    for place in outcome.sureness.argsort(descending=True, stable=True).tolist():
-        kind = (int(outcome.targets[place]), int(outcome.predicted[place]))
+    for place in predictions.confidence.argsort(descending=True, stable=True).tolist():
+        kind = (int(predictions.targets[place]), int(predictions.predicted[place]))
         if kind[0] != kind[1] and kinds[kind] < OF_A_KIND:
             kinds[kind] += 1
             chosen.append(place)
     return chosen[:MISTAKES]
 
 
-def surest_right(outcome: Outcome) -> list[int]:
+def most_confident_correct(predictions: SplitPredictions) -> list[int]:
     """Places (in the outcome) of right answers, the surest of each class, the surest first."""
     chosen: dict[int, int] = {}
-    for place in outcome.sureness.argsort(descending=True, stable=True).tolist():
-        if outcome.right[place]:
-            chosen.setdefault(int(outcome.targets[place]), place)
+    for place in predictions.confidence.argsort(descending=True, stable=True).tolist():
+        if predictions.correct[place]:
+            chosen.setdefault(int(predictions.targets[place]), place)
     return list(chosen.values())[:RIGHT]
 
 
 def examples(
-    model: AttentionClassifier, outcome: Outcome, chosen: list[int], size: int
+    model: AttentionClassifier, predictions: SplitPredictions, chosen: list[int], size: int
 ) -> list[Example]:
     """Examples with their pictures.
 
     Args:
         model: in eval mode.
-        outcome: what it said.
-        chosen: places in the outcome.
+        predictions: its predictions.
+        chosen: their places among the predictions.
         size: pixels a side that the model takes images at.
     """
-    return [example(model, outcome, place, size) for place in chosen]
+    return [example(model, predictions, place, size) for place in chosen]
 
 
-def example(model: AttentionClassifier, outcome: Outcome, place: int, size: int) -> Example:
+def example(
+    model: AttentionClassifier, predictions: SplitPredictions, place: int, size: int
+) -> Example:
     """One example: the image, the evidence for what was said, and if that is wrong, for the truth.
 
     The maps of an example share one scale, so that they can be compared.
     """
-    where = int(outcome.places[place])
-    said, truth = int(outcome.predicted[place]), int(outcome.targets[place])
-    evidence = evidence_of(model, outcome.split.read(where, size))
-    pixels = outcome.split.read(where, min(max(size, SIDE), LARGEST)).permute(1, 2, 0).numpy()
-    name, names = short(outcome.split.names[where]), outcome.class_names
+    where = int(predictions.places[place])
+    said, truth = int(predictions.predicted[place]), int(predictions.targets[place])
+    evidence = evidence_of(model, predictions.split.read(where, size))
+    pixels = predictions.split.read(where, min(max(size, SIDE), LARGEST)).permute(1, 2, 0).numpy()
+    name, names = short(predictions.split.names[where]), predictions.class_names
     maps = {f"for {names[said]}": evidence[said]}
     if said != truth:
         maps[f"for {names[truth]}"] = evidence[truth]
         maps[DIFFERENCE] = evidence[said] - evidence[truth]
     drawn = {title: Heatmap(title, values, signed=True) for title, values in maps.items()}
-    scale = max(heatmap.reach for heatmap in drawn.values())
+    scale = max(vmax(heatmap) for heatmap in drawn.values())
     pictures = [Picture(webp(pixels), "image", f"{name}, a {names[truth]}")]
     for title, heatmap in drawn.items():
         total = f"{float(heatmap.values.sum()):+.1f}"
@@ -122,9 +126,9 @@ def example(model: AttentionClassifier, outcome: Outcome, place: int, size: int)
     return Example(
         name,
         names[said],
-        float(outcome.chances[place, said]),
+        float(predictions.probabilities[place, said]),
         names[truth],
-        float(outcome.chances[place, truth]),
+        float(predictions.probabilities[place, truth]),
         pictures,
     )
 
@@ -142,7 +146,7 @@ def of_biases(difference: float) -> str:
 def evidence_of(model: AttentionClassifier, image: Tensor) -> Tensor:
     """Evidence (K, h, w) for each class in one image (3, H, W) of bytes."""
     device = model.backbone.mean.device
-    return model.evidence(image[None].to(device).float() / 255)[0].cpu()
+    return model.evidence(to_unit_range(image[None].to(device)))[0].cpu()
 
 
 def webp(pixels: NDArray[np.uint8]) -> str:

@@ -2,6 +2,7 @@
 
 import datetime
 import math
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -12,21 +13,34 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from vision_attn.core.atomic import write_whole
-from vision_attn.core.errors import UserError
+from vision_attn.core.atomic import WriteError, write_text
+from vision_attn.core.errors import UserError, first_line
 from vision_attn.core.version import __version__
-from vision_attn.data.datamodule import ImageData
-from vision_attn.data.leakage import leak
+from vision_attn.data.datamodule import ImageDataModule
+from vision_attn.data.leakage import leakage_warning
 from vision_attn.evaluation.report.advice import advice, wilson
 from vision_attn.evaluation.report.confusion_matrix import Matrix, matrix_of
 from vision_attn.evaluation.report.curves import Curves, read_curves
-from vision_attn.evaluation.report.examples import Example, examples, surest_mistakes, surest_right
-from vision_attn.evaluation.report.map_quality import Belief, belief
+from vision_attn.evaluation.report.examples import (
+    Example,
+    examples,
+    most_confident_correct,
+    most_confident_mistakes,
+)
+from vision_attn.evaluation.report.map_quality import MapQuality, map_quality
 from vision_attn.evaluation.report.plots import calibration_plot, curves_plot
-from vision_attn.evaluation.report.predictions import Bin, ClassScore, Outcome, Precision, look_at
+from vision_attn.evaluation.report.predictions import (
+    Bin,
+    ClassScore,
+    Precision,
+    SplitPredictions,
+    predict_split,
+)
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.runs.folder import RunFolder
+from vision_attn.runs.settings_summary import About
 
+SECONDS = 60.0  # for the predictions of the page at the end of `fit`
 SCORES = {
     "accuracy": ("accuracy", "share of the images that are right"),
     "balanced_accuracy": ("balanced accuracy", "mean over the classes: each has the same say"),
@@ -63,14 +77,14 @@ class Contents:
         bins: calibration.
         curves: the training.
         mistakes: the surest ones.
-        right: the surest right answers.
+        correct: the most confident correct answers.
         belief: how far maps can be believed, if that is known.
         no_belief: why it is not.
     """
 
     title: str
-    about: Sequence[tuple[str, str, bool]]
-    outcome: Outcome
+    about: Sequence[About]
+    predictions: SplitPredictions
     of_all: int
     tiles: list[Tile]
     interval: tuple[float, float]
@@ -81,16 +95,16 @@ class Contents:
     bins: list[Bin]
     curves: Curves
     mistakes: list[Example]
-    right: list[Example]
-    belief: Belief | None
-    no_belief: str
+    correct: list[Example]
+    map_quality: MapQuality | None
+    no_map_quality: str
 
 
 def write_report(
     folder: RunFolder,
     model: AttentionClassifier,
-    data: ImageData,
-    about: Sequence[tuple[str, str, bool]],
+    data: ImageDataModule,
+    about: Sequence[About],
     out: Path,
     precision: Precision = nullcontext,
     seconds: float = float("inf"),
@@ -112,44 +126,72 @@ def write_report(
     """
     stage = "test" if "test" in data.splits else "val"
     model = model.eval()
-    outcome = look_at(model, data, stage, precision, seconds)
-    text = render(gather(folder, model, data, about, outcome))
-    write_whole(out, lambda place: place.write_text(text, encoding="utf-8"))
+    predictions = predict_split(model, data, stage, precision, seconds)
+    text = render(gather(folder, model, data, about, predictions))
+    write_text(out, text)
+
+
+def write_report_at_end(
+    folder: RunFolder,
+    model: AttentionClassifier,
+    data: ImageDataModule,
+    about: Sequence[About],
+    precision: Precision,
+) -> None:
+    """Write the page at the end of `fit`, in about two minutes; if it fails, the run is complete.
+
+    Raises:
+        WriteError: the disk is full.
+    """
+    try:
+        write_report(folder, model, data, about, folder.report, precision, SECONDS)
+        print(f"report    {folder.report}")
+    except WriteError:
+        raise
+    except Exception as error:  # no page is worth a run, whatever plotting stumbles over
+        again = f"vision-attn report {folder.path} --debug"
+        print(
+            f"no report: {first_line(error)} (again, with the whole error: {again})",
+            file=sys.stderr,
+        )
 
 
 def gather(
     folder: RunFolder,
     model: AttentionClassifier,
-    data: ImageData,
-    about: Sequence[tuple[str, str, bool]],
-    outcome: Outcome,
+    data: ImageDataModule,
+    about: Sequence[About],
+    predictions: SplitPredictions,
 ) -> Contents:
     """Everything that the page shows."""
-    curves = read_curves(folder.path / "logs" / "csv", data.monitored)
+    curves = read_curves(folder.logs / "csv", data.monitored)
     train = Counter(data.splits["train"].labels) if "train" in data.splits else Counter()
-    found, size = outcome.scores(), data.image_size
+    found, size = predictions.scores(), data.image_size
     known, unknown = None, ""
     try:
-        known = belief(folder.path, model, outcome, size)
+        known = map_quality(folder, model, predictions, size)
     except UserError as error:
         unknown = str(error)
     return Contents(
         title=folder.path.resolve().name,
         about=about,
-        outcome=outcome,
-        of_all=len(outcome.split),
+        predictions=predictions,
+        of_all=len(predictions.split),
         tiles=[Tile(name, found[key], meaning) for key, (name, meaning) in SCORES.items()],
-        interval=wilson(int(outcome.right.sum()), len(outcome.targets)),
-        advice=[*filter(None, [leak(data, outcome.stage)]), *advice(outcome, curves, train)],
-        classes=sorted(outcome.by_class(), key=lambda score: (score.images == 0, score.f1)),
+        interval=wilson(int(predictions.correct.sum()), len(predictions.targets)),
+        advice=[
+            *filter(None, [leakage_warning(data, predictions.stage)]),
+            *advice(predictions, curves, train),
+        ],
+        classes=sorted(predictions.by_class(), key=lambda score: (score.images == 0, score.f1)),
         train=train,
-        matrix=matrix_of(outcome.confusion(), outcome.class_names),
-        bins=outcome.calibration(),
+        matrix=matrix_of(predictions.confusion(), predictions.class_names),
+        bins=predictions.calibration(),
         curves=curves,
-        mistakes=examples(model, outcome, surest_mistakes(outcome), size),
-        right=examples(model, outcome, surest_right(outcome), size),
-        belief=known,
-        no_belief=unknown,
+        mistakes=examples(model, predictions, most_confident_mistakes(predictions), size),
+        correct=examples(model, predictions, most_confident_correct(predictions), size),
+        map_quality=known,
+        no_map_quality=unknown,
     )
 
 

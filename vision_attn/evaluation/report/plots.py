@@ -52,11 +52,11 @@ def curves_plot(curves: Curves) -> str:
 
 def lines(axes: Axes, score: str, curves: Curves) -> None:
     """One score by epoch."""
-    for stage, colour, label in (("train", TRAIN, "training"), ("val", VAL, "validation")):
+    for stage, color, label in (("train", TRAIN, "training"), ("val", VAL, "validation")):
         series: Mapping[int, float] = curves.values.get(f"{stage}/{score}", {})
         epochs = sorted(series)
         mark = "o" if len(epochs) < 2 else None
-        axes.plot(epochs, [series[k] for k in epochs], color=colour, label=label, marker=mark)
+        axes.plot(epochs, [series[k] for k in epochs], color=color, label=label, marker=mark)
     if curves.best is not None:
         axes.axvline(curves.best, color=INK, linewidth=1, linestyle=":", label="kept")
     title = score.replace("_", " ")
@@ -72,7 +72,7 @@ def calibration_plot(bins: Sequence[Bin]) -> str:
         figure = Figure(figsize=(3.6, 3.4), layout="constrained")
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":")
-        sure, right = [b.sureness for b in bins], [b.accuracy for b in bins]
+        sure, right = [b.confidence for b in bins], [b.accuracy for b in bins]
         most = max(b.images for b in bins)
         sizes = [12 + 120 * b.images / most for b in bins]
         axes.plot(sure, right, color=VAL, linewidth=1)
@@ -92,6 +92,6 @@ def svg(figure: Figure) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
     text = re.sub(r' id="[A-Za-z][\w.]*_\d+"', "", text)  # the same in every figure
     text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font: \1px system-ui, sans-serif", text)
-    for colour, name in OF_THE_PAGE.items():
-        text = text.replace(colour, f"var({name})")
+    for color, name in OF_THE_PAGE.items():
+        text = text.replace(color, f"var({name})")
     return text.replace("<svg ", '<svg aria-hidden="true" ', 1)

@@ -1,15 +1,11 @@
 """What a model says of every image of a split, and the scores of that."""
 
-import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from os import cpu_count
 
 import torch
-from rich.progress import track
 from torch import Tensor
 from torchmetrics.functional.classification import (
     multiclass_confusion_matrix,
@@ -19,9 +15,12 @@ from torchmetrics.functional.classification import (
 )
 
 from vision_attn.core.errors import UserError
-from vision_attn.data.datamodule import ImageData
+from vision_attn.core.progress import progress
+from vision_attn.data.datamodule import ImageDataModule
+from vision_attn.data.io.image import to_unit_range
+from vision_attn.data.io.read_many import read_many
 from vision_attn.data.split import Split
-from vision_attn.metrics.classification import CALIBRATION_BINS, StageScores
+from vision_attn.metrics.classification import CALIBRATION_BINS, ClassificationMetrics
 from vision_attn.models.classifier import AttentionClassifier
 
 AT_ONCE = 64  # images
@@ -29,7 +28,7 @@ Precision = Callable[[], AbstractContextManager]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SplitPredictions:
     """What a model said of N images of K classes.
 
     Attributes:
@@ -49,7 +48,7 @@ class Outcome:
     places: Tensor
     targets: Tensor
     logits: Tensor
-    chances: Tensor
+    probabilities: Tensor
     unreadable: int = 0
 
     @property
@@ -58,20 +57,20 @@ class Outcome:
         return self.logits.argmax(1)
 
     @property
-    def right(self) -> Tensor:
+    def correct(self) -> Tensor:
         """Whether it is the true one (N,), bool."""
         return self.predicted == self.targets
 
     @property
-    def sureness(self) -> Tensor:
+    def confidence(self) -> Tensor:
         """The probability of the likeliest class (N,)."""
-        return self.chances.gather(1, self.predicted.unsqueeze(1)).squeeze(1)
+        return self.probabilities.gather(1, self.predicted.unsqueeze(1)).squeeze(1)
 
     def scores(self) -> dict[str, float]:
         """The scores of a stage, but for the loss; NaN where one has no meaning."""
         # Of several processes, one alone writes the page: the others cannot be asked.
-        scores = StageScores("test", len(self.class_names), shared=False)
-        scores.add(self.logits, self.chances, self.targets, torch.zeros(()))
+        scores = ClassificationMetrics("test", len(self.class_names), shared=False)
+        scores.add(self.logits, self.probabilities, self.targets, torch.zeros(()))
         found = {name.removeprefix("test/"): float(x) for name, x in scores.compute().items()}
         del found["loss"]
         return found
@@ -99,13 +98,13 @@ class Outcome:
     def calibration(self) -> list["Bin"]:
         """How often the model is right where it is about so sure; bins without images left out."""
         edges = torch.linspace(0, 1, CALIBRATION_BINS + 1)
-        places = torch.bucketize(self.sureness, edges[1:-1])  # the upper edge belongs to a bin
+        places = torch.bucketize(self.confidence, edges[1:-1])  # the upper edge belongs to a bin
         found = [places == k for k in range(CALIBRATION_BINS)]
         return [
             Bin(
                 int(inside.sum()),
-                float(self.sureness[inside].mean()),
-                float(self.right[inside].float().mean()),
+                float(self.confidence[inside].mean()),
+                float(self.correct[inside].float().mean()),
             )
             for inside in found
             if inside.any()
@@ -129,18 +128,18 @@ class Bin:
     """Images of which the model is about equally sure."""
 
     images: int
-    sureness: float
+    confidence: float
     accuracy: float
 
 
 @torch.no_grad()
-def look_at(
+def predict_split(
     model: AttentionClassifier,
-    data: ImageData,
+    data: ImageDataModule,
     stage: str,
     precision: Precision = nullcontext,
     seconds: float = float("inf"),
-) -> Outcome:
+) -> SplitPredictions:
     """Ask a model about the images of a split, in an order drawn once, until the time is up.
 
     Args:
@@ -157,16 +156,16 @@ def look_at(
     device = model.backbone.mean.device
     order = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))
     parts = list(order.split(AT_ONCE))
-    show = sys.stderr.isatty() and len(parts) > 4
     started = time.monotonic()
     places: list[int] = []
     logits, unreadable = [], 0
-    for part in track(parts, f"looking at {stage}", disable=not show, transient=True):
-        images = read(split, part.tolist(), data.image_size)
+    for part in progress(parts, f"predicting {stage}", len(parts), "batches"):
+        found = read_many(split, part.tolist(), data.image_size)
+        images = {index: image for index, image, _ in found if image is not None}
         unreadable += len(part) - len(images)
         places += images
         if images:
-            batch = torch.stack(list(images.values())).to(device).float() / 255
+            batch = to_unit_range(torch.stack(list(images.values())).to(device))
             with precision():
                 logits.append(model(batch).float())
         if time.monotonic() - started > seconds:
@@ -175,27 +174,13 @@ def look_at(
         raise UserError(f"none of the {stage} images could be read.")
     told = torch.cat(logits)
     targets = torch.tensor([data.class_names.index(split.labels[place]) for place in places])
-    return Outcome(
+    return SplitPredictions(
         stage,
         split,
         data.class_names,
         torch.tensor(places),
         targets,
         told.cpu(),
-        model.chances(told).cpu(),
+        model.probabilities(told).cpu(),
         unreadable,
     )
-
-
-def read(split: Split, places: list[int], size: int) -> dict[int, Tensor]:
-    """Images (3, size, size) by their places in a split, without those that cannot be read."""
-
-    def attempt(place: int) -> Tensor | None:
-        try:
-            return split.read(place, size)
-        except OSError:  # named by the stores as they read the same split, and counted here
-            return None
-
-    with ThreadPoolExecutor(cpu_count()) as pool:
-        found = dict(zip(places, pool.map(attempt, places), strict=True))
-    return {place: image for place, image in found.items() if image is not None}

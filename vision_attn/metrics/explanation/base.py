@@ -23,7 +23,7 @@ class Explain(Protocol):
 
 
 @dataclass(frozen=True)
-class Trial:
+class EvaluationBatch:
     """A batch of images that were explained.
 
     Attributes:
@@ -48,7 +48,7 @@ class Trial:
         """How many batches `split` makes."""
         return -(-len(self) // size)
 
-    def split(self, size: int) -> Iterator["Trial"]:
+    def split(self, size: int) -> Iterator["EvaluationBatch"]:
         """The same images in smaller batches."""
         for start in range(0, len(self.images), size):
             part = slice(start, start + size)
@@ -72,14 +72,14 @@ class ExplanationMetric(ABC):
     needs_masks: ClassVar[bool] = False
 
     @abstractmethod
-    def measure(self, trial: Trial, heatmaps: Tensor) -> Tensor:
+    def score(self, batch: EvaluationBatch, heatmaps: Tensor) -> Tensor:
         """Scores (B,) of raw heatmaps (B, h, w); NaN for an image that cannot be scored.
 
         Raises:
             UserError: the trial lacks what the metric needs.
         """
 
-    def conclude(self, measured: Tensor) -> Tensor:
+    def aggregate(self, measured: Tensor) -> Tensor:
         """Scores (N,) of a whole set of images, from what `measure` gave for its batches.
 
         Most metrics score each image by itself, and there is nothing more to do. One that has to
@@ -88,72 +88,72 @@ class ExplanationMetric(ABC):
         """
         return measured
 
-    def prepare(self, trial: Trial) -> Trial:
+    def prepare(self, batch: EvaluationBatch) -> EvaluationBatch:
         """The images to be explained for this metric: as they are, unless it makes its own.
 
         Raises:
             UserError: there are too few images to make them of.
         """
-        return trial
+        return batch
 
 
-def explained(trial: Trial) -> Tensor:
+def explained(batch: EvaluationBatch) -> Tensor:
     """The heatmaps of a trial, one for each of its targets.
 
     Raises:
         UserError: the explainer cannot be used on the trial's model.
     """
-    explainer = trial.explain
+    explainer = batch.explain
     assert explainer is not None  # who asks has set it
-    times = len(trial.targets) // len(trial.images)
+    times = len(batch.targets) // len(batch.images)
     if times == 1:
-        return explainer(trial.model, trial.images, trial.targets)
-    by_image = trial.targets.unflatten(0, (-1, times))
-    return explainer.for_targets(trial.model, trial.images, by_image).flatten(0, 1)
+        return explainer(batch.model, batch.images, batch.targets)
+    by_image = batch.targets.unflatten(0, (-1, times))
+    return explainer.for_targets(batch.model, batch.images, by_image).flatten(0, 1)
 
 
-def masks_of(trial: Trial, metric: str) -> Tensor:
+def masks_of(batch: EvaluationBatch, metric: str) -> Tensor:
     """The masks of a trial.
 
     Raises:
         UserError: it has none.
     """
-    if trial.masks is None:
+    if batch.masks is None:
         raise UserError(f"{metric} needs to know where the objects are; this data does not say.")
-    return trial.masks
+    return batch.masks
 
 
-def explain_of(trial: Trial, metric: str) -> Explain:
+def explain_of(batch: EvaluationBatch, metric: str) -> Explain:
     """What made the heatmaps of a trial.
 
     Raises:
         UserError: it is not known.
     """
-    if trial.explain is None:
+    if batch.explain is None:
         raise UserError(f"{metric} asks the explainer again, and there is none.")
-    return trial.explain
+    return batch.explain
 
 
 @torch.no_grad()
-def logits(trial: Trial, images: Tensor) -> Tensor:
+def logits(batch: EvaluationBatch, images: Tensor) -> Tensor:
     """Logits (B,) of the targets on changed images."""
-    return of_targets(trial.model(images), trial)
+    return of_targets(batch.model(images), batch)
 
 
 @torch.no_grad()
-def chances(trial: Trial, images: Tensor) -> Tensor:
+def probabilities(batch: EvaluationBatch, images: Tensor) -> Tensor:
     """Probabilities (B,) of the targets on changed images."""
-    return of_targets(trial.model.chances(trial.model(images)), trial)
+    return of_targets(batch.model.probabilities(batch.model(images)), batch)
 
 
-def of_targets(values: Tensor, trial: Trial) -> Tensor:
+def of_targets(values: Tensor, batch: EvaluationBatch) -> Tensor:
     """Of values (B, K), each image's own (B,)."""
-    return values.gather(1, trial.targets.unsqueeze(1)).squeeze(1)
+    return values.gather(1, batch.targets.unsqueeze(1)).squeeze(1)
 
 
-def plain_colour(trial: Trial) -> Tensor:
+def mean_color_baseline(batch: EvaluationBatch) -> Tensor:
     """What stands for nothing (1, 3, 1, 1): the mean colour, 0 after normalisation."""
-    return trial.model.backbone.mean.to(trial.images.dtype)
+    return batch.model.backbone.mean.to(batch.images.dtype)
 
 
 def is_flat(heatmaps: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from scipy import ndimage
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from vision_attn.metrics.explanation.base import ExplanationMetric, Trial, masks_of
+from vision_attn.metrics.explanation.base import EvaluationBatch, ExplanationMetric, masks_of
 from vision_attn.metrics.explanation.hot_regions import hot_regions
 
 LEVELS = (0.3, 0.5, 0.7)
@@ -27,21 +27,21 @@ class BoxIoU(ExplanationMetric):
     scores 0, an empty mask cannot be scored.
 
     >>> mask = torch.tensor([[[True, True, True, False, False]]])
-    >>> trial = Trial(None, torch.zeros(1, 3, 1, 5), torch.tensor([0]), mask)
+    >>> batch = EvaluationBatch(None, torch.zeros(1, 3, 1, 5), torch.tensor([0]), mask)
     >>> metric = BoxIoU()
-    >>> metric.conclude(metric.measure(trial, torch.tensor([[[3.0, 2.0, 0.0, 0.0, 3.0]]])))  # 2/3
+    >>> metric.aggregate(metric.score(batch, torch.tensor([[[3.0, 2.0, 0.0, 0.0, 3.0]]])))  # 2/3
     tensor([0.6667], dtype=torch.float64)
     """
 
     needs_masks = True
 
-    def measure(self, trial: Trial, heatmaps: Tensor) -> Tensor:
+    def score(self, batch: EvaluationBatch, heatmaps: Tensor) -> Tensor:
         """The best intersections over unions (B, thresholds), between 0 and 1."""
-        masks = masks_of(trial, "box_iou")
+        masks = masks_of(batch, "box_iou")
         regions = hot_regions(heatmaps, *masks.shape[-2:])
         return torch.stack([best_fits(*pair) for pair in zip(regions, masks, strict=True)])
 
-    def conclude(self, measured: Tensor) -> Tensor:
+    def aggregate(self, measured: Tensor) -> Tensor:
         """Scores (N,): 0, 1/3, 2/3 or 1."""
         known = ~measured.isnan().any(1)
         levels = torch.tensor(LEVELS, dtype=measured.dtype, device=measured.device)

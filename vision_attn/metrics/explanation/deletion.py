@@ -2,7 +2,11 @@
 
 from torch import Tensor
 
-from vision_attn.metrics.explanation.base import ExplanationMetric, Trial, plain_colour
+from vision_attn.metrics.explanation.base import (
+    EvaluationBatch,
+    ExplanationMetric,
+    mean_color_baseline,
+)
 from vision_attn.metrics.explanation.perturbation import area_under_curve, hottest_first
 
 
@@ -15,8 +19,8 @@ class Deletion(ExplanationMetric):
 
     higher_is_better = False
 
-    def measure(self, trial: Trial, heatmaps: Tensor) -> Tensor:
+    def score(self, batch: EvaluationBatch, heatmaps: Tensor) -> Tensor:
         """Scores (B,), between 0 and 1."""
-        plain = plain_colour(trial).expand_as(trial.images)
-        ranks = hottest_first(heatmaps, *trial.images.shape[-2:])
-        return area_under_curve(trial, trial.images, plain, ranks)
+        plain = mean_color_baseline(batch).expand_as(batch.images)
+        ranks = hottest_first(heatmaps, *batch.images.shape[-2:])
+        return area_under_curve(batch, batch.images, plain, ranks)

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from vision_attn.core.grid import upsample
-from vision_attn.metrics.explanation.base import ExplanationMetric, Trial, masks_of
+from vision_attn.metrics.explanation.base import EvaluationBatch, ExplanationMetric, masks_of
 
 
 class Energy(ExplanationMetric):
@@ -13,16 +13,16 @@ class Energy(ExplanationMetric):
 
     >>> import torch
     >>> mask = torch.tensor([[[True, False], [False, False]]])
-    >>> trial = Trial(None, torch.zeros(1, 3, 2, 2), torch.tensor([0]), mask)
-    >>> Energy().measure(trial, torch.tensor([[[6.0, 1.0], [-5.0, 1.0]]]))      # 6 of 8
+    >>> batch = EvaluationBatch(None, torch.zeros(1, 3, 2, 2), torch.tensor([0]), mask)
+    >>> Energy().score(batch, torch.tensor([[[6.0, 1.0], [-5.0, 1.0]]]))      # 6 of 8
     tensor([0.7500])
     """
 
     needs_masks = True
 
-    def measure(self, trial: Trial, heatmaps: Tensor) -> Tensor:
+    def score(self, batch: EvaluationBatch, heatmaps: Tensor) -> Tensor:
         """Scores (B,), between 0 and 1."""
-        masks = masks_of(trial, "energy")
+        masks = masks_of(batch, "energy")
         heat = upsample(heatmaps, *masks.shape[-2:]).clamp(min=0)
         inside, everywhere = (heat * masks).sum((-2, -1)), heat.sum((-2, -1))
         share = inside / everywhere.clamp(min=1e-30)

@@ -10,13 +10,13 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from vision_attn.core.errors import UserError
 from vision_attn.core.grid import cell_numbers, upsample
-from vision_attn.metrics.explanation.base import ExplanationMetric, Trial
+from vision_attn.metrics.explanation.base import EvaluationBatch, ExplanationMetric
 
 GRIDS = 500
 
 
 @dataclass(frozen=True)
-class Grids(Trial):
+class Grids(EvaluationBatch):
     """Images side by side, put together a few grids at a time: all of them would fill a memory.
 
     Attributes:
@@ -35,14 +35,14 @@ class Grids(Trial):
         """How many batches `split` makes."""
         return -(-len(self.chosen) // self.at_once(size))
 
-    def split(self, size: int) -> Iterator[Trial]:
+    def split(self, size: int) -> Iterator[EvaluationBatch]:
         """A few grids at a time, each to be explained for each of its cells."""
         cells, step = self.chosen.shape[1], self.at_once(size)
         for start in range(0, len(self.chosen), step):
             chosen = self.chosen[start : start + step]
             grids = torch.stack([tile(self.images[places]) for places in chosen])
             masks = cell_masks(math.isqrt(cells), grids.shape[-1]).to(grids.device)
-            yield Trial(
+            yield EvaluationBatch(
                 self.model,
                 grids,
                 self.targets[start * cells :][: chosen.numel()],
@@ -70,8 +70,8 @@ class GridPointing(ExplanationMetric):
         side: k, images along a side of the grid.
         grids: how many grids are made at most; no more than there are images.
 
-    >>> trial = Trial(None, torch.zeros(1, 3, 4, 4), torch.tensor([0]), cell_masks(2, 4)[:1])
-    >>> GridPointing(2).measure(trial, torch.tensor([[[6.0, 1.0], [-5.0, 1.0]]]))   # 6 of 8
+    >>> batch = EvaluationBatch(None, torch.zeros(1, 3, 4, 4), torch.tensor([0]), cell_masks(2, 4)[:1])
+    >>> GridPointing(2).score(batch, torch.tensor([[[6.0, 1.0], [-5.0, 1.0]]]))   # 6 of 8
     tensor([0.7500])
     """
 
@@ -81,17 +81,17 @@ class GridPointing(ExplanationMetric):
         self.side = side
         self.grids = grids
 
-    def prepare(self, trial: Trial) -> Trial:
+    def prepare(self, batch: EvaluationBatch) -> EvaluationBatch:
         """Grids of the trial's images, each to be explained for each of its classes."""
-        chosen = self.choose(trial).to(trial.images.device)
-        return Grids(trial.model, trial.images, trial.targets[chosen.flatten()], chosen=chosen)
+        chosen = self.choose(batch).to(batch.images.device)
+        return Grids(batch.model, batch.images, batch.targets[chosen.flatten()], chosen=chosen)
 
-    def choose(self, trial: Trial) -> Tensor:
+    def choose(self, batch: EvaluationBatch) -> Tensor:
         """Which images make up each grid (grids, k*k), all of different classes."""
-        best_first = surest_first(trial)
+        best_first = surest_first(batch)
         queues = {
-            int(c): best_first[trial.targets[best_first] == c].tolist()
-            for c in trial.targets.unique()
+            int(c): best_first[batch.targets[best_first] == c].tolist()
+            for c in batch.targets.unique()
         }
         cells = self.side**2
         if len(queues) < cells:
@@ -110,24 +110,24 @@ class GridPointing(ExplanationMetric):
                 used[c] += 1
         return torch.tensor(grids)
 
-    def measure(self, trial: Trial, heatmaps: Tensor) -> Tensor:
+    def score(self, batch: EvaluationBatch, heatmaps: Tensor) -> Tensor:
         """Scores (B,), between 0 and 1; 0 for a map without positive heat."""
-        assert trial.masks is not None  # as `prepare` makes them
+        assert batch.masks is not None  # as `prepare` makes them
         height, width = heatmaps.shape[-2:]
         if height % self.side or width % self.side:  # cells of the map lie across two images
-            heatmaps = upsample(heatmaps, *trial.masks.shape[-2:])
+            heatmaps = upsample(heatmaps, *batch.masks.shape[-2:])
         heat = heatmaps.clamp(min=0)
         cells = (heat.shape[-2], heat.shape[-1])
-        own = adaptive_avg_pool2d(trial.masks.float(), cells)  # 0 or 1 in each cell
+        own = adaptive_avg_pool2d(batch.masks.float(), cells)  # 0 or 1 in each cell
         return (heat * own).sum((-2, -1)) / heat.sum((-2, -1)).clamp(min=1e-30)
 
 
 @torch.no_grad()
-def surest_first(trial: Trial) -> Tensor:
+def surest_first(batch: EvaluationBatch) -> Tensor:
     """Indices of the images that the model is right about, highest logits first."""
-    logits = torch.cat([part.model(part.images) for part in trial.split(250)])
-    own = logits.gather(1, trial.targets.unsqueeze(1)).squeeze(1)
-    right = logits.argmax(1) == trial.targets
+    logits = torch.cat([part.model(part.images) for part in batch.split(250)])
+    own = logits.gather(1, batch.targets.unsqueeze(1)).squeeze(1)
+    right = logits.argmax(1) == batch.targets
     order = own.argsort(descending=True)
     return order[right[order]]
 

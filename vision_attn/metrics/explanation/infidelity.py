@@ -6,7 +6,12 @@ import torch
 from torch import Tensor
 
 from vision_attn.core.grid import upsample
-from vision_attn.metrics.explanation.base import ExplanationMetric, Trial, logits, plain_colour
+from vision_attn.metrics.explanation.base import (
+    EvaluationBatch,
+    ExplanationMetric,
+    logits,
+    mean_color_baseline,
+)
 
 SAMPLES = 20
 SHARE = 0.2  # of the squares are gone
@@ -25,16 +30,16 @@ class Infidelity(ExplanationMetric):
     higher_is_better = False
 
     @torch.no_grad()
-    def measure(self, trial: Trial, heatmaps: Tensor) -> Tensor:
+    def score(self, batch: EvaluationBatch, heatmaps: Tensor) -> Tensor:
         """Scores (B,), at least 0."""
-        worth = upsample(heatmaps, *trial.images.shape[-2:])
-        plain = plain_colour(trial)
-        whole = logits(trial, trial.images)
+        worth = upsample(heatmaps, *batch.images.shape[-2:])
+        plain = mean_color_baseline(batch)
+        whole = logits(batch, batch.images)
         foretold, falls = [], []
-        for gone in squares(SAMPLES, trial.images):
+        for gone in squares(SAMPLES, batch.images):
             foretold.append((worth * gone.squeeze(1)).sum((1, 2)))
-            mixed = torch.where(gone, plain, trial.images)
-            falls.append(whole - logits(trial, mixed))
+            mixed = torch.where(gone, plain, batch.images)
+            falls.append(whole - logits(batch, mixed))
         return least_error(torch.stack(foretold), torch.stack(falls))
 
 

@@ -3,7 +3,7 @@
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from vision_attn.metrics.explanation.base import ExplanationMetric, Trial
+from vision_attn.metrics.explanation.base import EvaluationBatch, ExplanationMetric
 from vision_attn.metrics.explanation.perturbation import area_under_curve, hottest_first
 
 BLUR = 5 / 224  # standard deviation as a share of the side: RISE's 5 pixels at 224
@@ -16,11 +16,11 @@ class Insertion(ExplanationMetric):
     strong for the image's size as theirs. Higher is better: the pixels that were named suffice.
     """
 
-    def measure(self, trial: Trial, heatmaps: Tensor) -> Tensor:
+    def score(self, batch: EvaluationBatch, heatmaps: Tensor) -> Tensor:
         """Scores (B,), between 0 and 1."""
-        side = min(trial.images.shape[-2:])
+        side = min(batch.images.shape[-2:])
         sigma = max(BLUR * side, 1.0)
         kernel = 2 * round(sigma) + 1  # 11 for 5, as theirs
-        blurred = gaussian_blur(trial.images, [kernel, kernel], [sigma, sigma])
-        ranks = hottest_first(heatmaps, *trial.images.shape[-2:])
-        return area_under_curve(trial, blurred, trial.images, ranks)
+        blurred = gaussian_blur(batch.images, [kernel, kernel], [sigma, sigma])
+        ranks = hottest_first(heatmaps, *batch.images.shape[-2:])
+        return area_under_curve(batch, blurred, batch.images, ranks)

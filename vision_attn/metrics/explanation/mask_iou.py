@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from vision_attn.metrics.explanation.base import ExplanationMetric, Trial, masks_of
+from vision_attn.metrics.explanation.base import EvaluationBatch, ExplanationMetric, masks_of
 from vision_attn.metrics.explanation.hot_regions import hot_regions
 
 
@@ -16,23 +16,23 @@ class MaskIoU(ExplanationMetric):
     suffers from a threshold made for another. A flat map scores 0, an empty mask cannot be scored.
 
     >>> mask = torch.tensor([[[True, True, False, False]]])
-    >>> trial = Trial(None, torch.zeros(1, 3, 1, 4), torch.tensor([0]), mask)
+    >>> batch = EvaluationBatch(None, torch.zeros(1, 3, 1, 4), torch.tensor([0]), mask)
     >>> metric = MaskIoU()
-    >>> metric.conclude(metric.measure(trial, torch.tensor([[[3.0, 2.0, 1.0, 0.0]]])))
+    >>> metric.aggregate(metric.score(batch, torch.tensor([[[3.0, 2.0, 1.0, 0.0]]])))
     tensor([1.], dtype=torch.float64)
-    >>> metric.conclude(metric.measure(trial, torch.tensor([[[3.0, 0.0, 2.0, 0.0]]])))  # 1 of 2
+    >>> metric.aggregate(metric.score(batch, torch.tensor([[[3.0, 0.0, 2.0, 0.0]]])))  # 1 of 2
     tensor([0.5000], dtype=torch.float64)
     """
 
     needs_masks = True
 
-    def measure(self, trial: Trial, heatmaps: Tensor) -> Tensor:
+    def score(self, batch: EvaluationBatch, heatmaps: Tensor) -> Tensor:
         """Intersections over unions (B, thresholds), between 0 and 1."""
-        masks = masks_of(trial, "mask_iou")
+        masks = masks_of(batch, "mask_iou")
         regions = hot_regions(heatmaps, *masks.shape[-2:])
         return torch.stack([overlaps(*pair) for pair in zip(regions, masks, strict=True)])
 
-    def conclude(self, measured: Tensor) -> Tensor:
+    def aggregate(self, measured: Tensor) -> Tensor:
         """Scores (N,) at the best threshold."""
         return measured[:, measured.nanmean(0).argmax()]
 

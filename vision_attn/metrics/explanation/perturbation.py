@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vision_attn.core.grid import upsample
-from vision_attn.metrics.explanation.base import Trial, chances
+from vision_attn.metrics.explanation.base import EvaluationBatch, probabilities
 
 STEPS = 28  # as in RISE's benchmark: 224 x 224 pixels in steps of 8 rows
 
@@ -24,12 +24,12 @@ def hottest_first(heatmaps: Tensor, height: int, width: int) -> Tensor:
     return order.argsort(dim=1)
 
 
-def area_under_curve(trial: Trial, start: Tensor, end: Tensor, ranks: Tensor) -> Tensor:
+def area_under_curve(batch: EvaluationBatch, start: Tensor, end: Tensor, ranks: Tensor) -> Tensor:
     """Mean probability (B,) while pixels of `start` become those of `end`, rank by rank.
 
     Trapezoids over equal steps, both ends included (Petsiuk et al. 2018, arXiv 1806.07421).
     """
-    curve = torch.stack([chances(trial, mixed) for mixed in mixtures(start, end, ranks)])
+    curve = torch.stack([probabilities(batch, mixed) for mixed in mixtures(start, end, ranks)])
     return (curve.sum(0) - (curve[0] + curve[-1]) / 2) / (len(curve) - 1)
 
 

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from vision_attn.core.grid import upsample
-from vision_attn.metrics.explanation.base import ExplanationMetric, Trial, masks_of
+from vision_attn.metrics.explanation.base import EvaluationBatch, ExplanationMetric, masks_of
 
 
 class PointingGame(ExplanationMetric):
@@ -15,18 +15,18 @@ class PointingGame(ExplanationMetric):
 
     >>> import torch
     >>> mask = torch.tensor([[[True, False], [False, False]]])
-    >>> trial = Trial(None, torch.zeros(1, 3, 2, 2), torch.tensor([0]), mask)
-    >>> PointingGame().measure(trial, torch.tensor([[[4.0, 1.0], [0.0, 2.0]]]))
+    >>> batch = EvaluationBatch(None, torch.zeros(1, 3, 2, 2), torch.tensor([0]), mask)
+    >>> PointingGame().score(batch, torch.tensor([[[4.0, 1.0], [0.0, 2.0]]]))
     tensor([1.])
-    >>> PointingGame().measure(trial, torch.ones(1, 2, 2))
+    >>> PointingGame().score(batch, torch.ones(1, 2, 2))
     tensor([0.2500])
     """
 
     needs_masks = True
 
-    def measure(self, trial: Trial, heatmaps: Tensor) -> Tensor:
+    def score(self, batch: EvaluationBatch, heatmaps: Tensor) -> Tensor:
         """Scores (B,), between 0 and 1."""
-        masks = masks_of(trial, "the pointing game")
+        masks = masks_of(batch, "the pointing game")
         grown = upsample(heatmaps, *masks.shape[-2:])
         rounding = 1e-6 * grown.abs().amax((-2, -1), keepdim=True)
         peaks = (grown >= grown.amax((-2, -1), keepdim=True) - rounding).float()

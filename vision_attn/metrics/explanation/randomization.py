@@ -7,17 +7,22 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from vision_attn.core.grid import upsample
-from vision_attn.metrics.explanation.base import ExplanationMetric, Trial, explain_of, is_flat
+from vision_attn.metrics.explanation.base import (
+    EvaluationBatch,
+    ExplanationMetric,
+    explain_of,
+    is_flat,
+)
 from vision_attn.metrics.explanation.rank_correlation import spearman
 from vision_attn.models.classifier import AttentionClassifier
 
 SIDE = 16  # maps are compared at this size: ranks of all pixels against all would be many
 
 
-class Randomisation(ExplanationMetric):
+class Randomization(ExplanationMetric):
     """Rank correlation of the map with the one that a randomised model gets.
 
-    The model-parameter randomisation test (Adebayo et al. 2018, arXiv 1810.03292) with all layers
+    The model-parameter randomization test (Adebayo et al. 2018, arXiv 1810.03292) with all layers
     randomised at once: the absolute Spearman correlation. Lower is better; a map that stays what
     it was shows the image, not the model.
     """
@@ -27,11 +32,11 @@ class Randomisation(ExplanationMetric):
     def __init__(self) -> None:
         self.known: tuple[AttentionClassifier, AttentionClassifier] | None = None
 
-    def measure(self, trial: Trial, heatmaps: Tensor) -> Tensor:
+    def score(self, batch: EvaluationBatch, heatmaps: Tensor) -> Tensor:
         """Scores (B,), between 0 and 1; NaN where one of the maps is flat."""
-        explain = explain_of(trial, "randomisation")
-        other = explain(self.randomised(trial.model), trial.images, trial.targets)
-        height, width = trial.images.shape[-2:]
+        explain = explain_of(batch, "randomization")
+        other = explain(self.randomised(batch.model), batch.images, batch.targets)
+        height, width = batch.images.shape[-2:]
         before, after = (
             adaptive_avg_pool2d(upsample(maps, height, width), SIDE).flatten(1)
             for maps in (heatmaps, other)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from vision_attn.metrics.explanation.base import ExplanationMetric, Trial, chances
+from vision_attn.metrics.explanation.base import EvaluationBatch, ExplanationMetric, probabilities
 from vision_attn.metrics.explanation.imputation import impute
 from vision_attn.metrics.explanation.perturbation import hottest_first
 
@@ -24,10 +24,10 @@ class Road(ExplanationMetric):
     higher_is_better = False
 
     @torch.no_grad()
-    def measure(self, trial: Trial, heatmaps: Tensor) -> Tensor:
+    def score(self, batch: EvaluationBatch, heatmaps: Tensor) -> Tensor:
         """Scores (B,), between 0 and 1."""
-        ranks = hottest_first(heatmaps, *trial.images.shape[-2:])
-        curve = [chances(trial, without(trial.images, ranks, share)) for share in SHARES]
+        ranks = hottest_first(heatmaps, *batch.images.shape[-2:])
+        curve = [probabilities(batch, without(batch.images, ranks, share)) for share in SHARES]
         return torch.stack(curve).mean(0)
 
 

@@ -4,7 +4,7 @@ import torch
 from captum.metrics import sensitivity_max
 from torch import Tensor
 
-from vision_attn.metrics.explanation.base import ExplanationMetric, Trial, explain_of
+from vision_attn.metrics.explanation.base import EvaluationBatch, ExplanationMetric, explain_of
 
 RADIUS = 0.02  # in pixels' values, from black 0 to white 1
 SAMPLES = 10
@@ -20,21 +20,21 @@ class Sensitivity(ExplanationMetric):
 
     higher_is_better = False
 
-    def measure(self, trial: Trial, heatmaps: Tensor) -> Tensor:
+    def score(self, batch: EvaluationBatch, heatmaps: Tensor) -> Tensor:
         """Scores (B,), at least 0."""
-        explain = explain_of(trial, "sensitivity")
+        explain = explain_of(batch, "sensitivity")
 
         def again(images: tuple[Tensor, ...], targets: Tensor) -> tuple[Tensor]:
             with torch.enable_grad():
-                return (explain(trial.model, images[0], targets),)
+                return (explain(batch.model, images[0], targets),)
 
         with torch.random.fork_rng():
             torch.manual_seed(0)
             return sensitivity_max(
                 again,
-                trial.images,
+                batch.images,
                 perturb_radius=RADIUS,
                 n_perturb_samples=SAMPLES,
-                max_examples_per_batch=len(trial.images),
-                targets=trial.targets,
+                max_examples_per_batch=len(batch.images),
+                targets=batch.targets,
             )

@@ -6,11 +6,11 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from vision_attn.core.grid import cell_numbers, upsample
 from vision_attn.metrics.explanation.base import (
+    EvaluationBatch,
     ExplanationMetric,
-    Trial,
     is_flat,
     logits,
-    plain_colour,
+    mean_color_baseline,
 )
 from vision_attn.metrics.explanation.rank_correlation import spearman
 
@@ -27,20 +27,20 @@ class SingleDeletion(ExplanationMetric):
     """
 
     @torch.no_grad()
-    def measure(self, trial: Trial, heatmaps: Tensor) -> Tensor:
+    def score(self, batch: EvaluationBatch, heatmaps: Tensor) -> Tensor:
         """Scores (B,), between -1 and 1; NaN where a map is flat."""
         flat = is_flat(heatmaps)
         if any(side % CELLS for side in heatmaps.shape[-2:]):  # places lie across cells
-            heatmaps = upsample(heatmaps, *trial.images.shape[-2:])
+            heatmaps = upsample(heatmaps, *batch.images.shape[-2:])
         heat = adaptive_avg_pool2d(heatmaps, CELLS).flatten(1)
-        return spearman(heat, falls(trial)).masked_fill(flat, float("nan"))
+        return spearman(heat, falls(batch)).masked_fill(flat, float("nan"))
 
 
-def falls(trial: Trial) -> Tensor:
+def falls(batch: EvaluationBatch) -> Tensor:
     """How far the target's logit falls when each cell is plain (B, cells)."""
-    number = cell_numbers(CELLS, *trial.images.shape[-2:]).to(trial.images.device)
-    plain = plain_colour(trial)
+    number = cell_numbers(CELLS, *batch.images.shape[-2:]).to(batch.images.device)
+    plain = mean_color_baseline(batch)
     without = [
-        logits(trial, torch.where(number == cell, plain, trial.images)) for cell in range(CELLS**2)
+        logits(batch, torch.where(number == cell, plain, batch.images)) for cell in range(CELLS**2)
     ]
-    return logits(trial, trial.images).unsqueeze(1) - torch.stack(without, dim=1)
+    return logits(batch, batch.images).unsqueeze(1) - torch.stack(without, dim=1)

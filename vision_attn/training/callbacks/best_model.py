@@ -5,22 +5,23 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
-from vision_attn.data.datamodule import ImageData
+from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.models.classifier import AttentionClassifier
-from vision_attn.runs.folder import ModelCard, RunFolder
-from vision_attn.training.callbacks.ema import kept
+from vision_attn.runs.folder import RunFolder
+from vision_attn.runs.model_spec import ModelSpec
+from vision_attn.training.callbacks.ema import averaged_module
 
 
-class ModelKeeper(Callback):
+class SaveBestModel(Callback):
     """Writes the model whenever a validation score is the best so far (the later one of equals).
 
     A run that is stopped can so be used at once, by what is whole in its folder. Where weights are
     averaged, it is the average that was validated and is kept.
     """
 
-    def __init__(self, folder: RunFolder, card: ModelCard, monitored: str) -> None:
+    def __init__(self, folder: RunFolder, spec: ModelSpec, monitored: str) -> None:
         self.folder = folder
-        self.card = card
+        self.spec = spec
         self.monitored = monitored
         self.best = -1.0
 
@@ -33,12 +34,12 @@ class ModelKeeper(Callback):
         score = float(trainer.callback_metrics[self.monitored])
         if score >= self.best:
             self.best = score
-            self.folder.save_model(kept(trainer, pl_module).model, self.card)
+            self.folder.save_model(averaged_module(trainer, pl_module).model, self.spec)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the last weights where no validation has chosen any."""
         if self.best < 0 and trainer.is_global_zero:
-            self.folder.save_model(kept(trainer, pl_module).model, self.card)
+            self.folder.save_model(averaged_module(trainer, pl_module).model, self.spec)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must know."""
@@ -49,18 +50,20 @@ class ModelKeeper(Callback):
         self.best = state_dict["best"]
 
 
-def card_of(model: AttentionClassifier, pooling: dict[str, Any], data: ImageData) -> ModelCard:
+def spec_of(
+    model: AttentionClassifier, pooling: dict[str, Any], data: ImageDataModule
+) -> ModelSpec:
     """The card of a model about to be trained."""
     backbone = model.backbone
-    return ModelCard(
+    return ModelSpec(
         backbone=backbone.name,
         backbone_options=backbone.options,
         stride=backbone.stride,
-        unstrided=backbone.unstrided,
+        removed_strides=backbone.removed_strides,
         pooling=pooling,
         class_names=data.class_names,
         image_size=data.image_size,
         mean=backbone.mean.flatten().tolist(),
         std=backbone.std.flatten().tolist(),
-        independent=model.independent,
+        activation=model.activation,
     )

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from vision_attn.core.atomic import write_whole
+from vision_attn.core.atomic import atomic_write
 from vision_attn.core.errors import UserError, first_line
 from vision_attn.core.torch_files import read_torch_file
+from vision_attn.runs.old_formats import upgrade_checkpoint
 
 PARTS = (
     "state_dict", "loops", "epoch", "global_step", "optimizer_states", "lr_schedulers",
@@ -18,7 +19,7 @@ PARTS = (
 """What Lightning goes on from."""
 
 
-class WholeCheckpoints(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint beside its place, then moves it there.
 
     Lightning's own writes to the system's temporary folder first. Where that is another disk, as
@@ -35,7 +36,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         """
         content = io.BytesIO()  # so that a full disk is met as such, not within torch.save
         torch.save(checkpoint, content)
-        write_whole(Path(path), lambda place: place.write_bytes(content.getbuffer()))
+        atomic_write(Path(path), lambda place: place.write_bytes(content.getbuffer()))
 
     def load_checkpoint(self, path: str | Path, *args: Any, **others: Any) -> dict[str, Any]:
         """Read a checkpoint of a training; only tensors and plain values.
@@ -51,10 +52,10 @@ class WholeCheckpoints(TorchCheckpointIO):
             for name, tensor in content["state_dict"].items():
                 if not torch.isfinite(tensor).all():
                     raise ValueError(f"{name} holds NaN or infinite values")
+            return upgrade_checkpoint(content)
         except Exception as error:  # UnpicklingError, and whatever torch raises on a damaged file
             reason = first_line(error)[:160]
-            raise UserError(f"{path} is damaged or no checkpoint ({reason}).") from error
-        return content
+            raise UserError(f"{path} is damaged or not a checkpoint ({reason}).") from error
 
 
 def epoch_to_come(path: Path) -> int:
@@ -63,8 +64,8 @@ def epoch_to_come(path: Path) -> int:
     Raises:
         UserError: the file is damaged, or holds anything else.
     """
-    content = WholeCheckpoints().load_checkpoint(path)
+    content = AtomicCheckpointIO().load_checkpoint(path)
     try:
         return int(content["loops"]["fit_loop"]["epoch_progress"]["current"]["ready"])
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is damaged or no checkpoint (it counts no epochs).") from error
+        raise UserError(f"{path} is damaged or not a checkpoint (it counts no epochs).") from error

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
 
-class Compiling(Callback):
+class CompileBackbone(Callback):
     """Has torch compile the backbone before the training starts (`--compile true`).
 
     torch.compile fuses what lies between convolutions. Whether it can (it needs a C++ compiler, and

@@ -10,7 +10,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from vision_attn.core.errors import UserError
 
 
-class Averaging(WeightAveraging):
+class EMA(WeightAveraging):
     r"""An exponential moving average of the weights (Tarvainen & Valpola 2017, arXiv 1703.01780).
 
     After each step, with decay d::
@@ -62,13 +62,13 @@ class Averaging(WeightAveraging):
             super().on_validation_epoch_end(trainer, pl_module)
 
 
-def kept(trainer: pl.Trainer, pl_module: pl.LightningModule) -> Any:
+def averaged_module(trainer: pl.Trainer, pl_module: pl.LightningModule) -> Any:
     """The task whose weights a run keeps: the average, or the task itself where there is none.
 
     To be asked when weights and average are in their own places, as they are in `on_validation_end`
-    after `Averaging` and at the end of training.
+    after `EMA` and at the end of training.
     """
     for callback in getattr(trainer, "callbacks", []):
-        if isinstance(callback, Averaging) and callback.averaged is not None:
+        if isinstance(callback, EMA) and callback.averaged is not None:
             return callback.averaged
     return pl_module

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from vision_attn.data.sampler import seed_of
 
 
-class EpochSeeds(Callback):
+class SeedEveryEpoch(Callback):
     """Seeds torch, NumPy and Python at the start of each epoch by (seed, epoch, process).
 
     What was drawn before (validation, pictures, an interruption) then changes nothing after it.

@@ -10,7 +10,7 @@ from rich.progress import ProgressColumn, Task
 from rich.text import Text
 
 
-class Pace(Callback):
+class Throughput(Callback):
     """Counts images while training and tells how fast it goes and how long it will take.
 
     Batches of validation take time too, but no training images: the pace is that of a whole epoch.
@@ -60,7 +60,7 @@ def clock(seconds: float) -> str:
 class PaceColumn(ProgressColumn):
     """Images a second, and the time left of the whole training."""
 
-    def __init__(self, trainer: pl.Trainer, pace: Pace) -> None:
+    def __init__(self, trainer: pl.Trainer, pace: Throughput) -> None:
         super().__init__()
         self.trainer = trainer
         self.pace = pace
@@ -76,7 +76,7 @@ class PaceColumn(ProgressColumn):
 class ImagesBar(RichProgressBar):
     """Lightning's rich bar, counting images a second in the place of batches."""
 
-    def __init__(self, pace: Pace) -> None:
+    def __init__(self, pace: Throughput) -> None:
         super().__init__(leave=True, refresh_rate=5)
         self.pace = pace
 
@@ -99,8 +99,9 @@ class EpochLines(Callback):
     known.
     """
 
-    def __init__(self, pace: Pace) -> None:
+    def __init__(self, pace: Throughput, monitored: str) -> None:
         self.pace = pace
+        self.monitored = monitored
         self.epoch: int | None = None
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -118,8 +119,7 @@ class EpochLines(Callback):
             return
         scores = trainer.callback_metrics
         shown = ["train/loss", "train/accuracy", "val/loss", "val/accuracy"]
-        monitored = getattr(trainer.checkpoint_callback, "monitor", None)
-        shown += [monitored] if monitored and monitored not in shown else []
+        shown += [self.monitored] if self.monitored not in shown else []
         told = [f"{name} {float(scores[name]):.3f}" for name in shown if name in scores]
         pace = f"{self.pace.images_per_second():.0f} images/s"
         epoch = f"epoch {self.epoch + 1}/{trainer.max_epochs}"

@@ -12,15 +12,18 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from vision_attn.data.datamodule import ImageData
+from vision_attn.core.heatmap import Heatmap
+from vision_attn.data.datamodule import ImageDataModule
+from vision_attn.data.io.image import to_unit_range
+from vision_attn.data.io.read_many import read_many
 from vision_attn.models.classifier import AttentionClassifier
-from vision_attn.visualization.overlay import Heatmap, blended
+from vision_attn.visualization.overlay import blended
 
 IMAGES = 4
 SIDE = 160  # pixels at most: a long training writes some megabytes
 
 
-class Overlays(Callback):
+class TensorBoardOverlays(Callback):
     """Adds pictures to TensorBoard after each validation; does nothing with another logger.
 
     The images are the same in every epoch, spread over the classes. Attention is where the model
@@ -48,7 +51,7 @@ class Overlays(Callback):
                 board.experiment.add_image(title, picture, trainer.global_step, dataformats="HWC")
 
 
-def some_images(data: ImageData) -> tuple[list[Tensor], list[str]]:
+def some_images(data: ImageDataModule) -> tuple[list[Tensor], list[str]]:
     """A few validation images (3, size, size) of bytes, and their classes.
 
     Those that cannot be read are left out; the stores have told of them.
@@ -57,12 +60,10 @@ def some_images(data: ImageData) -> tuple[list[Tensor], list[str]]:
     order = np.argsort(np.asarray(split.labels), kind="stable")  # by class
     chosen = order[np.linspace(0, len(order) - 1, min(IMAGES, len(order))).round().astype(int)]
     images, titles = [], []
-    for index in chosen.tolist():
-        try:
-            images.append(split.read(index, data.image_size))
-        except OSError:
-            continue
-        titles.append(split.labels[index])
+    for index, image, _ in read_many(split, chosen.tolist(), data.image_size):
+        if image is not None:
+            images.append(image)
+            titles.append(split.labels[index])
     return images, titles
 
 
@@ -71,7 +72,7 @@ def strips(
     model: AttentionClassifier, images: Tensor, titles: list[str]
 ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """Of each image (B, 3, H, W) a strip: itself, attention, evidence for the likeliest class."""
-    shown = images.to(model.backbone.mean.device).float() / 255
+    shown = to_unit_range(images.to(model.backbone.mean.device))
     pooled = model.attend(shown)
     likeliest = model.head(pooled.context).argmax(1)
     evidence = pooled.evidence(model.head.weight)

@@ -1,6 +1,5 @@
 """Stops a training whose loss is no number any more, before its weights are kept."""
 
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -9,22 +8,23 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from vision_attn.core.errors import UserError
+from vision_attn.runs.folder import RunFolder
 
 EVERY = 10  # steps between looks: each look waits for the device
 
 
-class StopDiverged(Callback):
+class TerminateOnNaN(Callback):
     """Ends a training at a loss that is NaN or infinite, and says where that was.
 
     Losses are looked at every few steps and before each validation, and the validation's own after
     it: a checkpoint is only ever written of weights that gave a finite loss.
 
     Args:
-        run: the run folder, whose last checkpoint is named.
+        folder: the run folder, whose last checkpoint is named.
     """
 
-    def __init__(self, run: Path) -> None:
-        self.run = run
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
         self.seen: list[tuple[int, float, Tensor]] = []
 
     def on_train_batch_end(
@@ -59,7 +59,7 @@ class StopDiverged(Callback):
         self, trainer: pl.Trainer, what: str, loss: float, step: int, rate: float
     ) -> UserError:
         """What is told."""
-        last = self.run / "checkpoints" / "last.ckpt"
+        last = self.folder.last
         kept = f"the last good checkpoint is {last}" if last.exists() else "no checkpoint was kept"
         return UserError(
             f"the {what} is {loss} at step {step} of epoch {trainer.current_epoch + 1} "

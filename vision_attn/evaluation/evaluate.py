@@ -1,0 +1,180 @@
+"""Evaluate a run: every explainer against every metric, written and printed as tables."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from vision_attn.core.errors import UserError
+from vision_attn.core.progress import ProgressBar
+from vision_attn.core.registry import create_all
+from vision_attn.data.datamodule import ImageDataModule
+from vision_attn.data.io.image import to_unit_range
+from vision_attn.data.io.read_many import readable
+from vision_attn.data.splits import evenly_spaced
+from vision_attn.evaluation.benchmark import ExplainerResult, evaluate_explainer, prepare
+from vision_attn.evaluation.results import CONTROLS, draw_chart, summaries, write_scores
+from vision_attn.evaluation.table import score_tables
+from vision_attn.explainers.base import Explainer
+from vision_attn.metrics.explanation.base import EvaluationBatch, ExplanationMetric
+from vision_attn.runs.loaded_model import LoadedModel
+
+WIDTH = 100  # characters of the tables where there is no terminal
+
+
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """What to evaluate.
+
+    Attributes:
+        explainers: by name, the controls among them.
+        metrics: by name.
+        limit: images at most, evenly spaced over the split.
+        batch_size: images per batch.
+    """
+
+    explainers: dict[str, Explainer]
+    metrics: dict[str, ExplanationMetric]
+    limit: int = 500
+    batch_size: int = 32
+
+    @classmethod
+    def from_names(
+        cls, explainers: Sequence[str], metrics: Sequence[str], limit: int, batch_size: int
+    ) -> "EvaluationRequest":
+        """A request in which explainers and metrics are given by name.
+
+        Raises:
+            UserError: there is no such explainer or metric.
+        """
+        chosen = create_all(Explainer, explainers, "--explainers")
+        controls = create_all(Explainer, CONTROLS, "controls")
+        found = create_all(ExplanationMetric, metrics, "--metrics")
+        return cls(controls | chosen, found, limit, batch_size)
+
+
+@dataclass
+class Evaluation:
+    """What an evaluation found.
+
+    Attributes:
+        results: by explainer.
+        metrics: those that could be used, in the order of the request.
+        images: how many images were read ("seen") and explained ("correct").
+        left_out: why a metric could not be used, by its name.
+    """
+
+    metrics: dict[str, ExplanationMetric]
+    images: dict[str, int]
+    left_out: dict[str, str]
+    results: dict[str, ExplainerResult] = field(default_factory=dict)
+
+
+def evaluate(
+    model: LoadedModel, data: ImageDataModule, stage: str, request: EvaluationRequest, out: Path
+) -> Evaluation:
+    """Score every explainer; scores are written after each one, so that they can be stopped.
+
+    Args:
+        model: the model of a run.
+        data: its images, or others.
+        stage: the split to explain.
+        request: explainers, metrics, and how many images.
+        out: the folder for `evaluation.json` and `evaluation.png`.
+
+    Raises:
+        UserError: no image can be read, or the model classifies none correctly.
+    """
+    batch, seen = correct_images(model, data, stage, request)
+    groups, left_out = prepare(batch, request.metrics)
+    print(f"explained  {len(batch)} of {seen} images, those that are classified correctly")
+    for name, reason in left_out.items():
+        print(f"left out   {name}: {reason}")
+    used = {name: metric for _, group in groups for name, metric in group.items()}
+    metrics = {name: used[name] for name in request.metrics if name in used}
+    found = Evaluation(metrics, {"seen": seen, "correct": len(batch)}, left_out)
+    each = sum(part.parts(request.batch_size) for part, _ in groups)
+    total = each * len(request.explainers)
+    with ProgressBar("explaining", total, "batches") as bar:
+        for number, (name, explainer) in enumerate(request.explainers.items(), 1):
+            bar.rename(f"explaining {name} ({number} of {len(request.explainers)})")
+            found.results[name] = evaluate_explainer(
+                explainer, groups, request.batch_size, bar.advance
+            )
+            write_scores(out, found.results, used, found.images, left_out)
+    draw_chart(out, found.results, used)
+    return found
+
+
+def correct_images(
+    model: LoadedModel, data: ImageDataModule, stage: str, request: EvaluationRequest
+) -> tuple[EvaluationBatch, int]:
+    """The images that the model classifies correctly, and how many were read.
+
+    Raises:
+        UserError: it classifies none correctly.
+    """
+    pixels, labels, masks = read_images(data, stage, request.limit)
+    images, targets = to_unit_range(pixels.to(model.device)), labels.to(model.device)
+    with torch.no_grad():
+        logits = torch.cat([model.model(part) for part in images.split(250)])
+    correct = logits.argmax(1) == targets
+    if not correct.any():
+        raise UserError(f"the model classifies none of {len(images)} images correctly.")
+    batch = EvaluationBatch(model.model, images[correct], targets[correct])
+    if masks is not None:
+        batch = replace(batch, masks=masks.to(model.device)[correct])
+    return batch, len(images)
+
+
+def read_images(
+    data: ImageDataModule, stage: str, limit: int
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Images (bytes), targets and masks of a split, at most `limit`, evenly spaced over it.
+
+    Raises:
+        UserError: none can be read, or there are masks and all of them are empty.
+    """
+    split = data.split(stage)
+    images, targets, masks = [], [], []
+    for index, image in readable(split, evenly_spaced(len(split), limit), data.image_size):
+        images.append(image)
+        targets.append(data.class_names.index(split.labels[index]))
+        if split.read_mask is not None:
+            masks.append(split.read_mask(index, data.image_size))
+    if not images:
+        raise UserError("none of the images could be read.")
+    known = sum(bool(mask.any()) for mask in masks)
+    if masks and not known:
+        raise UserError("no image has an object in --truth or boxes.csv; do the names fit?")
+    if masks:
+        print(f"objects    known in {known} of {len(images)} images")
+    return torch.stack(images), torch.tensor(targets), torch.stack(masks) if masks else None
+
+
+def print_tables(evaluation: Evaluation) -> None:
+    """Print the scores as tables as wide as the terminal, and what was left out."""
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    results = evaluation.results
+    better = {name: metric.higher_is_better for name, metric in evaluation.metrics.items()}
+    remarks = {
+        "adds up to": [
+            "" if result.completeness_error is None else f"±{result.completeness_error:.1e}"
+            for result in results.values()
+        ],
+        "images/s": [
+            "" if result.images_per_second is None else f"{result.images_per_second:.0f}"
+            for result in results.values()
+        ],
+    }
+    for table in score_tables(summaries(results), better, remarks, console.width):
+        console.print()
+        console.print(table, highlight=False)
+    console.print()
+    for name, result in results.items():
+        if result.failure:
+            print(f"left out   {name}: {result.failure}")

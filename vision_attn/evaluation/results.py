@@ -1,0 +1,59 @@
+"""The results of an evaluation as `evaluation.json` and `evaluation.png`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from vision_attn.core.atomic import atomic_write, write_json
+from vision_attn.evaluation.benchmark import ExplainerResult, Summary, summary
+from vision_attn.metrics.explanation.base import ExplanationMetric
+from vision_attn.visualization.score_chart import CONTROL, OTHER, OWN, chart
+
+CONTROLS = ("random", "center")
+OWN_MAPS = ("attention", "evidence", "contrast")
+Results = Mapping[str, ExplainerResult]
+
+
+def summaries(results: Results) -> dict[str, dict[str, Summary]]:
+    """Count, mean, median and quartiles, by explainer and metric."""
+    return {
+        name: {metric: summary(values) for metric, values in result.scores.items()}
+        for name, result in results.items()
+    }
+
+
+def write_scores(
+    out: Path,
+    results: Results,
+    metrics: Mapping[str, ExplanationMetric],
+    images: Mapping[str, int],
+    left_out: Mapping[str, str],
+) -> None:
+    """Write `evaluation.json` with the results so far."""
+    scores = summaries(results)
+    content = {
+        "images": {**images, "left_out": left_out},
+        "higher_is_better": {name: metric.higher_is_better for name, metric in metrics.items()},
+        "explainers": {
+            name: {
+                "scores": scores[name],
+                "images_per_second": result.images_per_second,
+                "completeness_error": result.completeness_error,
+                "failure": result.failure,
+            }
+            for name, result in results.items()
+        },
+    }
+    write_json(out / "evaluation.json", content)
+
+
+def draw_chart(out: Path, results: Results, metrics: Mapping[str, ExplanationMetric]) -> None:
+    """Draw `evaluation.png`, if there are scores to draw."""
+    if not metrics:
+        return
+    colors = {
+        name: CONTROL if name in CONTROLS else OWN if name in OWN_MAPS else OTHER
+        for name in results
+    }
+    better = {name: metric.higher_is_better for name, metric in metrics.items()}
+    figure = chart(summaries(results), better, colors)
+    atomic_write(out / "evaluation.png", lambda path: figure.savefig(path, format="png"))

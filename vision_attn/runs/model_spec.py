@@ -1,0 +1,118 @@
+"""`model.json`: the specification from which a trained model is built again."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from vision_attn.core.errors import UserError
+from vision_attn.core.registry import available, import_class, is_class_spec
+from vision_attn.models.backbone import Backbone
+from vision_attn.models.classifier import Activation, AttentionClassifier
+from vision_attn.pooling.base import Pooling, PoolingFactory
+from vision_attn.runs.limits import check_spec
+from vision_attn.runs.old_formats import check_format, upgrade_spec
+
+ABOUT_THE_FILE = ("format", "vision_attn")  # keys of model.json that do not describe the model
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The architecture of a model and what its inputs and outputs mean: the content of model.json.
+
+    Attributes:
+        backbone: timm's name of the architecture.
+        backbone_options: further arguments of `timm.create_model`.
+        stride: stages with a larger stride are left off; None keeps the whole backbone.
+        removed_strides: how many strides of the backbone are removed, counted from the stem.
+        pooling: {"class_path": NAME, "init_args": {...}}; NAME is the file name of one of our
+            poolings, or the dotted path of the user's own class.
+        class_names: the classes, in the order of the logits.
+        image_size: height and width in pixels to which images are resized.
+        mean: per color channel, subtracted from images in [0, 1].
+        std: per color channel, by which images are then divided.
+        activation: what turns logits into probabilities: "softmax" or "sigmoid".
+    """
+
+    backbone: str
+    backbone_options: dict[str, Any]
+    stride: int | None
+    removed_strides: int
+    pooling: dict[str, Any]
+    class_names: list[str]
+    image_size: int
+    mean: list[float]
+    std: list[float]
+    activation: Activation = "softmax"
+
+    def settings(self) -> dict[str, Any]:
+        """The settings of `fit` that build this model again."""
+        return {
+            "model": {
+                "backbone": self.backbone,
+                "backbone_options": self.backbone_options,
+                "stride": self.stride,
+                "removed_strides": self.removed_strides,
+                "pooling": self.pooling,
+            },
+            "data": {"image_size": self.image_size},
+        }
+
+
+def spec_from(content: dict[str, Any], place: Path) -> ModelSpec:
+    """The specification in the content of a `model.json`.
+
+    Raises:
+        UserError: the file is of a later format, or has a key that is not known.
+        ValueError, TypeError: a value is not as it should be.
+    """
+    if not isinstance(content, dict):
+        raise TypeError("it is a list or a text, not an object")
+    if check_format(content, place) < 1:
+        content = upgrade_spec(content)
+    content = {key: value for key, value in content.items() if key not in ABOUT_THE_FILE}
+    unknown = sorted(set(content) - set(ModelSpec.__dataclass_fields__))
+    if unknown:
+        raise UserError(
+            f"{place} has the key '{unknown[0]}', which this version does not know; "
+            "update with: pip install -U vision-attn"
+        )
+    spec = ModelSpec(**content)
+    check_spec(spec)
+    return spec
+
+
+def build_model(spec: ModelSpec, trusted: Collection[str] = ()) -> AttentionClassifier:
+    """The model that a specification describes, with fresh weights."""
+    return AttentionClassifier(*architecture(spec, trusted))
+
+
+def architecture(
+    spec: ModelSpec, trusted: Collection[str] = ()
+) -> tuple[Backbone, PoolingFactory, int, Activation]:
+    """What an `AttentionClassifier` is built from."""
+    backbone = Backbone(
+        spec.backbone, False, spec.removed_strides, spec.backbone_options, spec.stride
+    )
+    pooling = pooling_factory(spec.pooling, trusted)
+    return backbone, pooling, len(spec.class_names), spec.activation
+
+
+def pooling_factory(spec: dict[str, Any], trusted: Collection[str] = ()) -> PoolingFactory:
+    """The pooling that `{"class_path": ..., "init_args": {...}}` describes, without its width.
+
+    Raises:
+        UserError: it names a class that is neither ours nor trusted, or arguments it lacks.
+    """
+    path, ours = spec["class_path"], available(Pooling)
+    if path not in ours and path not in trusted:
+        raise UserError(
+            f"the model uses a pooling of its own, {path}. If you trust that code: --trust {path}"
+        )
+    found = ours.get(path) or import_class(Pooling, path)
+    arguments = {
+        key: pooling_factory(value, trusted) if is_class_spec(value) else value
+        for key, value in (spec.get("init_args") or {}).items()
+    }
+    return partial(found, **arguments)

@@ -1,0 +1,85 @@
+"""`results.csv`: all scores of a training, one line per epoch."""
+
+import csv
+import io
+import time
+from pathlib import Path
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+
+from vision_attn.core.atomic import write_text
+
+Row = dict[str, str]
+
+
+class ResultsCsv(Callback):
+    """Writes `epoch`, `seconds`, `lr` and every logged score of each epoch into a CSV file.
+
+    An epoch is written when the next one starts or the training ends, since only then all of its
+    scores are known. A resumed training goes on with the lines that are there.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[Row] = []
+        self.epoch: int | None = None
+        self.started = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep the lines of the epochs that are already trained."""
+        self.started = time.monotonic()
+        kept = [row for row in read_rows(self.path) if int(row["epoch"]) <= trainer.current_epoch]
+        self.rows = kept if trainer.ckpt_path else []
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the epoch before."""
+        self.write(trainer)
+        self.epoch = trainer.current_epoch
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the last epoch."""
+        self.write(trainer)
+        self.epoch = None
+
+    def write(self, trainer: pl.Trainer) -> None:
+        """Add the line of an epoch and write the file."""
+        if self.epoch is None or not trainer.is_global_zero:
+            return
+        scores = {
+            name: f"{float(value):.6g}"
+            for name, value in sorted(trainer.callback_metrics.items())
+            if name.startswith(("train/", "val/"))
+        }
+        row = {
+            "epoch": str(self.epoch + 1),
+            "seconds": f"{time.monotonic() - self.started:.1f}",
+            "lr": f"{trainer.optimizers[0].param_groups[0]['lr']:.6g}",
+        }
+        self.rows.append(row | scores)
+        write_text(self.path, as_csv(self.rows))
+
+
+def as_csv(rows: list[Row]) -> str:
+    r"""Rows as CSV, with a column for every key.
+
+    >>> as_csv([{"epoch": "1", "val/loss": "0.5"}])
+    'epoch,val/loss\n1,0.5\n'
+    """
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a `results.csv`; none if there is no such file, or it is not one."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return [row for row in csv.DictReader(file) if (row.get("epoch") or "").isdecimal()]

@@ -1,0 +1,171 @@
+"""Options typed on the command line, or Python keyword arguments, as one nested configuration."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import yaml
+
+from vision_attn.core.errors import UserError, did_you_mean
+from vision_attn.runs.old_formats import renamed_options
+
+SHORT_OPTIONS = {
+    "epochs": "trainer.max_epochs",
+    "batch_size": "data.batch_size",
+    "lr": "model.optimizer.lr",
+    "image_size": "data.image_size",
+    "backbone": "model.backbone",
+    "pooling": "model.pooling",
+    "pretrained": "model.pretrained",
+    "devices": "trainer.devices",
+    "workers": "data.num_workers",
+    "seed": "seed_everything",
+}
+"""Short names of the settings that people use most."""
+
+CLASS_SETTINGS = (
+    "data.source",
+    "model.optimizer",
+    "model.pooling",
+    "trainer.accelerator",
+    "trainer.callbacks",
+    "trainer.logger",
+    "trainer.plugins",
+    "trainer.profiler",
+    "trainer.strategy",
+)
+"""Settings whose value is a class; what follows them in an option is an argument of that class."""
+
+Config = dict[str, Any]
+Pair = tuple[str, Any]
+
+
+def options_in(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Settings and their values in the words of a command line; hyphens count as underscores.
+
+    Raises:
+        UserError: a word is not an option, or an option has no value.
+
+    >>> list(options_in(["--model.freeze-epochs", "3", "--pooling=average"]))
+    [('model.freeze_epochs', '3'), ('model.pooling', 'average')]
+    """
+    left = list(words)
+    while left:
+        word = left.pop(0)
+        if not word.startswith("--") or word == "--":
+            raise UserError(f"'{word}' is not an option (images are named with --data {word}).")
+        name, equals, value = word[2:].partition("=")
+        name = name.replace("-", "_")
+        if not equals:
+            if not left or left[0].startswith("--"):
+                raise UserError(f"--{name} needs a value.")
+            value = left.pop(0)
+        yield full_name(name), value
+
+
+def full_name(name: str) -> str:
+    """The dotted name of a setting that may have been named in short.
+
+    Raises:
+        UserError: the setting had that name in an earlier version.
+
+    >>> full_name("epochs"), full_name("model.loss")
+    ('trainer.max_epochs', 'model.loss')
+    """
+    renamed = dict(renamed_options()).get(f"--{name}")
+    if renamed:
+        raise UserError(f"there is no option --{name}. Did you mean '{renamed}'?")
+    if "." not in name and name not in SHORT_OPTIONS:
+        hint = did_you_mean(name, SHORT_OPTIONS)
+        return name if not hint or name in TOP_LEVEL else unknown_option(name, hint)
+    return SHORT_OPTIONS.get(name, name)
+
+
+TOP_LEVEL = ("compile", "ema", "patience", "seed_everything")
+"""Settings that belong to no section."""
+
+
+def unknown_option(name: str, hint: str) -> str:
+    """Refuse a misspelled short name.
+
+    Raises:
+        UserError: always.
+    """
+    raise UserError(f"there is no option --{name}.{hint.replace(chr(39), chr(39) + '--', 1)}")
+
+
+def nested(pairs: Iterable[Pair]) -> Config:
+    """Settings by dotted names as a nested configuration; arguments go below their class.
+
+    Raises:
+        UserError: a setting has two values.
+
+    >>> nested([("model.pooling", "local_window"), ("model.pooling.window", "3")])
+    {'model': {'pooling': {'class_path': 'local_window', 'init_args': {'window': '3'}}}}
+    >>> nested([("model.pooling.window", "3")])
+    {'model': {'pooling': {'init_args': {'window': '3'}}}}
+    """
+    config: Config = {}
+    for name, value in pairs:
+        insert(config, place_of(name), plain_value(value), name)
+    return config
+
+
+def place_of(name: str) -> list[str]:
+    """The keys that lead to a setting.
+
+    >>> place_of("model.pooling.global_pooling.heads")
+    ['model', 'pooling', 'init_args', 'global_pooling', 'init_args', 'heads']
+    >>> place_of("model.optimizer.init_args.lr")
+    ['model', 'optimizer', 'init_args', 'lr']
+    """
+    slot = next((s for s in CLASS_SETTINGS if name == s or name.startswith(f"{s}.")), None)
+    if slot is None:
+        return name.split(".")
+    keys = slot.split(".")
+    for part in name.removeprefix(slot).split(".")[1:]:
+        if keys[-1] != "init_args" and part not in ("class_path", "init_args"):
+            keys.append("init_args")
+        keys.append(part)
+    return keys
+
+
+def plain_value(value: Any) -> Any:
+    """A value as it is, but for lists and dictionaries that were typed as text.
+
+    >>> plain_value("[8, 16]"), plain_value("3")
+    ([8, 16], '3')
+    """
+    if isinstance(value, str) and value[:1] in ("[", "{"):
+        try:
+            return yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UserError(f"cannot read the value {value!r}: {error}") from error
+    return value
+
+
+def insert(config: Config, keys: list[str], value: Any, name: str) -> None:
+    """Put a value at its place in a nested configuration.
+
+    Raises:
+        UserError: there is another value.
+    """
+    *above, last = keys
+    here = config
+    for key in above:
+        here[key] = as_class(here.get(key))
+        here = here[key]
+    old = here.get(last)
+    if isinstance(old, dict) and isinstance(value, str):
+        value = {"class_path": value} | old
+    elif old is not None:
+        raise UserError(f"--{name} is given twice: {old} and {value}.")
+    elif ".".join(keys) in CLASS_SETTINGS[:3] and isinstance(value, str):
+        value = {"class_path": value}
+    here[last] = value
+
+
+def as_class(value: Any) -> Config:
+    """A class that was named by a text, in the form that has room for arguments."""
+    if isinstance(value, str):
+        return {"class_path": value}
+    return value if isinstance(value, dict) else {}
