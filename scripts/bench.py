@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from vision_attn.runs.environment import processor, versions
-from vision_attn.training.lightning_cli import quiet
+from vision_attn.training.lightning_cli import silence_lightning
 
 Section = Callable[[argparse.Namespace], Iterator[str]]
 
@@ -58,7 +58,7 @@ def main() -> None:
     add("--data", help="CIFAR-10's size as a folder, for the recipe; by itself drawn images")
     add("--counts", nargs="+", type=int, default=[1000, 10_000, 50_000], help="images, for growth")
     options = parser.parse_args()
-    quiet()
+    silence_lightning()
     warnings.simplefilter("ignore")  # what others' loaders warn of is between the lines else
     print(machine(), flush=True)
     for name in options.only:

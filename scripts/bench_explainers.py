@@ -17,7 +17,7 @@ import torch
 from pairs import Timed, ratios
 from torch import Tensor
 
-from vision_attn.core.registry import available, choose
+from vision_attn.core.registry import available, create_all
 from vision_attn.explainers.base import Explainer
 from vision_attn.explainers.grad_cam import GradCam
 from vision_attn.models.backbone import Backbone
@@ -101,7 +101,7 @@ def run() -> None:
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--explainers", default=EXPLAINERS)
     options = parser.parse_args()
-    explainers = choose(Explainer, options.explainers, "--explainers")
+    explainers = create_all(Explainer, options.explainers.split(","), "--explainers")
     print(f"`python {' '.join(['scripts/bench_explainers.py', *sys.argv[1:]])}`")
     print("\ntimes of a plain forward pass, median (quartiles)\n")
     print(

@@ -15,17 +15,18 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from vision_attn.cli.export import MOST_IMAGES
 from vision_attn.core.registry import available, class_path
 from vision_attn.data.io.image import read_image
 from vision_attn.data.io.paths import image_files
-from vision_attn.export.base import OUTPUTS, Exporter, Trained
+from vision_attn.data.splits import evenly_spaced
+from vision_attn.export.base import OUTPUTS, Exporter
 from vision_attn.export.delivery import ParityError, export_and_verify
 from vision_attn.models.backbone import Backbone
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.pooling.base import Pooling
 from vision_attn.runs.folder import ModelSpec, RunFolder
-from vision_attn.training.restore import evenly_spaced
+from vision_attn.runs.loaded_model import LoadedModel
+from vision_attn.training.restore import MOST_IMAGES
 
 BACKBONES = (
     "resnet18",
@@ -46,7 +47,7 @@ def read_images(folder: Path, size: int) -> Tensor:
     return torch.stack([read_image(file, size) for file in chosen]).float() / 255
 
 
-def trained(backbone: Backbone, pooling: str, images: Tensor, steps: int) -> Trained:
+def trained(backbone: Backbone, pooling: str, images: Tensor, steps: int) -> LoadedModel:
     """A model after some steps of training."""
     kind = available(Pooling)[pooling]
     model = AttentionClassifier(backbone, kind, CLASSES)
@@ -71,7 +72,7 @@ def trained(backbone: Backbone, pooling: str, images: Tensor, steps: int) -> Tra
         mean=backbone.mean.flatten().tolist(),
         std=backbone.std.flatten().tolist(),
     )
-    return Trained(RunFolder(Path()), spec, model.eval())
+    return LoadedModel(RunFolder(Path()), spec, model.eval())
 
 
 def line(name: str, pooling: str, images: Tensor, options: argparse.Namespace) -> str:

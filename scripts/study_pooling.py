@@ -31,7 +31,7 @@ from vision_attn.metrics.explanation.base import EvaluationBatch
 from vision_attn.metrics.explanation.pointing_game import PointingGame
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.pooling.base import Pooled, Pooling
-from vision_attn.training.lightning_cli import auto_precision, quiet
+from vision_attn.training.lightning_cli import auto_precision, silence_lightning
 from vision_attn.training.task import ClassificationTask
 
 BACKBONE = {
@@ -149,7 +149,7 @@ def append(out: Path, row: Row) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Every run that is not done yet, seed by seed."""
-    quiet()
+    silence_lightning()
     if not options.out.exists():
         options.out.write_text(",".join(COLUMNS) + "\n")
     roots = {name: getattr(options, name) for name in SCORED if getattr(options, name)}

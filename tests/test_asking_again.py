@@ -6,7 +6,7 @@ from captum.metrics import infidelity
 from torch import Tensor
 from torch.testing import assert_close
 
-from tests.test_metrics import PLAIN, first_channel, summing
+from tests.test_metrics import PLAIN, colors, first_channel, summing
 from vision_attn.core.errors import UserError
 from vision_attn.explainers.evidence import Evidence
 from vision_attn.metrics.explanation.base import EvaluationBatch

@@ -85,7 +85,14 @@ def test_a_training_goes_on_as_if_nothing_had_been(
 ) -> None:
     words = ["fit", "--data", str(image_root), *TINY_RUN, "--overlays", "false"]
     words += ["--data.augmentations", "mixup,cutmix,rand_augment,random_erasing"]
-    words += ["--model.absent_evidence_weight", "0.5", "--model.loss", loss, "--trainer.max_epochs", "2"]
+    words += [
+        "--model.absent_evidence_weight",
+        "0.5",
+        "--model.loss",
+        loss,
+        "--trainer.max_epochs",
+        "2",
+    ]
     whole, halted = tmp_path / "whole", tmp_path / "halted"
     assert main([*words, "--run_dir", str(whole)]) == 0
     stop = ["--trainer.callbacks+", f"{__name__}.Interrupt"]

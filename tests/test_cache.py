@@ -15,8 +15,8 @@ from torch import Tensor
 from tests.conftest import TINY_RUN, write_images
 from vision_attn.cli.main import main
 from vision_attn.core.errors import UserError
-from vision_attn.data import cache
 from vision_attn.data.dataset import InMemoryDataset
+from vision_attn.data.io import cache
 from vision_attn.data.io.cache import cached, key_of
 from vision_attn.data.io.decode import decode
 from vision_attn.data.sources.files import split_of_files

@@ -4,26 +4,26 @@ from pathlib import Path
 
 from tests.conftest import TINY_RUN
 from vision_attn.cli.main import main
-from vision_attn.training.auto_settings import automatic, chosen_automatically, with_choices
+from vision_attn.training.auto_settings import auto_settings, config_text, recorded_auto_settings
 
 
 class TestChoices:
     def test_there_and_back(self, tmp_path: Path) -> None:
         settings = {"data": {"batch_size": 8, "seed": 0}, "model": {"stride": None}}
-        chosen = automatic({"data": {"batch_size": None, "seed": 0}, "model": {}}, settings)
+        chosen = auto_settings({"data": {"batch_size": None, "seed": 0}, "model": {}}, settings)
         assert chosen == ["data.batch_size"]
         place = tmp_path / "config.yaml"
-        place.write_text(with_choices(settings, chosen))
-        assert chosen_automatically(place) == chosen
-        place.write_text(with_choices(settings, []))
-        assert chosen_automatically(place) == []
+        place.write_text(config_text(settings, chosen))
+        assert recorded_auto_settings(place) == chosen
+        place.write_text(config_text(settings, []))
+        assert recorded_auto_settings(place) == []
 
     def test_a_resumed_run_remembers(self, image_root: Path, tmp_path: Path) -> None:
         run = tmp_path / "run"
         words = ["fit", "--data", str(image_root), "--run_dir", str(run), *TINY_RUN]
         assert main([*words, "--trainer.max_epochs", "1"]) == 0
-        before = chosen_automatically(run / "config.yaml")
+        before = recorded_auto_settings(run / "config.yaml")
         assert "model.removed_strides" in before
         again = ["fit", "--run_dir", str(run), "--resume", "--trainer.max_epochs", "2"]
         assert main([*again, "--report", "false"]) == 0
-        assert chosen_automatically(run / "config.yaml") == before
+        assert recorded_auto_settings(run / "config.yaml") == before

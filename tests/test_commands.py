@@ -181,7 +181,11 @@ class TestFineTuning:
         assert len(frozen) > 10
         for key in frozen:  # batch statistics too
             assert_close(tuned[key], source[key], rtol=0, atol=0)
-        moved = (tuned["pooling.global_pooling.queries"] - source["pooling.global_pooling.queries"]).abs().max()
+        moved = (
+            (tuned["pooling.global_pooling.queries"] - source["pooling.global_pooling.queries"])
+            .abs()
+            .max()
+        )
         assert moved > 0
         assert (
             RunFolder(run).load_spec().removed_strides

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vision_attn.cli import options
-from vision_attn.cli.arguments import output_folder
+from vision_attn.cli.arguments import MARKER, output_folder
 from vision_attn.core.errors import UserError
 from vision_attn.inference.prediction_table import PredictionWriter
 
@@ -112,7 +111,7 @@ class TestOwnFolder:
 
     def test_what_stays_empty_goes(self, tmp_path: Path) -> None:
         with output_folder(str(tmp_path / "out"), tmp_path) as out:
-            assert (out / options.MARK).exists()
+            assert (out / MARKER).exists()
             with (
                 pytest.raises(UserError, match="not empty"),
                 output_folder(str(out), tmp_path),

@@ -16,7 +16,7 @@ from torch.testing import assert_close
 from tests.conftest import POOLINGS, TINY, write_images
 from vision_attn.cli.main import main
 from vision_attn.core.registry import available
-from vision_attn.export.base import OUTPUTS, Exporter, Trained
+from vision_attn.export.base import OUTPUTS, Exporter
 from vision_attn.export.delivery import ParityError, export_and_verify
 from vision_attn.export.onnx import Onnx
 from vision_attn.export.parity import batches, compare
@@ -25,18 +25,20 @@ from vision_attn.export.torch_export import TorchExport
 from vision_attn.models.backbone import Backbone
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.pooling.base import Pooled, Pooling
-from vision_attn.runs.folder import ModelCard, RunFolder
+from vision_attn.runs.folder import RunFolder
+from vision_attn.runs.loaded_model import LoadedModel
+from vision_attn.runs.model_spec import ModelSpec
 
 Build = Callable[..., AttentionClassifier]
 Captured = pytest.CaptureFixture[str]
 
 
-def subject(model: AttentionClassifier, size: int = 32) -> Trained:
+def subject(model: AttentionClassifier, size: int = 32) -> LoadedModel:
     path = f"{type(model.pooling).__module__}.{type(model.pooling).__qualname__}"
-    spec = ModelCard(
+    spec = ModelSpec(
         "resnet10t", TINY, 4, 0, {"class_path": path}, ["ant", "bee", "cat"], size, [0.5], [0.5]
     )
-    return Trained(RunFolder(Path("nowhere")), spec, model)
+    return LoadedModel(RunFolder(Path("nowhere")), spec, model)
 
 
 @pytest.mark.parametrize("name", POOLINGS)

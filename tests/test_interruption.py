@@ -43,7 +43,15 @@ def weights(run: Path) -> bytes:
 @pytest.mark.parametrize("balance", ["true", "false"])
 def test_the_same_weights_twice(image_root: Path, tmp_path: Path, balance: str) -> None:
     """With no, or two, reader processes; from memory, or read anew each epoch."""
-    words = ["fit", "--data", str(image_root), *TINY_RUN, *EPOCHS, "--data.balanced_sampling", balance]
+    words = [
+        "fit",
+        "--data",
+        str(image_root),
+        *TINY_RUN,
+        *EPOCHS,
+        "--data.balanced_sampling",
+        balance,
+    ]
     streamed = ["--data.memory_limit", "0", "--data.num_workers"]
     for name, more in {"a": [], "b": [], "c": [*streamed, "0"], "d": [*streamed, "2"]}.items():
         assert main([*words, "--run_dir", str(tmp_path / name), *more]) == 0

@@ -9,9 +9,10 @@ from torch.testing import assert_close
 from torchvision.transforms.functional import gaussian_blur
 
 from vision_attn.core.errors import UserError
+from vision_attn.core.heatmap import completeness_error
 from vision_attn.core.registry import available
 from vision_attn.evaluation.benchmark import evaluate_explainer, prepare, summary
-from vision_attn.explainers.base import Explainer, completeness_error
+from vision_attn.explainers.base import Explainer
 from vision_attn.explainers.evidence import Evidence
 from vision_attn.metrics.explanation.base import EvaluationBatch, ExplanationMetric, explained
 from vision_attn.metrics.explanation.deletion import Deletion

@@ -16,7 +16,7 @@ from torch.testing import assert_close
 
 from tests.test_metrics import PLAIN, Pixels
 from vision_attn.explainers.evidence import Evidence
-from vision_attn.metrics import infidelity, road
+from vision_attn.metrics.explanation import infidelity, road
 from vision_attn.metrics.explanation.base import EvaluationBatch, probabilities
 from vision_attn.metrics.explanation.deletion import Deletion
 from vision_attn.metrics.explanation.energy import Energy

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from tests.test_metrics import PLAIN, first_channel, trial_of
-from vision_attn.metrics import road
+from vision_attn.metrics.explanation import road
 from vision_attn.metrics.explanation.base import EvaluationBatch
 from vision_attn.metrics.explanation.imputation import impute
 from vision_attn.metrics.explanation.road import Road, without

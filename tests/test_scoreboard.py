@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from vision_attn.evaluation.table import scoreboard
+from vision_attn.evaluation.table import score_tables
 
 METRICS = {"grid_pointing:2": True, "deletion": False, "infidelity": False, "energy": True}
 
@@ -22,7 +22,7 @@ def lines(width: int) -> list[str]:
     }
     remarks = {"images/s": ["12", "600", ""]}
     console = Console(width=width, record=True)
-    for table in scoreboard(summaries, METRICS, remarks, width):
+    for table in score_tables(summaries, METRICS, remarks, width):
         console.print(table)
     return [line.rstrip() for line in console.export_text().splitlines()]
 

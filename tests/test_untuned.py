@@ -17,7 +17,7 @@ from vision_attn.data.sources.image_folder import ImageFolder
 from vision_attn.models.backbone import Backbone
 from vision_attn.models.defaults import default_backbone, default_grid_size, default_stride
 from vision_attn.pooling.average import Average
-from vision_attn.training.auto_settings import chosen_automatically
+from vision_attn.training.auto_settings import recorded_auto_settings
 from vision_attn.training.task import ClassificationTask
 
 
@@ -74,7 +74,7 @@ class TestBackbone:
         assert "--model.backbone" in told
         stored = yaml.safe_load((run / "config.yaml").read_text())["model"]
         assert (stored["backbone"], stored["backbone_options"]) == (name, options)
-        assert "model.backbone" in chosen_automatically(run / "config.yaml")
+        assert "model.backbone" in recorded_auto_settings(run / "config.yaml")
         assert main(["fit", "--run_dir", str(run), "--resume", "--report", "false"]) == 0
         assert main(["test", str(run)]) == 0
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from speed.common import Clock, backbone_for, once_more
 
 from vision_attn.runs.folder import RunFolder
-from vision_attn.training.config import data_source, merge, read_config
+from vision_attn.training.config import merge, read_config, resolve_data, with_full_names
 from vision_attn.training.lightning_cli import TrainingCLI
+from vision_attn.training.overrides import nested, options_in
 
 
 class Fit:
@@ -17,9 +18,10 @@ class Fit:
 
     def __init__(self, folder: Path, words: list[str], config: str = "defaults") -> None:
         settings = merge(read_config("defaults"), read_config(config))
-        settings = merge(settings, {"data": {"source": data_source(str(folder))}})
+        settings = merge(settings, {"data": {"source": resolve_data(str(folder))}})
         place = Path(tempfile.mkdtemp())
-        self.cli = TrainingCLI(settings, [*words, "--trainer.max_epochs", "1"], RunFolder(place))
+        options = nested(options_in([*words, "--epochs", "1"]))
+        self.cli = TrainingCLI(merge(settings, with_full_names(options)), RunFolder(place))
         self.cli.datamodule.setup("fit")
         self.clock = Clock()
         self.cli.trainer.callbacks.append(self.clock)
