@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from vision_attn.core.registry import available, class_path
+from vision_attn.core.registry import available
 from vision_attn.data.io.image import read_image
 from vision_attn.data.io.paths import image_files
 from vision_attn.data.splits import evenly_spaced
@@ -66,7 +66,7 @@ def trained(backbone: Backbone, pooling: str, images: Tensor, steps: int) -> Loa
         backbone_options={},
         stride=None,
         removed_strides=backbone.removed_strides,
-        pooling={"class_path": class_path(kind), "init_args": {}},
+        pooling={"class_path": pooling, "init_args": {}},
         class_names=[f"class {k}" for k in range(CLASSES)],
         image_size=images.shape[-1],
         mean=backbone.mean.flatten().tolist(),

@@ -30,7 +30,7 @@ def untrained_run(place: Path, backbone: str, image_size: int, classes: int = 10
         stride=None,
         removed_strides=network.removed_strides,
         pooling={
-            "class_path": "vision_attn.pooling.global_attention.GlobalAttention",
+            "class_path": "global_attention",
             "init_args": {},
         },
         class_names=[f"class {k}" for k in range(classes)],

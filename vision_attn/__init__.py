@@ -9,25 +9,42 @@ vision_attn.core.errors.UserError: nowhere holds no model: model.json is missing
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from vision_attn.core.errors import UserError
 from vision_attn.core.version import __version__
 
 if TYPE_CHECKING:
+    from vision_attn.export.hub_model import HubClassifier
     from vision_attn.inference.explanation import Explanation
     from vision_attn.inference.prediction import Prediction
     from vision_attn.inference.trained_model import TrainedModel, load
+    from vision_attn.training.python_fit import fit
 
-__all__ = ["Explanation", "Prediction", "TrainedModel", "__version__", "load"]
+__all__ = [
+    "Explanation",
+    "HubClassifier",
+    "Prediction",
+    "TrainedModel",
+    "UserError",
+    "__version__",
+    "fit",
+    "load",
+]
 
-_HOMES = {"Explanation": "explanation", "Prediction": "prediction"}
+_MODULES = {
+    "Explanation": "inference.explanation",
+    "HubClassifier": "export.hub_model",
+    "Prediction": "inference.prediction",
+    "TrainedModel": "inference.trained_model",
+    "fit": "training.python_fit",
+    "load": "inference.trained_model",
+}
 
 
-def __getattr__(name: str) -> Any:
-    """Import what is used when it is used: torch takes seconds, and `--help` needs none of it."""
-    if name not in __all__:
+def __getattr__(name: str) -> Any:  # whatever the name stands for
+    """Import a name when it is used: importing torch takes seconds."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(
-        importlib.import_module(f"{__name__}.inference.{_HOMES.get(name, 'trained_model')}"), name
-    )
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

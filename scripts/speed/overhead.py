@@ -36,7 +36,7 @@ def bare(fit: Fit) -> Timed:
     learned = [p for p in task.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learned, lr=1e-3)
     loader = data.train_dataloader()
-    scores = task.scores_of("train")
+    scores = task.metrics_of("train")
     half = str(fit.cli.trainer.precision).startswith("bf16")
 
     def step(batch: tuple[Tensor, Tensor]) -> int:

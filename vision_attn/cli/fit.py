@@ -73,7 +73,8 @@ def run(argv: list[str]) -> int:
     run_dir = Path("runs", options.name) if options.name else options.run_dir
     settings = [*options.settings, *options_in(rest)]
 
-    from vision_attn.training.fit import FitRequest, fit
+    from vision_attn.training.fit import fit
+    from vision_attn.training.fit_request import FitRequest
 
     result = fit(
         FitRequest(

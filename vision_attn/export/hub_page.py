@@ -42,13 +42,13 @@ from vision_attn.data.io.image import read_image
 from vision_attn.export.hub_model import HubClassifier
 
 model = HubClassifier.from_pretrained("{name}")
-names, size = model.described.class_names, model.described.image_size
+names, size = model.spec.class_names, model.spec.image_size
 images = read_image("photo.jpg", size).unsqueeze(0) / 255   # RGB in [0, 1], normalised inside
 with torch.no_grad():
-    (chances,) = model.chances(model(images))
+    (probabilities,) = model.probabilities(model(images))
     (evidence,) = model.evidence(images)                    # (classes, h, w)
-best = int(chances.argmax())
-print(names[best], float(chances[best]))
+best = int(probabilities.argmax())
+print(names[best], float(probabilities[best]))
 print(evidence[best])                                       # what each place argues for it
 ```
 

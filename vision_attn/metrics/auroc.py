@@ -32,7 +32,7 @@ class MacroAUROC(Metric):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.add_state("chances", default=[], dist_reduce_fx="cat")
+        self.add_state("probabilities", default=[], dist_reduce_fx="cat")
         self.add_state("targets", default=[], dist_reduce_fx="cat")
 
     def update(self, probabilities: Tensor, targets: Tensor) -> None:

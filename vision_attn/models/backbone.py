@@ -118,16 +118,20 @@ class Backbone(nn.Module):
 
         They are read for such a network alone: a sample of large photographs fills a memory.
         """
-        if hasattr(self.net, "fit_inputs"):
+        if hasattr(self.net, "init_from_data"):
             timm_of(self.net).init_from_data(self.normalized(sample()))
 
     def frozen_parameters(self, epoch: int) -> list[nn.Parameter]:
         """Parameters that a network that says so (airbench) does not learn in an epoch."""
-        return timm_of(self.net).frozen_parameters(epoch) if hasattr(self.net, "held") else []
+        return (
+            timm_of(self.net).frozen_parameters(epoch)
+            if hasattr(self.net, "frozen_parameters")
+            else []
+        )
 
     def post_step(self) -> None:
         """Let a network that asks for it (airbench) put its weights right after an update."""
-        if hasattr(self.net, "after_step"):
+        if hasattr(self.net, "post_step"):
             timm_of(self.net).post_step()
 
     def head(self, features: Tensor) -> Tensor:

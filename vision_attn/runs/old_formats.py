@@ -39,7 +39,9 @@ SETTINGS = {
 TENSORS = {
     "pooling.whole.": "pooling.global_pooling.",
     "pooling.parts.": "pooling.local_pooling.",
+    ".windows.centre.": ".windows.center.",
 }
+"""Parts of the names of a pooling's tensors."""
 CALLBACKS = {"ModelKeeper": "SaveBestModel", "Averaging": "EMA"}
 BEST_CHECKPOINT = "ModelCheckpoint{'monitor': 'val/"
 """The beginning of the key of a callback that there was: it kept `best.ckpt`, which nothing read."""
@@ -162,8 +164,9 @@ def upgrade_checkpoint(content: dict[str, Any]) -> dict[str, Any]:
 
 def current_tensor_name(name: str) -> str:
     """Today's name of a tensor in a model or, with a prefix, in a checkpoint."""
-    for old, new in TENSORS.items():
-        name = name.replace(old, new) if name.removeprefix("model.").startswith(old) else name
+    if name.removeprefix("model.").startswith("pooling."):
+        for old, new in TENSORS.items():
+            name = name.replace(old, new)
     return name
 
 

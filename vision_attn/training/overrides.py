@@ -96,9 +96,6 @@ def unknown_option(name: str, hint: str) -> str:
 def nested(pairs: Iterable[Pair]) -> Config:
     """Settings by dotted names as a nested configuration; arguments go below their class.
 
-    Raises:
-        UserError: a setting has two values.
-
     >>> nested([("model.pooling", "local_window"), ("model.pooling.window", "3")])
     {'model': {'pooling': {'class_path': 'local_window', 'init_args': {'window': '3'}}}}
     >>> nested([("model.pooling.window", "3")])
@@ -144,22 +141,20 @@ def plain_value(value: Any) -> Any:
 
 
 def insert(config: Config, keys: list[str], value: Any, name: str) -> None:
-    """Put a value at its place in a nested configuration.
-
-    Raises:
-        UserError: there is another value.
-    """
+    """Put a value at its place in a nested configuration; of two values the last one counts."""
     *above, last = keys
     here = config
     for key in above:
         here[key] = as_class(here.get(key))
         here = here[key]
     old = here.get(last)
+    of_a_class = ".".join(keys) in CLASS_SETTINGS
+    given = old.get("class_path") if isinstance(old, dict) and of_a_class else old
+    if given is not None:
+        print(f"settings  --{name} is given twice; the last value counts: {value}")
     if isinstance(old, dict) and isinstance(value, str):
-        value = {"class_path": value} | old
-    elif old is not None:
-        raise UserError(f"--{name} is given twice: {old} and {value}.")
-    elif ".".join(keys) in CLASS_SETTINGS[:3] and isinstance(value, str):
+        value = old | {"class_path": value}
+    elif of_a_class and not name.startswith("trainer.") and isinstance(value, str):
         value = {"class_path": value}
     here[last] = value
 

@@ -1,0 +1,206 @@
+"""Scoring and explaining a run through the real door."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import TINY_RUN, write_images
+from vision_attn.cli.main import main
+
+
+def green(sheet: np.ndarray) -> int:
+    """How many pixels of a sheet have the colour of outlines."""
+    return int((abs(sheet.astype(int) - (0x3D, 0xFF, 0x5C)).max(2) < 12).sum())
+
+
+class TestScoring:
+    def test_on_its_own_images(
+        self, trained: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["test", str(trained[0])]) == 0
+        assert "test/accuracy 1.0000" in capsys.readouterr().out
+        assert main(["validate", str(trained[0])]) == 0
+        assert "val/accuracy" in capsys.readouterr().out
+
+    def test_labels_of_other_images_are_mapped_by_name(
+        self, trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """One class alone, the second of the model's: an index would take it for the first."""
+        write_images(tmp_path / "red", 5, 0)
+        assert main(["test", str(trained[0]), "--data", str(tmp_path)]) == 0
+        told = capsys.readouterr().out
+        assert "test images 5" in told
+        assert "test/accuracy 1.0000" in told
+
+    def test_an_unknown_class(
+        self, trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        write_images(tmp_path / "blue", 5, 2)
+        assert main(["test", str(trained[0]), "--data", str(tmp_path)]) == 2
+        assert "class 'blue'" in capsys.readouterr().err
+
+
+class TestExplain:
+    def test_a_folder(self, trained: tuple[Path, Path], tmp_path: Path) -> None:
+        run, images = trained
+        out = tmp_path / "out"
+        assert main(["explain", str(run), str(images / "test"), "--out", str(out)]) == 0
+        manifest = json.loads((out / "manifest.json").read_text())
+        assert len(manifest["images"]) == 8
+        assert len({entry["sheet"] for entry in manifest["images"]}) == 8
+        for entry in manifest["images"]:
+            sheet = np.asarray(Image.open(out / entry["sheet"]).convert("RGB"))
+            assert sheet.std() > 20  # not blank
+            assert list(entry["maps"]) == [
+                "attention", "evidence", "contrast", "grad_cam", "integrated_gradients",
+            ]  # fmt: skip
+            evidence = np.load(out / entry["maps"]["evidence"]["file"])
+            assert list(evidence.shape) == entry["maps"]["evidence"]["shape"]
+            total = evidence.astype(np.float64).sum() + entry["bias"]
+            assert total == pytest.approx(entry["logit"], rel=1e-4, abs=1e-4)
+            assert max(entry["predictions"], key=entry["predictions"].get) == entry["target"]
+
+    def test_a_file_that_is_no_image_is_named_and_the_others_are_explained(
+        self, trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        run, images = trained
+        bad = tmp_path / "bad.png"
+        bad.write_text("no image")
+        good = images / "test" / "red" / "000.png"
+        words = ["explain", str(run), str(bad), str(good), str(tmp_path / "none.jpg")]
+        out = tmp_path / "out"
+        assert main([*words, "--out", str(out), "--explainers", "evidence"]) == 2
+        told = capsys.readouterr().err
+        assert "bad.png is no image" in told
+        assert "none.jpg" in told
+        assert [path.name for path in out.glob("*.png")] == ["000.png"]
+
+    def test_names_with_dollars(self, trained: tuple[Path, Path], tmp_path: Path) -> None:
+        odd = tmp_path / "a_$5_$6_.png"
+        shutil.copy(trained[1] / "test" / "red" / "000.png", odd)
+        words = ["explain", str(trained[0]), str(odd), "--out", str(tmp_path / "out")]
+        assert main([*words, "--explainers", "evidence"]) == 0
+
+    def test_a_chosen_target(self, trained: tuple[Path, Path], tmp_path: Path) -> None:
+        run, images = trained
+        words = ["explain", str(run), str(images / "test" / "red"), "--explainers", "attention"]
+        assert main([*words, "--target", "green", "--out", str(tmp_path / "out")]) == 0
+        manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+        assert {entry["target"] for entry in manifest["images"]} == {"green"}
+
+    def test_classes_heads_and_a_named_rival(
+        self, trained: tuple[Path, Path], tmp_path: Path
+    ) -> None:
+        run, images = trained
+        words = ["explain", str(run), str(images / "test" / "red" / "000.png")]
+        words += ["--explainers", "attention,evidence,contrast", "--classes", "2", "--heads"]
+        words += ["--cells", "--target", "red", "--against", "green"]
+        assert main([*words, "--out", str(tmp_path / "out")]) == 0
+        (entry,) = json.loads((tmp_path / "out" / "manifest.json").read_text())["images"]
+        maps = {kind: np.load(tmp_path / "out" / m["file"]) for kind, m in entry["maps"].items()}
+        assert [kind for kind in maps if kind.startswith("head")] == [
+            f"head.{k}" for k in range(1, 9)
+        ]
+        np.testing.assert_allclose(
+            np.mean([maps[f"head.{k}"] for k in range(1, 9)], axis=0), maps["attention"], rtol=1e-5
+        )
+        assert "attention.1" not in maps  # the same for every class
+        (other,) = [kind for kind in maps if kind.startswith("evidence.")]  # red is there already
+        assert entry["maps"][other]["target"] == "green"
+        np.testing.assert_allclose(
+            maps["contrast"], maps["evidence"] - maps[other], rtol=1e-4, atol=1e-5
+        )
+
+    def test_outlines_windows_and_promises(
+        self, trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Images of 24 x 20 pixels; one of two has a box, in the nearest list above."""
+        run, images = trained
+        shutil.copytree(images / "test", tmp_path / "images" / "test")
+        (tmp_path / "images" / "boxes.csv").write_text(
+            "file,label,xmin,ymin,xmax,ymax\ntest/red/000.png,red,6,5,17,14\n"
+        )
+        files = [str(tmp_path / "images" / "test" / "red" / f"00{k}.png") for k in (0, 1)]
+        words = ["explain", str(run), *files, "--windows", "--explainers", "attention,deep_lift"]
+        out = tmp_path / "out"
+        assert main([*words, "--out", str(out)]) == 0
+        told = capsys.readouterr().out
+        assert "objects    known in 1 of 2 images" in told
+        first, second = (np.asarray(Image.open(out / f"00{k}.png").convert("RGB")) for k in (0, 1))
+        assert green(first) > 200
+        assert green(second) < 20
+        entry, other = json.loads((out / "manifest.json").read_text())["images"]
+        assert entry["maps"]["attention"]["expected_sum"] == 1
+        assert entry["maps"]["attention"]["completeness_error"] < 1e-6
+        lifts = [image["maps"]["deep_lift"] for image in (entry, other)]
+        for lift in lifts:
+            off = abs(lift["sum"] - lift["expected_sum"]) / abs(lift["expected_sum"])
+            assert lift["completeness_error"] == pytest.approx(off, rel=1e-5)
+        wide = sum(lift["completeness_error"] > 0.05 for lift in lifts)
+        assert (f"deep_lift: {wide} of 2 maps over 5 % off" in told) == (wide > 0)
+        windows = entry["windows"]  # on 4 x 4 places: 0 is the middle of the first, of 6 x 5 pixels
+        assert [window["heads"] for window in windows] == [[5], [6], [7], [8]]
+        for window in windows:
+            assert 3 <= window["centre"][0] <= 21
+            assert 2.5 <= window["centre"][1] <= 17.5
+            assert window["reach"] == pytest.approx(
+                [2 * side for side in window["sigma"]], abs=0.02
+            )
+
+    def test_a_folder_of_masks(
+        self, trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        run, images = trained
+        masks = tmp_path / "masks" / "red"
+        masks.mkdir(parents=True)
+        mask = Image.new("L", (24, 20))
+        mask.paste(255, (4, 4, 20, 16))
+        mask.save(masks / "000.png")
+        words = ["explain", str(run), str(images / "test"), "--explainers", "attention"]
+        words += ["--truth", str(tmp_path / "masks")]
+        assert main([*words, "--out", str(tmp_path / "out")]) == 0
+        assert "objects    known in 1 of 8 images" in capsys.readouterr().out
+        (masks / "000.png").rename(masks / "another.png")
+        assert main([*words, "--out", str(tmp_path / "again")]) == 2
+        assert "no image has an object by --truth" in capsys.readouterr().err
+
+    def test_no_windows_to_be_drawn(
+        self, image_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        words = ["fit", "--data", str(image_root), "--run_dir", str(tmp_path / "run"), *TINY_RUN]
+        words += ["--trainer.max_epochs", "1", "--model.pooling", "average"]
+        assert main(words) == 0
+        assert main(["explain", str(tmp_path / "run"), str(image_root), "--windows"]) == 2
+        assert "--windows: Average looks at the whole image" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (["--truth", "nowhere.csv"], "--truth: there is no file or folder nowhere.csv"),
+            (["--target", "gren"], "Did you mean 'green'"),
+            (["--explainers", "gradcam"], "Did you mean 'grad_cam'"),
+            (["--batch_size", "0"], "--batch_size is at least 1"),
+            (["--against", "predicted"], "--against is the name of a class"),
+            (["--classes", "-3"], "--classes is at least 0, not -3"),
+            (["--against", "gren"], "--against: the model has no class 'gren'"),
+            (["--against", "green", "--explainers", "evidence"], "--against belongs to contrast"),
+        ],
+    )
+    def test_what_does_not_exist(
+        self, words: list[str], message: str, trained: tuple[Path, Path],
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:  # fmt: skip
+        run, images = trained
+        assert main(["explain", str(run), str(images), *words]) == 2
+        assert message in capsys.readouterr().err
+
+    def test_never_writes_over_pictures(
+        self, trained: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        run, images = trained
+        assert main(["explain", str(run), str(images), "--out", str(images)]) == 2
+        assert "is not empty" in capsys.readouterr().err

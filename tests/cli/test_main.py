@@ -1,0 +1,71 @@
+"""The front door: quick, helpful, and without tracebacks."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from vision_attn.cli.main import COMMANDS, main
+from vision_attn.core.version import __version__
+
+
+def test_help_does_not_import_torch() -> None:
+    code = (
+        "import sys; from vision_attn.cli.main import main; main(['--help']);"
+        "heavy = {'torch', 'timm', 'lightning', 'captum', 'numpy'} & set(sys.modules);"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all(command in done.stdout for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_verb_is_quick(command: str) -> None:
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "vision_attn", command, "--help"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert f"vision-attn {command}" in done.stdout
+    assert time.monotonic() - started < 2  # importing torch alone takes longer
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert __version__ in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["fti"], "unknown command 'fti'. Did you mean 'fit'"),
+        (["fit"], "name the images: --data DIR"),
+        (["fit", "--data", "shapse"], "Did you mean 'shapes'"),
+        (["fit", "--config", "shape"], "Did you mean 'shapes'"),
+        (["fit", "--data", "shapes", "--model.poling", "average"], "'--model.pooling'"),
+        (["fit", "--data", "shapes", "--model.pooling", "averge"], "Did you mean 'average'"),
+        (["fit", "--data", "shapes", "--model.backbone", "resnet81"], "Did you mean 'resnet18'"),
+        (["fit", "--data", "shapes", "--trainer.max_epoch", "3"], "'--trainer.max_epochs'"),
+        (["fit", "--data", "shapes", "--trainer.max_epochs", "three"], "max_epochs"),
+        (["fit", "--data", "shapes", "--model.pooling.haeds", "3"], "haeds"),
+        (["fit", "--data", "shapes", "--init_from", "nowhere"], "no run or weights file nowhere"),
+        (["fit", "--run_dir", "nowhere", "--resume"], "nothing to resume from"),
+        (["explain", "nowhere", "x.png"], "holds no model"),
+        (["explain", "nowhere"], "PATH"),
+        (["explain", "nowhere", "x.png", "--explaners", "evidence"], "'--explainers'"),
+        (["test", "nowhere"], "holds no model"),
+    ],
+)  # fmt: skip
+def test_errors_are_told_in_a_line_or_two(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert told.startswith("vision-attn: ")
+    assert len(told.strip().splitlines()) <= 2
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,303 @@
+"""More of what a stranger may send: tensors that are not there, tables that are none, and so on."""
+
+import json
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+from tests.conftest import TINY_RUN
+from tests.test_untrusted import RAN, refused
+from vision_attn.cli.main import main
+from vision_attn.core.errors import UserError
+from vision_attn.export.hub_model import HubClassifier
+
+Capture = pytest.CaptureFixture[str]
+Trained = tuple[Path, Path]
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def run(trained: Trained, tmp_path: Path) -> Path:
+    """A copy of a run, to be spoilt."""
+    return Path(shutil.copytree(trained[0], tmp_path / "run"))
+
+
+def huge() -> torch.Tensor:
+    """A tensor of terabytes in four bytes of a file: every value is the same one."""
+    return torch.zeros(1).expand(2**20, 2**20)
+
+
+def oversized(content: dict[str, Any]) -> None:
+    content["state_dict"]["model.head.weight"] = huge()
+
+
+def oversized_optimiser(content: dict[str, Any]) -> None:
+    state = content["optimizer_states"][0]["state"]
+    state[next(iter(state))]["exp_avg"] = huge()
+
+
+def misshapen(content: dict[str, Any]) -> None:
+    content["state_dict"]["model.head.weight"] = torch.zeros(3, 5)
+
+
+def renamed(content: dict[str, Any]) -> None:
+    content["state_dict"]["../../up"] = content["state_dict"].pop("model.head.weight")
+
+
+def no_numbers(content: dict[str, Any]) -> None:
+    content["state_dict"]["model.head.weight"][:] = float("nan")
+
+
+def without_parts(content: dict[str, Any]) -> None:
+    content.pop("loops")
+
+
+def another_optimiser(content: dict[str, Any]) -> None:
+    content["optimizer_states"][0]["param_groups"] = []
+
+
+CHANGES = [
+    oversized, oversized_optimiser, misshapen, renamed, no_numbers, without_parts, another_optimiser
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_checkpoints_to_go_on_from(
+    change: Callable[[dict[str, Any]], None], run: Path, capsys: Capture
+) -> None:
+    place = run / "checkpoints" / "last.ckpt"
+    content = torch.load(place, weights_only=True)
+    change(content)
+    torch.save(content, place)
+    refused(["fit", "--run_dir", str(run), "--resume"], capsys, "last.ckpt")
+
+
+def compressed(place: Path) -> None:
+    """A checkpoint whose parts are packed, so that it grows as it is read."""
+    torch.save({"state_dict": {"head.weight": torch.zeros(2**22)}}, "plain.ckpt")
+    with (
+        zipfile.ZipFile("plain.ckpt") as plain,
+        zipfile.ZipFile(place, "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for part in plain.namelist():
+            packed.writestr(part, plain.read(part))
+    assert place.stat().st_size < 2**20
+
+
+def expanded(place: Path) -> None:
+    torch.save({"state_dict": {"head.weight": huge()}}, place)
+
+
+@pytest.mark.parametrize("write", [compressed, expanded])
+def test_weights_that_grow(
+    write: Callable[[Path], None], run: Path, trained: Trained, capsys: Capture
+) -> None:
+    write(Path("weights.ckpt"))
+    words = ["fit", "--data", str(trained[1]), "--run_dir", "new", *TINY_RUN]
+    refused([*words, "--init_from", "weights.ckpt"], capsys, "weights.ckpt")
+    write(run / "checkpoints" / "last.ckpt")
+    refused(["fit", "--run_dir", str(run), "--resume"], capsys, "last.ckpt")
+
+
+@pytest.mark.parametrize("name", ["head.weight", "../../up"])
+def test_weights_of_other_shapes(name: str, run: Path, trained: Trained, capsys: Capture) -> None:
+    tensors = load_file(run / "model.safetensors")
+    tensors.pop("head.weight")
+    save_file({**tensors, name: torch.zeros(3, 5)}, run / "model.safetensors")
+    refused(["predict", str(run), str(trained[1] / "test")], capsys, "does not fit model.json")
+
+
+COMMANDS = {
+    "evaluate": [],
+    "report": [],
+    "export": [],
+    "explain": ["IMAGES"],
+    "init_from": [],
+    "resume": [],
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_verb_bounds_the_model(
+    command: str, run: Path, trained: Trained, capsys: Capture
+) -> None:
+    """Near a billion parameters, which no verb builds."""
+    wide = {"channels": [8, 8, 16, 10_000]}
+    spec = json.loads((run / "model.json").read_text())
+    (run / "model.json").write_text(json.dumps(spec | {"backbone_options": wide}))
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["model"]["backbone_options"] = wide
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    words = [command, str(run), *(str(trained[1] / "test") for _ in COMMANDS[command])]
+    if command == "init_from":
+        words = ["fit", "--data", str(trained[1]), "--run_dir", "new", "--init_from", str(run)]
+    if command == "resume":
+        words = ["fit", "--run_dir", str(run), "--resume"]
+    refused(words, capsys, "is refused: it has more than 268,435,456 parameters")
+
+
+def test_a_model_from_the_hub(run: Path) -> None:
+    spec = json.loads((run / "model.json").read_text())
+    wide = {"backbone_options": {"channels": [8, 8, 16, 10_000]}}
+    (run / "model.json").write_text(json.dumps(spec | wide))
+    with pytest.raises(UserError, match="is refused: it has more than"):
+        HubClassifier.from_pretrained(str(run))
+
+
+@pytest.mark.parametrize("name", ["image_size", "num_workers", "batch_size"])
+def test_settings_beyond_measure(name: str, run: Path, capsys: Capture) -> None:
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["data"][name] = 10**9
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    refused(["fit", "--run_dir", str(run), "--resume"], capsys, f"--data.{name} lies between")
+
+
+def test_readers_of_a_stranger_are_not_started(run: Path, capsys: Capture) -> None:
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["data"] |= {"num_workers": 10**6, "memory_limit": 0}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert main(["test", str(run)]) == 0
+
+
+CALLBACKS = {
+    "ours by name, a function of a stranger": {
+        "class_path": "lightning.pytorch.callbacks.LambdaCallback",
+        "init_args": {"on_fit_start": "stranger.run"},
+    },
+    "a class of a stranger": {"class_path": "stranger.Callback"},
+}
+
+
+@pytest.mark.parametrize("callback", CALLBACKS.values(), ids=CALLBACKS)
+def test_code_that_a_config_names(
+    callback: dict, run: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path.cwd()))  # as `python -m vision_attn` has it
+    Path("stranger.py").write_text(f"open({RAN!r}, 'w')\ndef run(*_): pass\n")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["trainer"]["callbacks"] = [callback]
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    refused(["fit", "--run_dir", str(run), "--resume"], capsys, "--trust stranger.")
+    Path("mine.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": [callback]}}))
+    words = ["fit", "--data", str(run), "--run_dir", "new", "--config", "mine.yaml"]
+    refused(words, capsys, "--trust stranger.")
+
+
+TABLES = {
+    "nothing": b"",
+    "bytes": b"\x00\xff\xfe",
+    "no text": b"path,label\n\xff\xfe,a\n",
+    "a name with a zero": b"path,label\na\x00b.png,a\nc.png,b\n",
+    "a very long name": b"path,label\n" + b"a" * 5000 + b".png,a\nb.png,b\n",
+    "a cell without end": b'path,label\n"' + b"a" * 200_000,
+    "a hundred thousand columns": b"path,label," + b"x," * 100_000 + b"\na.png,a\n",
+    "out by dots": b"path,label\n../secret.png,a\n../secret.png,b\n",
+    "out by root": b"path,label\n/etc/passwd,a\n/etc/passwd,b\n",
+    "out by a link": b"path,label\nlink/secret.png,a\nlink/secret.png,b\n",
+    "a device": b"path,label\nzero,a\nzero,b\n",
+    "an unknown split": b"path,label,split\nimage.png,a,root\n",
+}
+
+
+@pytest.mark.parametrize("content", TABLES.values(), ids=TABLES)
+def test_tables(content: bytes, trained: Trained, tmp_path: Path, capsys: Capture) -> None:
+    """Those called split.csv in a run are read as any other."""
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    image = next((trained[1] / "test").rglob("*.png"))
+    shutil.copy(image, tmp_path / "secret.png")
+    shutil.copy(image, inside / "image.png")
+    (inside / "link").symlink_to(tmp_path)
+    (inside / "zero").symlink_to("/dev/zero")
+    (inside / "split.csv").write_bytes(content)
+    words = ["fit", "--data", str(inside / "split.csv"), "--run_dir", "new", *TINY_RUN]
+    refused(words, capsys, "split.csv")
+
+
+BOXES = {
+    "bytes": b"file,xmin,ymin,xmax,ymax\n\xff\xfe\n",
+    "no numbers": b"file,xmin,ymin,xmax,ymax\na.png,1,2,x,4\n",
+    "too few columns": b"xmin,ymin,xmax,ymax,file\n1,2,3,4\n",
+    "a cell without end": b'file,xmin,ymin,xmax,ymax\n"' + b"a" * 200_000,
+    "a name with a zero": b"file,xmin,ymin,xmax,ymax\na\x00.png,1,2,3,4\n",
+}
+
+
+@pytest.mark.parametrize("content", BOXES.values(), ids=BOXES)
+def test_boxes(content: bytes, run: Path, trained: Trained, capsys: Capture) -> None:
+    Path("boxes.csv").write_bytes(content)
+    words = ["explain", str(run), str(trained[1] / "test"), "--truth", "boxes.csv"]
+    refused(words, capsys, "boxes.csv")
+
+
+PARTS = {
+    ".csv": {
+        "other columns": "file,predicted\n",
+        "no row": "HEAD\x00\x00\n",
+        "a cell without end": 'HEAD"' + "a" * 200_000 + "\n",
+        "another file": "HEAD../../etc/passwd,red,1,,1,0\n",
+        "another model": "HEADFILE,red,0.5,,0.5,0.5\n",
+        "an unknown class": "HEADFILE,nobody,0.5,,0.5,0.5\n",
+    },
+    ".jsonl": {
+        "no row": "[]\n",
+        "deep": "[" * 100_000 + "\n",
+        "lists": '{"file": ["a"], "predicted": [], "probability": 1, "error": null}\n',
+        "a list for a class": '{"file": "FILE", "predicted": [], "probability": 1, "error": 0}\n',
+        "text for a number": '{"file": "FILE", "probability": "x"}\n',
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("ending", "text"),
+    [(ending, text) for ending, texts in PARTS.items() for text in texts.values()],
+    ids=[f"{ending} {name}" for ending, texts in PARTS.items() for name in texts],
+)
+def test_rows_to_go_on_from(
+    ending: str, text: str, run: Path, trained: Trained, capsys: Capture
+) -> None:
+    file = sorted((trained[1] / "test").rglob("*.png"))[0]
+    head = "file,predicted,probability,error,p_green,p_red\n"
+    part = Path(f"out{ending}.part")
+    part.write_text(text.replace("HEAD", head).replace("FILE", str(file)))
+    words = ["predict", str(run), str(file), "--out", f"out{ending}", "--resume"]
+    refused(words, capsys, f"out{ending}.part")
+    assert not Path(f"out{ending}").exists()
+
+
+def test_rows_that_are_a_link(run: Path, trained: Trained, capsys: Capture) -> None:
+    Path("mine").write_text("")
+    Path("out.csv.part").symlink_to("mine")
+    words = ["predict", str(run), str(trained[1] / "test"), "--out", "out.csv", "--resume"]
+    refused(words, capsys, "out.csv.part")
+    assert Path("mine").read_text() == ""
+
+
+REPORTED = {
+    "logs/csv/version_0/metrics.csv": "epoch,val/accuracy\nx,y\n",
+    "evaluations/a/evaluation.json": "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("name", REPORTED)
+def test_what_a_report_tells_of(name: str, run: Path, capsys: Capture) -> None:
+    (run / name).parent.mkdir(parents=True, exist_ok=True)
+    (run / name).write_text(REPORTED[name])
+    capsys.readouterr()
+    code = main(["report", str(run)])
+    told = capsys.readouterr().err + (run / "report.html").read_text()
+    assert "is damaged" in told
+    assert "Traceback" not in told
+    assert code == (2 if name.startswith("logs") else 0)

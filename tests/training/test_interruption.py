@@ -1,0 +1,254 @@
+"""A training that is killed, goes on, and ends as if nothing had been; and one that goes wrong."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+import yaml
+from torch import Tensor
+
+from tests.conftest import TINY_RUN
+from vision_attn.cli.main import main
+from vision_attn.core.atomic import atomic_write
+from vision_attn.runs.folder import RunFolder
+from vision_attn.runs.lock import hold_lock
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "kill_fit.py"
+AUTOMATIC = [word for word in TINY_RUN if word not in ("--data.batch_size", "8")]
+EPOCHS = ["--trainer.max_epochs", "2", "--overlays", "false"]
+Capture = pytest.CaptureFixture[str]
+
+
+def test_kills() -> None:
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), "--kills", "3", "--seed", "3"],
+        capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+    assert "survived / tried: 3 / 3" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0
+
+
+def weights(run: Path) -> bytes:
+    return (run / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("balance", ["true", "false"])
+def test_the_same_weights_twice(image_root: Path, tmp_path: Path, balance: str) -> None:
+    """With no, or two, reader processes; from memory, or read anew each epoch."""
+    words = [
+        "fit",
+        "--data",
+        str(image_root),
+        *TINY_RUN,
+        *EPOCHS,
+        "--data.balanced_sampling",
+        balance,
+    ]
+    streamed = ["--data.memory_limit", "0", "--data.num_workers"]
+    for name, more in {"a": [], "b": [], "c": [*streamed, "0"], "d": [*streamed, "2"]}.items():
+        assert main([*words, "--run_dir", str(tmp_path / name), *more]) == 0
+    assert len({weights(tmp_path / name) for name in "abcd"}) == 1
+    assert main([*words, "--run_dir", str(tmp_path / "e"), "--seed_everything", "1"]) == 0
+    assert weights(tmp_path / "e") != weights(tmp_path / "a")
+
+
+class Leave(pl.Callback):
+    """Leaves a training once, as Ctrl-C does."""
+
+    left = False
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.current_epoch == 1 and not Leave.left:
+            Leave.left = True
+            raise KeyboardInterrupt
+
+
+def test_readers_go_on_with_the_order_that_was_due(image_root: Path, tmp_path: Path) -> None:
+    """They fetch images before Lightning tells the epoch."""
+    name = "tests.training.test_interruption.Leave"
+    words = ["fit", "--data", str(image_root), *TINY_RUN, *EPOCHS, "--trainer.callbacks+", name]
+    words += ["--data.memory_limit", "0", "--data.num_workers", "2"]
+    Leave.left = False
+    left, whole = tmp_path / "left", tmp_path / "whole"
+    assert main([*words, "--run_dir", str(left)]) == 130
+    again = ["fit", "--run_dir", str(left), "--resume", "--report", "false", "--trust", name]
+    assert main(again) == 0
+    assert main([*words, "--run_dir", str(whole)]) == 0
+    assert weights(left) == weights(whole)
+
+
+def test_what_a_run_ran_on(trained: tuple[Path, Path]) -> None:
+    (start,) = json.loads((trained[0] / "environment.json").read_text())["starts"]
+    assert start["command"][:2] == ["fit", "--data"]
+    assert start["seed"] == 0
+    assert torch.__version__.startswith(start["versions"]["torch"].partition("+")[0])
+    assert len(start["data"]["sha256"]) == 64
+    assert start["hardware"]["cores"] >= 1
+    assert set(start["git"]) == {"code", "here"}
+    assert start["git"]["code"] is None or len(start["git"]["code"]["commit"]) == 40
+
+
+def test_a_name_that_is_no_text(image_root: Path, tmp_path: Path) -> None:
+    image = image_root / "train" / "red" / "000.png"
+    image.rename(image.with_name(os.fsdecode(b"\xff.png")))
+    words = ["fit", "--data", str(image_root), "--run_dir", str(tmp_path / "run"), *TINY_RUN]
+    assert main([*words, "--trainer.max_epochs", "1", "--overlays", "false"]) == 0
+    assert "train/red/\\udcff.png,red" in (tmp_path / "run" / "split.csv").read_text()
+
+
+def test_images_that_changed(image_root: Path, tmp_path: Path, capsys: Capture) -> None:
+    run = tmp_path / "run"
+    words = ["fit", "--data", str(image_root), "--run_dir", str(run), *TINY_RUN, *EPOCHS]
+    assert main(words) == 0
+    again = ["fit", "--run_dir", str(run), "--resume", "--report", "false"]
+    assert main(again) == 0
+    assert "not those that the run began with" not in capsys.readouterr().out
+    first, second = sorted((image_root / "train" / "red").iterdir())[:2]
+    first.write_bytes(second.read_bytes())
+    assert main(again) == 0
+    assert "not those that the run began with" in capsys.readouterr().out
+    first.unlink()
+    assert main(again) == 0
+    assert "the images have changed since the run began" in capsys.readouterr().out
+
+
+class Spoil(pl.Callback):
+    """Makes the loss infinite in the second epoch."""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.current_epoch == 1:
+            with torch.no_grad():
+                pl_module.get_parameter("model.head.weight").fill_(float("inf"))
+
+
+def test_a_loss_that_is_no_number(image_root: Path, tmp_path: Path, capsys: Capture) -> None:
+    run = tmp_path / "run"
+    words = ["fit", "--data", str(image_root), "--run_dir", str(run), *TINY_RUN, *EPOCHS]
+    assert main([*words, "--trainer.callbacks+", "tests.training.test_interruption.Spoil"]) == 2
+    told = capsys.readouterr().err
+    assert "the loss is nan at step 3 of epoch 2 (learning rate" in told
+    assert f"last good checkpoint is {run}/checkpoints/last.ckpt" in told
+    kept = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert kept["epoch"] == 0
+    assert all(t.isfinite().all() for t in kept["state_dict"].values())
+    assert RunFolder(run).load_model() is not None
+
+
+def test_one_at_a_time(
+    image_root: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vision_attn.runs.lock.WAIT", 0.1)
+    run = tmp_path / "run"
+    words = ["fit", "--data", str(image_root), "--run_dir", str(run), *TINY_RUN, *EPOCHS]
+    with hold_lock(RunFolder(run)):
+        assert main(words) == 2
+    assert f"is being trained in by process {os.getpid()}" in capsys.readouterr().err
+    (run / "model.safetensors").write_bytes(b"of a run that was killed before its checkpoint")
+    assert main(words) == 0
+
+
+def full(*_: Any, **__: Any) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk(
+    image_root: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    words = ["fit", "--data", str(image_root), "--run_dir", str(run), *TINY_RUN, *EPOCHS]
+    with monkeypatch.context() as patch:
+        patch.setattr("vision_attn.training.callbacks.checkpoint_io.Path.write_bytes", full)
+        assert main(words) == 2
+    assert "the disk is full: " in (told := capsys.readouterr().err)
+    assert ".ckpt was not written" in told
+    assert not list((run / "checkpoints").iterdir())
+    assert main(words) == 0  # nothing was kept, so it can begin anew
+
+
+def test_half_a_file_is_removed(tmp_path: Path) -> None:
+    def write(place: Path) -> None:
+        place.write_bytes(b"half")
+        full()
+
+    with pytest.raises(Exception, match=r"the disk is full: .*a\.ckpt was not written"):
+        atomic_write(tmp_path / "a.ckpt", write)
+    assert not list(tmp_path.iterdir())
+
+
+class Hungry(pl.Callback):
+    """Asks for more memory than there is."""
+
+    def on_train_batch_start(self, *_: Any) -> Tensor:
+        return torch.empty(2**45)
+
+
+class HungryOfMany(pl.Callback):
+    """Asks for more memory than there is for more than so many images, from an epoch on."""
+
+    most, epoch = 4, 0
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: list[Tensor], i: int
+    ) -> None:
+        if len(batch[1]) > self.most and trainer.current_epoch >= self.epoch:
+            torch.empty(2**45)
+
+
+class HungryLater(HungryOfMany):
+    epoch = 1
+
+
+class TestTooLittleMemory:
+    """Batches of 8 images do not fit, those of 4 do."""
+
+    SHORT = "memory    too small for batches of 8 images: "
+
+    def fit(self, images: Path, run: Path, callback: type, *more: str) -> int:
+        words = ["fit", "--data", str(images), "--run_dir", str(run), *AUTOMATIC, *EPOCHS, *more]
+        return main([*words, "--trainer.callbacks+", f"{__name__}.{callback.__name__}"])
+
+    def test_what_was_typed_stays(self, image_root: Path, tmp_path: Path, capsys: Capture) -> None:
+        run = tmp_path / "run"
+        assert self.fit(image_root, run, Hungry, "--data.batch_size", "8") == 2
+        told = capsys.readouterr()
+        advice = "--data.batch_size 4\n--trainer.accumulate_grad_batches 2"
+        assert f"batches of 8 images do not fit into memory; set {advice}" in told.err
+        assert self.SHORT not in told.out
+
+    def test_halved_once(self, image_root: Path, tmp_path: Path, capsys: Capture) -> None:
+        run = tmp_path / "run"
+        assert self.fit(image_root, run, HungryOfMany) == 0
+        told = capsys.readouterr().out
+        assert f"{self.SHORT}again from the start, with 4 and 2 a step" in told
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        assert config["data"]["batch_size"] == 4
+        assert config["trainer"]["accumulate_grad_batches"] == 2
+        typed = ["--data.batch_size", "4", "--trainer.accumulate_grad_batches", "2"]
+        assert self.fit(image_root, tmp_path / "typed", HungryOfMany, *typed) == 0
+        assert weights(run) == weights(tmp_path / "typed")
+
+    def test_from_the_last_checkpoint(
+        self, image_root: Path, tmp_path: Path, capsys: Capture
+    ) -> None:
+        run = tmp_path / "run"
+        assert self.fit(image_root, run, HungryLater) == 0
+        assert f"{self.SHORT}on from the last checkpoint" in capsys.readouterr().out
+        kept = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+        # 20 images: two steps of eight, then two of two fours, and the last four.
+        assert (kept["epoch"], kept["global_step"]) == (1, 2 + 3)
+
+    def test_not_twice(
+        self, image_root: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(HungryOfMany, "most", 2)
+        assert self.fit(image_root, tmp_path / "run", HungryOfMany) == 2
+        told = capsys.readouterr()
+        assert told.out.count("memory    too small") == 1
+        assert "batches of 4 images do not fit into memory; set --data.batch_size 2" in told.err

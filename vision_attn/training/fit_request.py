@@ -1,0 +1,190 @@
+"""What the user asks `fit` to do, and the complete configuration that follows from it."""
+
+import datetime
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+from vision_attn.core.errors import UserError
+from vision_attn.core.registry import short_path
+from vision_attn.data.sources.base import ImageSource
+from vision_attn.runs.folder import RunFolder
+from vision_attn.runs.lock import JOINED_RUN, check_not_started
+from vision_attn.training.config import (
+    Config,
+    merge,
+    packaged_configs,
+    read_config,
+    read_config_file,
+    resolve_data,
+    with_full_names,
+)
+from vision_attn.training.config_trust import check_trusted
+from vision_attn.training.image_tables import ImageRows, write_table
+from vision_attn.training.overrides import Pair, nested
+
+FINE_TUNING = {"model": {"stem_lr_scale": 0.1, "optimizer": {"init_args": {"lr": 0.001}}}}
+"""Defaults for weights that were learned elsewhere; config files override them."""
+MAY_CHANGE = ("data.batch_size",)
+"""Settings of a resumed run that may differ: batches may not fit on another machine."""
+
+
+@dataclass(frozen=True)
+class FitRequest:
+    """What the user asks `fit` to do.
+
+    Attributes:
+        data: a folder, a table, a named data set, or rows in memory; None if a file names it.
+        configs: configuration files or names of packaged ones, merged from left to right.
+        options: settings by dotted names, in the order in which they were given.
+        run_dir: the run folder; None names it by date, time and data.
+        init_from: a run or weights file to start from.
+        resume: whether to go on with the run in `run_dir`.
+        trust: dotted paths of the user's own classes that files may name.
+        report: whether to write `report.html` at the end.
+        overlays: whether TensorBoard shows attention on some validation images after each epoch.
+        command: the command line or the Python call, for `environment.json`.
+    """
+
+    data: str | ImageRows | None = None
+    configs: Sequence[str] = ()
+    options: Sequence[Pair] = ()
+    run_dir: Path | None = None
+    init_from: Path | None = None
+    resume: bool = False
+    trust: Sequence[str] = ()
+    report: bool = True
+    overlays: bool = True
+    command: Sequence[str] = ()
+
+    @property
+    def option_names(self) -> set[str]:
+        """The settings that the user gave."""
+        return {name for name, _ in self.options}
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One training with a complete configuration.
+
+    Attributes:
+        request: what the user asked for.
+        config: all settings.
+        folder: the run folder.
+        checkpoint: what the training resumes from; None starts anew.
+    """
+
+    request: FitRequest
+    config: Config
+    folder: RunFolder
+    checkpoint: Path | None = None
+
+
+def new_run(request: FitRequest) -> Attempt:
+    """Put the configuration of a new run together: defaults < files < options."""
+    request = with_packaged_config(request)
+    config = read_config("defaults")
+    files = [read_config(name, request.trust) for name in request.configs]
+    options = with_full_names(nested(request.options))
+    if request.init_from or wants_pretrained([*files, options]):
+        config = merge(config, FINE_TUNING)
+    if request.init_from:
+        config = merge(config, settings_of(request.init_from, request.trust))
+    for content in files:
+        config = merge(config, content)
+    if isinstance(request.data, str):
+        config = merge(config, {"data": {"source": resolve_data(request.data)}})
+    config = merge(config, options)
+    if request.data is None and "class_path" not in config.get("data", {}).get("source", {}):
+        raise UserError("name the images: --data DIR, or --data shapes to try it out.")
+    # Lightning starts further processes with the same command; they join the first one's run.
+    place = os.environ.get(JOINED_RUN) or request.run_dir or default_run_dir(config)
+    folder = RunFolder(Path(place))
+    if JOINED_RUN not in os.environ:
+        check_not_started(folder)
+    if request.data is not None and not isinstance(request.data, str):
+        table = write_table(request.data, folder.table)
+        config = merge(config, {"data": {"source": resolve_data(str(table))}})
+    return Attempt(request, config, folder)
+
+
+def with_packaged_config(request: FitRequest) -> FitRequest:
+    """The request with the packaged configuration of a named data set, if no other is given."""
+    named = isinstance(request.data, str) and request.data in packaged_configs()
+    if request.configs or request.init_from or not named:
+        return request
+    print(f"settings  the packaged ones for {request.data} (another file: --config FILE)")
+    return replace(request, configs=[cast(str, request.data)])
+
+
+def wants_pretrained(configs: Sequence[Config]) -> bool:
+    """Whether the backbone starts from pretrained weights; later configurations win.
+
+    >>> wants_pretrained([{"model": {"pretrained": True}}])
+    True
+    >>> wants_pretrained([{"model": {"pretrained": True}}, {"model": {"pretrained": "false"}}])
+    False
+    """
+    given = [content["model"]["pretrained"] for content in configs
+             if "pretrained" in (content.get("model") or {})]  # fmt: skip
+    return str([False, *given][-1]).lower() not in ("false", "none", "null")
+
+
+def settings_of(source: Path, trusted: Sequence[str]) -> Config:
+    """The settings that a run to start from brings: its backbone, pooling and image size.
+
+    Raises:
+        UserError: there is no such run or file, or it names a class that is not trusted.
+    """
+    if not source.exists():
+        raise UserError(f"--init_from: there is no run or weights file {source}.")
+    if not source.is_dir():
+        return {}
+    folder = RunFolder(source)
+    settings = folder.load_spec().settings()
+    check_trusted(settings, trusted, folder.spec_file)
+    folder.load_model(trusted)  # once within its size limit, before untrusted settings are built
+    return with_full_names(settings)
+
+
+def default_run_dir(config: Config) -> Path:
+    """`runs/<date-time>-<data>`."""
+    source = config.get("data", {}).get("source") or {}
+    arguments = source.get("init_args") or {}
+    place = arguments.get("table") or arguments.get("root")
+    name = "table"
+    if "class_path" in source:
+        name = short_path(ImageSource, source["class_path"]).rpartition(".")[2]
+    if place:
+        name = Path(place).name.removesuffix(".csv")
+    return Path("runs") / f"{datetime.datetime.now():%Y-%m-%d-%H%M%S}-{name}"
+
+
+def resumed_run(request: FitRequest) -> Attempt:
+    """Go on with a run as it was; only the trainer's settings and the batch size may change.
+
+    Raises:
+        UserError: there is nothing to resume from, or another setting is given.
+    """
+    folder = RunFolder((request.run_dir or Path("runs/latest")).resolve())
+    if not folder.config.is_file() or not folder.last.is_file():
+        missing = folder.last if folder.config.is_file() else folder.config
+        raise UserError(
+            f"--resume: {folder.path} has nothing to resume from ({missing} is missing)."
+        )
+    other = [
+        name
+        for name in sorted(request.option_names)
+        if not name.startswith("trainer.") and name not in MAY_CHANGE
+    ]
+    given = {"data": request.data, "config": request.configs, "init_from": request.init_from}
+    other += [name for name, value in given.items() if value]
+    if other:
+        raise UserError(
+            f"--resume goes on with the run as it was, so --{other[0]} cannot change; "
+            f"for a new run from its weights: --init_from {folder.path} --run_dir NEW."
+        )
+    config = read_config_file(folder.config, request.trust)
+    return Attempt(request, merge(config, nested(request.options)), folder, folder.last)
