@@ -7,7 +7,7 @@ vision_attn.core.errors.UserError: nowhere holds no model: model.json is missing
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vision_attn.core.errors import UserError
 from vision_attn.core.version import __version__
@@ -40,7 +40,7 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:  # whatever the name stands for
+def __getattr__(name: str) -> object:
     """Import a name when it is used: importing torch takes seconds."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

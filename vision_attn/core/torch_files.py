@@ -3,12 +3,11 @@
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 
 
-def read_torch_file(place: str | Path) -> Any:
+def read_torch_file(place: str | Path) -> object:
     """The content of a file, on the CPU. No code in it runs, and it does not grow as it is read.
 
     Raises:
@@ -26,7 +25,7 @@ def read_torch_file(place: str | Path) -> Any:
     return content
 
 
-def tensors_in(content: Any) -> Iterator[torch.Tensor]:
+def tensors_in(content: object) -> Iterator[torch.Tensor]:
     """All tensors of nested dictionaries and lists; what is there several times, once.
 
     >>> one = torch.zeros(2)

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from vision_attn.core.errors import UserError
 from vision_attn.data.augmentation import Augmentations, default_augmentation
 from vision_attn.data.class_balance import STRONG, balancing, imbalance
-from vision_attn.data.dataset import InMemoryDataset, StreamingDataset, fits_in_memory
+from vision_attn.data.dataset import Batch, InMemoryDataset, StreamingDataset, fits_in_memory
 from vision_attn.data.io.cache import cached
 from vision_attn.data.io.decode import in_memory
 from vision_attn.data.io.image import to_unit_range
@@ -267,7 +267,7 @@ class ImageDataModule(pl.LightningDataModule):
         """Test batches in order."""
         return self.loader("test", shuffle=False)
 
-    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """In the process that trains: stop where reading batch by batch has met too many faults.
 
         Raises:
@@ -279,7 +279,7 @@ class ImageDataModule(pl.LightningDataModule):
                 raise UserError("a whole batch of images cannot be read; see above.")
         return batch
 
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> tuple[Tensor, Tensor]:
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """On the device: bytes to floats in [0, 1], and augmentation while training."""
         images, targets = batch
         images = to_unit_range(images)

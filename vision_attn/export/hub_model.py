@@ -72,10 +72,10 @@ class HubClassifier(AttentionClassifier, PyTorchModelHubMixin):
         local_files_only: bool,
         token: str | bool | None,
         trusted: Collection[str] = (),
-        **from_a_stranger: Any,
+        **others: object,
     ) -> Self:
         """Load from a folder or the Hub. What the mixin found in `config.json` is not used."""
-        del from_a_stranger
+        del others
         folder = RunFolder(Path(model_id))
         if folder.path.is_dir():
             return cls.from_folder(folder, trusted)
@@ -91,16 +91,21 @@ class HubClassifier(AttentionClassifier, PyTorchModelHubMixin):
             )
         return cls.from_folder(RunFolder(Path(fetched).parent), trusted)
 
-    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
-        """The page: what it is, how to use it, scores, data, settings.
+    def generate_model_card(
+        self, *args: object, name: str = "USER/NAME", **kwargs: object
+    ) -> ModelCard:
+        """The model's page: what it is, how to use it, scores, data, settings.
 
         Args:
             args: none.
-            kwargs: `name`, what the model is called on the Hub (USER/NAME).
+            name: what the model is called on the Hub.
+            kwargs: none.
         """
-        return ModelCard(page(self.spec, self._hub_mixin_config or {}, *args, **kwargs))
+        return ModelCard(page(self.spec, self._hub_mixin_config or {}, name))
 
-    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+    def push_to_hub(  # Any: the options of the mixin, which it declares one by one
+        self, repo_id: str, **options: Any
+    ) -> str:
         """Publish under that name; a page that is there already is left as it is.
 
         Args:

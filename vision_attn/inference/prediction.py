@@ -27,6 +27,23 @@ class Prediction:
     error: str | None = None
     image: Image.Image | None = field(default=None, repr=False, compare=False)
 
+    @classmethod
+    def of(
+        cls,
+        path: Path,
+        class_names: list[str],
+        probabilities: list[float],
+        image: Image.Image | None = None,
+    ) -> "Prediction":
+        """The prediction for an image from the probabilities of all classes.
+
+        >>> Prediction.of(Path("a.jpg"), ["cat", "dog"], [0.25, 0.75]).class_name
+        'dog'
+        """
+        best = max(range(len(probabilities)), key=probabilities.__getitem__)
+        named = dict(zip(class_names, probabilities, strict=True))
+        return cls(path, class_names[best], probabilities[best], named, image=image)
+
     @property
     def source(self) -> Path | Image.Image:
         """What the image can be read from again."""
@@ -35,7 +52,7 @@ class Prediction:
     def top(self, count: int) -> list[tuple[str, float]]:
         """The most probable classes with their probabilities.
 
-        >>> Prediction(Path("a.jpg"), probabilities={"cat": 0.25, "dog": 0.5, "fox": 0.25}).top(2)
+        >>> Prediction.of(Path("a.jpg"), ["cat", "dog", "fox"], [0.25, 0.5, 0.25]).top(2)
         [('dog', 0.5), ('cat', 0.25)]
         """
         return sorted(self.probabilities.items(), key=lambda entry: -entry[1])[:count]

@@ -127,20 +127,9 @@ class TrainedModel(LoadedModel):
         return [
             Prediction(image.path, error=image.error)
             if image.pixels is None
-            else self.prediction_of(image, next(rows))
+            else Prediction.of(image.path, self.class_names, next(rows), image.in_memory)
             for image in batch
         ]
-
-    def prediction_of(self, image: ReadImage, probabilities: list[float]) -> Prediction:
-        """The prediction for an image from the probabilities of all classes."""
-        best = max(range(len(probabilities)), key=probabilities.__getitem__)
-        return Prediction(
-            image.path,
-            self.class_names[best],
-            probabilities[best],
-            dict(zip(self.class_names, probabilities, strict=True)),
-            image=None if isinstance(image.source, Path) else image.source,
-        )
 
     def stacked(self, batch: list[ReadImage]) -> Tensor:
         """The readable images of a batch (B, 3, H, W), on the device, in [0, 1]."""

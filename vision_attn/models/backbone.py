@@ -223,7 +223,7 @@ class Backbone(nn.Module):
         self.removed_strides += 1
 
 
-def timm_of(net: nn.Module) -> Any:
+def timm_of(net: nn.Module) -> Any:  # what timm adds to a module has no type
     """The network with what timm adds to a module, which no type describes."""
     return net
 

@@ -4,7 +4,7 @@ The weights keep their shapes, so that pretrained ones still fit.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -52,8 +52,8 @@ def first_strided_layers(net: nn.Module) -> list[str]:
     """
     reduced: list[tuple[int, str]] = []
 
-    def note(path: str) -> Callable[[nn.Module, tuple, Any], None]:
-        def hook(_: nn.Module, inputs: tuple, output: Any) -> None:
+    def note(path: str) -> Callable[[nn.Module, tuple, object], None]:
+        def hook(_: nn.Module, inputs: tuple, output: object) -> None:
             if not (inputs and isinstance(inputs[0], Tensor) and isinstance(output, Tensor)):
                 return
             if inputs[0].ndim == output.ndim == 4 and output.shape[-1] > 1:
@@ -102,10 +102,11 @@ def at_half_stride(layer: nn.Module) -> nn.Module:
     return layer
 
 
-def as_pair(value: Any) -> tuple[int, int]:
+def as_pair(value: int | Sequence[int]) -> tuple[int, int]:
     """A size along both sides.
 
     >>> as_pair(2), as_pair((2, 1))
     ((2, 2), (2, 1))
     """
-    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    height, width = (value, value) if isinstance(value, int) else value
+    return height, width

@@ -21,7 +21,7 @@ CONTENTS = 256 * 2**20  # bytes of files, up to which a fingerprint is of what i
 PATIENCE = 10  # seconds for git
 
 
-def environment(words: list[str], seed: Any, splits: Mapping[str, Split]) -> dict[str, Any]:
+def environment(words: list[str], seed: int | bool, splits: Mapping[str, Split]) -> dict[str, Any]:
     """What is needed to know where and from what a training started.
 
     Args:

@@ -1,9 +1,7 @@
 """How large a stranger's model may be, checked while it is built and before it is filled."""
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from torch.nn.modules.module import (
     register_module_module_registration_hook,
@@ -55,7 +53,7 @@ def limit_model_size(parameters: int = PARAMETERS, what: str = "the model") -> I
             hook.remove()
 
 
-def largest_number(value: Any) -> float:
+def largest_number(value: object) -> float:
     """The largest number in nested settings, by size.
 
     >>> largest_number({"channels": [8, -70_000], "name": "x"})
@@ -66,29 +64,3 @@ def largest_number(value: Any) -> float:
     if isinstance(value, list):
         return max(map(largest_number, value), default=0)
     return abs(value) if isinstance(value, (int, float)) else 0
-
-
-def check_spec(spec: Any) -> None:
-    """Refuse a card whose parts are not what they should be, or beyond all measure.
-
-    Raises:
-        ValueError: saying which.
-    """
-    numbers = [*spec.mean, *spec.std]
-    options = [spec.backbone_options, spec.pooling]
-    right = {
-        "backbone": isinstance(spec.backbone, str),
-        "backbone_options": isinstance(spec.backbone_options, dict),
-        "stride": spec.stride is None or isinstance(spec.stride, int),
-        "removed_strides": isinstance(spec.removed_strides, int) and 0 <= spec.removed_strides < 16,
-        "pooling": isinstance(spec.pooling, dict) and isinstance(spec.pooling["class_path"], str),
-        "class_names": bool(spec.class_names) and all(isinstance(n, str) for n in spec.class_names),
-        "image_size": isinstance(spec.image_size, int) and 1 <= spec.image_size <= IMAGE_SIZE,
-        "mean, std": len(numbers) == 6
-        and all(math.isfinite(x) for x in numbers)
-        and min(spec.std) > 0,
-        f"a number over {NUMBER}": largest_number(options) <= NUMBER,
-    }
-    wrong = [name for name, fine in right.items() if not fine]
-    if wrong:
-        raise ValueError(f"not as it should be: {wrong[0]}")

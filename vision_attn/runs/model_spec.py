@@ -1,5 +1,6 @@
 """`model.json`: the specification from which a trained model is built again."""
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +12,7 @@ from vision_attn.core.registry import available, import_class, is_class_spec
 from vision_attn.models.backbone import Backbone
 from vision_attn.models.classifier import Activation, AttentionClassifier
 from vision_attn.pooling.base import Pooling, PoolingFactory
-from vision_attn.runs.limits import check_spec
+from vision_attn.runs.limits import IMAGE_SIZE, NUMBER, largest_number
 from vision_attn.runs.old_formats import check_format, upgrade_spec
 
 ABOUT_THE_FILE = ("format", "vision_attn")  # keys of model.json that do not describe the model
@@ -81,6 +82,33 @@ def spec_from(content: dict[str, Any], place: Path) -> ModelSpec:
     spec = ModelSpec(**content)
     check_spec(spec)
     return spec
+
+
+def check_spec(spec: ModelSpec) -> None:
+    """Refuse a specification with values of the wrong type or out of all proportion.
+
+    Raises:
+        ValueError: saying which.
+    """
+    numbers = [*spec.mean, *spec.std]
+    options = [spec.backbone_options, spec.pooling]
+    right = {
+        "backbone": isinstance(spec.backbone, str),
+        "backbone_options": isinstance(spec.backbone_options, dict),
+        "stride": spec.stride is None or isinstance(spec.stride, int),
+        "removed_strides": isinstance(spec.removed_strides, int) and 0 <= spec.removed_strides < 16,
+        "pooling": isinstance(spec.pooling, dict) and isinstance(spec.pooling["class_path"], str),
+        "class_names": bool(spec.class_names) and all(isinstance(n, str) for n in spec.class_names),
+        "image_size": isinstance(spec.image_size, int) and 1 <= spec.image_size <= IMAGE_SIZE,
+        "mean, std": len(numbers) == 6
+        and all(math.isfinite(x) for x in numbers)
+        and min(spec.std) > 0,
+        "activation": spec.activation in ("softmax", "sigmoid"),
+        f"a number over {NUMBER}": largest_number(options) <= NUMBER,
+    }
+    wrong = [name for name, fine in right.items() if not fine]
+    if wrong:
+        raise ValueError(f"not as it should be: {wrong[0]}")
 
 
 def build_model(spec: ModelSpec, trusted: Collection[str] = ()) -> AttentionClassifier:

@@ -173,7 +173,7 @@ def current_tensor_name(name: str) -> str:
 def renamed_options() -> Iterator[tuple[str, str]]:
     """Options of format 0 and what they are called now.
 
-    >>> dict(renamed_options())["--model.removed_strides"]
+    >>> dict(renamed_options())["--model.unstrided"]
     '--model.removed_strides'
     """
     for section, table in SETTINGS.items():

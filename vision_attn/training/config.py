@@ -7,7 +7,7 @@ that it replaces. (jsonargparse would pass them on to the new class: its issue 4
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 
@@ -18,6 +18,7 @@ from vision_attn.pooling.base import Pooling
 from vision_attn.runs.yaml_file import load_yaml
 from vision_attn.training.config_trust import check_trusted
 
+T = TypeVar("T")
 Config = dict[str, Any]
 INTERFACES: dict[str, type] = {"data.source": ImageSource, "model.pooling": Pooling}
 """Settings that take one of our classes, by file name or dotted path."""
@@ -105,7 +106,7 @@ def as_class_spec(interface: type, value: str | Config) -> Config:
     return {"class_path": path, "init_args": arguments}
 
 
-def names_class(interface: type, value: Any) -> bool:
+def names_class(interface: type, value: object) -> bool:
     """Whether an argument is itself a class of the same kind, as in `global_local`."""
     if isinstance(value, dict):
         return "class_path" in value or "init_args" in value
@@ -191,8 +192,8 @@ def same_class(old: Config, new: Config) -> bool:
     return "class_path" not in new or old.get("class_path") == new["class_path"]
 
 
-def as_list(value: Any) -> list[Any]:
+def as_list(value: T | Sequence[T] | None) -> list[T]:
     """None, one value or several values as a list."""
     if value is None:
         return []
-    return list(value) if isinstance(value, list | tuple) else [value]
+    return list(value) if isinstance(value, list | tuple) else [cast(T, value)]

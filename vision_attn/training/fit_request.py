@@ -105,8 +105,10 @@ def new_run(request: FitRequest) -> Attempt:
     if JOINED_RUN not in os.environ:
         check_not_started(folder)
     if request.data is not None and not isinstance(request.data, str):
-        table = write_table(request.data, folder.table)
-        config = merge(config, {"data": {"source": resolve_data(str(table))}})
+        root = write_table(request.data, folder.table)
+        source = resolve_data(str(folder.table))
+        source["init_args"]["root"] = str(root)
+        config = merge(config, {"data": {"source": source}})
     return Attempt(request, config, folder)
 
 

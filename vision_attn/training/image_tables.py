@@ -23,12 +23,15 @@ class ImageRows(Protocol):
         """Whether there is such a column."""
 
 
-def write_table(rows: ImageRows, path: Path) -> Path:
-    """Write rows as a table with absolute paths.
+def write_table(rows: ImageRows, table: Path) -> Path:
+    """Write rows as a table of paths below one folder, and return that folder.
 
     Args:
         rows: columns `path` (seen from the current folder), `label`, and perhaps `split`.
-        path: the CSV file to write.
+        table: the CSV file to write.
+
+    Returns:
+        The folder that holds all images, from which the table's paths start.
 
     Raises:
         UserError: there is no column `path` or `label`, or columns differ in length.
@@ -37,13 +40,18 @@ def write_table(rows: ImageRows, path: Path) -> Path:
     missing = [name for name in COLUMNS[:2] if name not in columns]
     if missing:
         raise UserError(f"data: the table has no column '{missing[0]}'.")
+    try:
+        listed = list(zip(*(rows[name] for name in columns), strict=True))
+    except ValueError:
+        raise UserError("data: the columns of the table differ in length.") from None
+    if not listed:
+        raise UserError("data: the table has no rows.")
+    images = [os.path.abspath(str(image)) for image, *_ in listed]  # noqa: PTH100 - keeps links
+    root = Path(os.path.commonpath([os.path.dirname(image) for image in images]))  # noqa: PTH120
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    try:
-        for image, *others in zip(*(rows[name] for name in columns), strict=True):
-            writer.writerow([os.path.abspath(str(image)), *others])  # noqa: PTH100 - keeps links
-    except ValueError:
-        raise UserError("data: the columns of the table differ in length.") from None
-    write_text(path, text.getvalue())
-    return path
+    for image, (_, *others) in zip(images, listed, strict=True):
+        writer.writerow([os.path.relpath(image, root), *others])
+    write_text(table, text.getvalue())
+    return root

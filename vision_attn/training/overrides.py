@@ -36,7 +36,7 @@ CLASS_SETTINGS = (
 """Settings whose value is a class; what follows them in an option is an argument of that class."""
 
 Config = dict[str, Any]
-Pair = tuple[str, Any]
+Pair = tuple[str, object]
 
 
 def options_in(words: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -126,7 +126,7 @@ def place_of(name: str) -> list[str]:
     return keys
 
 
-def plain_value(value: Any) -> Any:
+def plain_value(value: object) -> object:
     """A value as it is, but for lists and dictionaries that were typed as text.
 
     >>> plain_value("[8, 16]"), plain_value("3")
@@ -140,7 +140,7 @@ def plain_value(value: Any) -> Any:
     return value
 
 
-def insert(config: Config, keys: list[str], value: Any, name: str) -> None:
+def insert(config: Config, keys: list[str], value: object, name: str) -> None:
     """Put a value at its place in a nested configuration; of two values the last one counts."""
     *above, last = keys
     here = config
@@ -159,7 +159,7 @@ def insert(config: Config, keys: list[str], value: Any, name: str) -> None:
     here[last] = value
 
 
-def as_class(value: Any) -> Config:
+def as_class(value: object) -> Config:
     """A class that was named by a text, in the form that has room for arguments."""
     if isinstance(value, str):
         return {"class_path": value}

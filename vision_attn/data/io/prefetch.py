@@ -34,6 +34,11 @@ class ReadImage:
     pixels: Tensor | None
     error: str | None = None
 
+    @property
+    def in_memory(self) -> Image.Image | None:
+        """The image, if it is not a file."""
+        return None if isinstance(self.source, Path) else self.source
+
 
 def read_image(path: Path, source: ImageInput, size: int) -> ReadImage:
     """Read one image at the model's size."""

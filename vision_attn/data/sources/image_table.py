@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import compress, repeat
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from vision_attn.core.errors import UserError, did_you_mean, first_line
 from vision_attn.data.io.object_masks import ReadMask, read_masks
@@ -184,17 +184,18 @@ def read_csv(table: Path) -> tuple[list[str], Lines]:
     if len(lines) < 2:
         raise UserError(f"{table} has no rows: a line of column names, then a line an image.")
     separator = max(",;\t", key=lines[0].count)
-    rows = cells_of(table, csv.reader(lines, delimiter=separator))
+    rows = cells_of(table, lines, separator)
     _, names = next(rows, (1, []))
     return list(names), rows
 
 
-def cells_of(table: Path, reader: Any) -> Lines:
+def cells_of(table: Path, lines: Sequence[str], separator: str) -> Lines:
     """Line numbers and cells of the lines that have some.
 
     Raises:
         UserError: naming a line that is none of a table.
     """
+    reader = csv.reader(lines, delimiter=separator)
     try:
         for cells in reader:
             if cells:

@@ -4,6 +4,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
+from torch import nn
 
 from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.models.classifier import AttentionClassifier
@@ -34,12 +35,12 @@ class SaveBestModel(Callback):
         score = float(trainer.callback_metrics[self.monitored])
         if score >= self.best:
             self.best = score
-            self.folder.save_model(averaged_module(trainer, pl_module).model, self.spec)
+            self.folder.save_model(model_of(averaged_module(trainer, pl_module)), self.spec)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the last weights where no validation has chosen any."""
         if self.best < 0 and trainer.is_global_zero:
-            self.folder.save_model(averaged_module(trainer, pl_module).model, self.spec)
+            self.folder.save_model(model_of(averaged_module(trainer, pl_module)), self.spec)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must know."""
@@ -48,6 +49,12 @@ class SaveBestModel(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
         self.best = state_dict["best"]
+
+
+def model_of(task: nn.Module) -> AttentionClassifier:
+    """The model of a task."""
+    assert isinstance(task.model, AttentionClassifier)
+    return task.model
 
 
 def spec_of(

@@ -27,7 +27,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: object = None
     ) -> None:
         """Write a checkpoint, whole or not at all.
 
@@ -38,7 +38,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         torch.save(checkpoint, content)
         atomic_write(Path(path), lambda place: place.write_bytes(content.getbuffer()))
 
-    def load_checkpoint(self, path: str | Path, *args: Any, **others: Any) -> dict[str, Any]:
+    def load_checkpoint(self, path: str | Path, *args: object, **others: object) -> dict[str, Any]:
         """Read a checkpoint of a training; only tensors and plain values.
 
         Raises:
@@ -46,6 +46,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """
         try:
             content = read_torch_file(path)
+            if not isinstance(content, dict):
+                raise ValueError(f"it holds a {type(content).__name__}")
             missing = [part for part in PARTS if part not in content]
             if missing:
                 raise ValueError(f"it holds no {missing[0]}")

@@ -1,7 +1,5 @@
 """The average of the weights over the last steps, which is what a run then keeps and scores."""
 
-from typing import Any
-
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import nn
@@ -62,7 +60,7 @@ class EMA(WeightAveraging):
             super().on_validation_epoch_end(trainer, pl_module)
 
 
-def averaged_module(trainer: pl.Trainer, pl_module: pl.LightningModule) -> Any:
+def averaged_module(trainer: pl.Trainer, pl_module: pl.LightningModule) -> nn.Module:
     """The task whose weights a run keeps: the average, or the task itself where there is none.
 
     To be asked when weights and average are in their own places, as they are in `on_validation_end`

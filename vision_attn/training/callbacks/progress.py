@@ -9,6 +9,8 @@ from rich.console import RenderableType
 from rich.progress import ProgressColumn, Task
 from rich.text import Text
 
+from vision_attn.data.dataset import Batch
+
 
 class Throughput(Callback):
     """Counts images while training and tells how fast it goes and how long it will take.
@@ -26,7 +28,12 @@ class Throughput(Callback):
         self.started, self.images, self.steps = time.monotonic(), 0, 0
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, i: int
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: object,
+        batch: Batch,
+        i: int,
     ) -> None:
         """Count a batch."""
         self.images += len(batch[0])

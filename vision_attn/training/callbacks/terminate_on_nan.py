@@ -1,10 +1,12 @@
 """Stops a training whose loss is no number any more, before its weights are kept."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import cast
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
 from vision_attn.core.errors import UserError
@@ -28,11 +30,18 @@ class TerminateOnNaN(Callback):
         self.seen: list[tuple[int, float, Tensor]] = []
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, i: int
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: STEP_OUTPUT,
+        batch: object,
+        i: int,
     ) -> None:
         """Note a loss, and look at the last few."""
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        self.seen.append((trainer.global_step, rate, outputs["loss"].detach()))
+        self.seen.append(
+            (trainer.global_step, rate, cast(Mapping[str, Tensor], outputs)["loss"].detach())
+        )
         if len(self.seen) >= EVERY or trainer.is_last_batch:
             self.look(trainer)
 
