@@ -126,14 +126,14 @@ def test_an_unreadable_image_is_left_out(
     ("words", "message"),
     [
         (["--metrics", "enrgy"], "there is no explanation metric 'enrgy'. Did you mean 'energy'?"),
-        (["--explainers", "evidence:3"], "evidence takes nothing after a colon, not ':3'"),
+        (["--explainers", "evidence:3"], "evidence takes no argument, so ':3' cannot follow it"),
         (["--explainers", "contrast:1"], "contrast is that of an explainer whose maps differ"),
         (["--explainers", "contrast:center"], "contrast is that of an explainer whose maps differ"),
         (["--explainers", "evidence,evidence"], "two of evidence, evidence have the same name"),
         (["--metrics", "grid_pointing:²"], "there is no explanation metric '²'"),
-        (["--explainers", ","], "--explainers names none"),
+        (["--explainers", ","], "--explainers: no name is given"),
         (["--metrics", "grid_pointing:1"], "at least 2 images along a side, not 1"),
-        (["--limit", "0"], "--limit is at least 1, not 0"),
+        (["--limit", "0"], "--limit must be at least 1, not 0"),
     ],
 )
 def test_mistakes(

@@ -73,7 +73,7 @@ class TestExplain:
         good = images / "test" / "red" / "000.png"
         words = ["explain", str(run), str(bad), str(good), str(tmp_path / "none.jpg")]
         out = tmp_path / "out"
-        assert main([*words, "--out", str(out), "--explainers", "evidence"]) == 2
+        assert main([*words, "--out", str(out), "--explainers", "evidence"]) == 1
         told = capsys.readouterr().err
         assert "bad.png is no image" in told
         assert "none.jpg" in told
@@ -145,8 +145,8 @@ class TestExplain:
         windows = entry["windows"]  # on 4 x 4 places: 0 is the middle of the first, of 6 x 5 pixels
         assert [window["heads"] for window in windows] == [[5], [6], [7], [8]]
         for window in windows:
-            assert 3 <= window["centre"][0] <= 21
-            assert 2.5 <= window["centre"][1] <= 17.5
+            assert 3 <= window["center"][0] <= 21
+            assert 2.5 <= window["center"][1] <= 17.5
             assert window["reach"] == pytest.approx(
                 [2 * side for side in window["sigma"]], abs=0.02
             )
@@ -165,8 +165,8 @@ class TestExplain:
         assert main([*words, "--out", str(tmp_path / "out")]) == 0
         assert "objects    known in 1 of 8 images" in capsys.readouterr().out
         (masks / "000.png").rename(masks / "another.png")
-        assert main([*words, "--out", str(tmp_path / "again")]) == 2
-        assert "no image has an object by --truth" in capsys.readouterr().err
+        assert main([*words, "--out", str(tmp_path / "again")]) == 1
+        assert "has no object for any image" in capsys.readouterr().err
 
     def test_no_windows_to_be_drawn(
         self, image_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -175,7 +175,7 @@ class TestExplain:
         words += ["--trainer.max_epochs", "1", "--model.pooling", "average"]
         assert main(words) == 0
         assert main(["explain", str(tmp_path / "run"), str(image_root), "--windows"]) == 2
-        assert "--windows: Average looks at the whole image" in capsys.readouterr().err
+        assert "--windows: average looks at the whole image" in capsys.readouterr().err
 
     @pytest.mark.parametrize(
         ("words", "message"),
@@ -183,11 +183,14 @@ class TestExplain:
             (["--truth", "nowhere.csv"], "--truth: there is no file or folder nowhere.csv"),
             (["--target", "gren"], "Did you mean 'green'"),
             (["--explainers", "gradcam"], "Did you mean 'grad_cam'"),
-            (["--batch_size", "0"], "--batch_size is at least 1"),
-            (["--against", "predicted"], "--against is the name of a class"),
-            (["--classes", "-3"], "--classes is at least 0, not -3"),
+            (["--batch_size", "0"], "--batch_size must be at least 1"),
+            (["--against", "predicted"], "--against: the model has no class 'predicted'"),
+            (["--classes", "-3"], "--classes must be at least 0, not -3"),
             (["--against", "gren"], "--against: the model has no class 'gren'"),
-            (["--against", "green", "--explainers", "evidence"], "--against belongs to contrast"),
+            (
+                ["--against", "green", "--explainers", "evidence"],
+                "--against needs contrast among the explainers",
+            ),
         ],
     )
     def test_what_does_not_exist(

@@ -166,7 +166,7 @@ class TestWhatIsNamed:
             (["IMAGES", "--out", "taken.csv"], "taken.csv exists; name a new file"),
             (["IMAGES", "--out", "p.csv", "--resume"], "there is no p.csv.part to go on from"),
             (["IMAGES", "--resume"], "--resume goes on with a file"),
-            (["IMAGES", "--batch_size", "0"], "--batch_size is at least 1"),
+            (["IMAGES", "--batch_size", "0"], "--batch_size must be at least 1"),
         ],
     )
     def test_what_is_not_there(

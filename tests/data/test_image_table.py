@@ -194,10 +194,10 @@ class TestRuns:
         assert main([*words, "1", "--data", str(folder), *TINY_RUN]) == 0
         before = (run / "split.csv").read_text()
         assert main([*words, "2", "--resume"]) == 0
-        assert "images changed" not in capsys.readouterr().out
+        assert "images have changed" not in capsys.readouterr().out
         (folder / "red" / "000.png").unlink()
         assert main([*words, "3", "--resume"]) == 0
-        assert "images changed" in capsys.readouterr().out
+        assert "images have changed" in capsys.readouterr().out
         assert (run / "split.csv").read_text() == before
 
     def test_fit_tells_trouble_in_a_line_each(

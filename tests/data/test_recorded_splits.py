@@ -123,7 +123,7 @@ def test_its_own_folder_by_name(cut: tuple[Path, Path], capsys: Capture) -> None
     run, root = cut
     assert main(["test", str(run), "--data", str(root)]) == 0
     told = capsys.readouterr().out
-    assert f"{len(kept(run, 'train'))} of these 40 images were trained on" in told
+    assert f"the run was trained on {len(kept(run, 'train'))} of these 40 images" in told
     assert "test images 40" in told
 
 

@@ -23,6 +23,7 @@ from vision_attn.evaluation.report.examples import most_confident_correct, most_
 from vision_attn.evaluation.report.map_quality import evaluated
 from vision_attn.evaluation.report.plots import calibration_plot, curves_plot
 from vision_attn.evaluation.report.predictions import SplitPredictions
+from vision_attn.runs.folder import RunFolder
 
 VOID = {"meta", "img"}
 POINTERS = ("src", "srcset", "href", "xlink:href", "action", "data", "poster")
@@ -318,17 +319,17 @@ class TestBelief:
     ) -> None:
         run = tmp_path / "run"
         shutil.copytree(trained[0], run)
-        assert evaluated(run) is None
+        assert evaluated(RunFolder(run)) is None
         words = ["evaluate", str(run), "--explainers", "random,evidence", "--metrics", "deletion"]
         assert main(words) == 0
-        map_quality = evaluated(run)
+        map_quality = evaluated(RunFolder(run))
         assert map_quality is not None
         assert map_quality.better == {"deletion": False}
-        assert set(map_quality.scores) == {"random", "centre", "evidence"}
+        assert set(map_quality.scores) == {"random", "center", "evidence"}
         (found,) = run.glob("evaluations/*/evaluation.json")
         later = found.stat().st_mtime + 1
         os.utime(run / "model.safetensors", (later, later))
-        assert evaluated(run) is None
+        assert evaluated(RunFolder(run)) is None
 
     def test_a_quick_look_without_one(self, trained: tuple[Path, Path]) -> None:
         text = Page((trained[0] / "report.html").read_text("utf-8")).text

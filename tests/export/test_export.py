@@ -133,9 +133,9 @@ class TestCommand:
         ("words", "message"),
         [
             (["--format", "onx"], "Did you mean 'onnx'"),
-            (["--format", "torch_export", "--opset", "18"], "--opset cannot be had"),
+            (["--format", "torch_export", "--opset", "18"], "--opset cannot be used"),
             (["--opset", "12"], "at least 18"),
-            (["--out", "model.pt"], "called like model.onnx"),
+            (["--out", "model.pt"], "must have a name like model.onnx"),
             (["--images", "nowhere"], "no file or folder nowhere"),
             (["--tolerance", "0"], "above 0"),
         ],

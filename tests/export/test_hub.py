@@ -85,7 +85,7 @@ def test_the_page(folder: Path, trained: tuple[Path, Path]) -> None:
     assert "| test/accuracy | 1.0000 |" in body
     assert "AdamW, lr 0.01" in body
     assert "green, red" in body
-    assert "ImageFolder, root images" in body
+    assert "image_folder, root images" in body
     assert str(trained[1].parent) not in text  # nobody's business
 
 

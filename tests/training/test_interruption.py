@@ -149,7 +149,7 @@ def test_one_at_a_time(
     words = ["fit", "--data", str(image_root), "--run_dir", str(run), *TINY_RUN, *EPOCHS]
     with hold_lock(RunFolder(run)):
         assert main(words) == 2
-    assert f"is being trained in by process {os.getpid()}" in capsys.readouterr().err
+    assert f"process {os.getpid()} on" in capsys.readouterr().err
     (run / "model.safetensors").write_bytes(b"of a run that was killed before its checkpoint")
     assert main(words) == 0
 
@@ -226,7 +226,7 @@ class TestTooLittleMemory:
         run = tmp_path / "run"
         assert self.fit(image_root, run, HungryOfMany) == 0
         told = capsys.readouterr().out
-        assert f"{self.SHORT}again from the start, with 4 and 2 a step" in told
+        assert f"{self.SHORT}starting again with 2 batches of 4 per step" in told
         config = yaml.safe_load((run / "config.yaml").read_text())
         assert config["data"]["batch_size"] == 4
         assert config["trainer"]["accumulate_grad_batches"] == 2
@@ -239,7 +239,7 @@ class TestTooLittleMemory:
     ) -> None:
         run = tmp_path / "run"
         assert self.fit(image_root, run, HungryLater) == 0
-        assert f"{self.SHORT}on from the last checkpoint" in capsys.readouterr().out
+        assert f"{self.SHORT}going on from the last checkpoint" in capsys.readouterr().out
         kept = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
         # 20 images: two steps of eight, then two of two fours, and the last four.
         assert (kept["epoch"], kept["global_step"]) == (1, 2 + 3)

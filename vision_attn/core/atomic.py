@@ -56,8 +56,7 @@ def write_text(path: Path, text: str) -> None:
 
     File names are bytes; those that are not UTF-8 are written as escapes.
     """
-    content = text.encode("utf-8", "backslashreplace")
-    atomic_write(path, lambda temporary: temporary.write_bytes(content))
+    atomic_write(path, lambda new: new.write_text(text, "utf-8", "backslashreplace", newline=""))
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
