@@ -10,15 +10,16 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import TINY_RUN
-from vision_attn.cli.main import COMMANDS, main
+from vision_attn.cli.main import ALIASES, COMMANDS, main
 from vision_attn.training.config import config_folder
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
 CODE = re.findall(r"```python\n(.*?)```", README, flags=re.S)
 
 
 def code_with(words: str) -> str:
-    """The one piece of Python that holds these words."""
+    """The one piece of Python that contains these words."""
     (code,) = [code for code in CODE if words in code]
     return code
 
@@ -35,7 +36,7 @@ def test_a_pooling_in_one_file(
     monkeypatch.syspath_prepend(tmp_path)
     run, path = tmp_path / "run", "brightest.Brightest"
     words = ["fit", "--data", str(image_root), "--run_dir", str(run), *TINY_RUN]
-    words += ["--trainer.max_epochs", "1", "--model.pooling", path]
+    words += ["--epochs", "1", "--pooling", path]
     assert main([*words, "--model.pooling.temperature", "2"]) == 0
     assert '"temperature": 2.0' in (run / "model.json").read_text()
     look = ["explain", str(run), str(image_root / "test" / "red"), "--explainers", "evidence"]
@@ -47,15 +48,16 @@ def test_a_pooling_in_one_file(
 def test_a_file_in_the_folder_is_enough(image_root: Path, tmp_path: Path) -> None:
     """The README's pooling dropped into a copy of the package, and trained by its name."""
     code = code_with("class Brightest")
-    package = Path(__file__).parents[1] / "vision_attn"
+    package = ROOT / "vision_attn"
     shutil.copytree(package, tmp_path / "vision_attn", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(config_folder(), tmp_path / "vision_attn" / "configs", dirs_exist_ok=True)
     (tmp_path / "vision_attn" / "pooling" / "brightest.py").write_text(code)
     words = ["fit", "--data", str(image_root), "--run_dir", "run", *TINY_RUN]
-    words += ["--trainer.max_epochs", "1", "--model.pooling", "brightest"]
+    words += ["--epochs", "1", "--pooling", "brightest"]
     done = subprocess.run(
         [sys.executable, "-m", "vision_attn", *words],
         cwd=tmp_path,
+        env={"PATH": "", "OMP_NUM_THREADS": "1"},  # without PYTHONPATH: the copy is imported
         capture_output=True,
         text=True,
         timeout=240,
@@ -67,16 +69,16 @@ def test_a_file_in_the_folder_is_enough(image_root: Path, tmp_path: Path) -> Non
     assert spec["pooling"]["class_path"] == "brightest"
 
 
-def test_an_exported_file_needs_onnxruntime_alone(
+def test_an_exported_file_needs_only_onnxruntime(
     trained: tuple[Path, Path], tmp_path: Path
 ) -> None:
     (code,) = re.findall(r"```py\n(.*?)```", README, flags=re.S)
     words = ["export", str(trained[0]), "--fixed_size", "--out", str(tmp_path / "model.onnx")]
     assert main(words) == 0
     shutil.copy(trained[1] / "test" / "red" / "000.png", tmp_path / "holiday.jpg")
-    alone = "import sys; sys.modules.update(torch=None, vision_attn=None)\n"
+    without = "import sys; sys.modules.update(torch=None, vision_attn=None)\n"
     done = subprocess.run(
-        [sys.executable, "-c", alone + code],
+        [sys.executable, "-c", without + code],
         cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
@@ -89,26 +91,30 @@ def test_the_python_example(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """As it stands, where a run and photographs are."""
+    """As it stands, where there are photographs."""
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(trained[0], tmp_path / "runs" / "mine")
-    shutil.copytree(trained[1] / "test", tmp_path / "photos")
-    shutil.copy(tmp_path / "photos" / "red" / "000.png", "holiday.jpg")
-    exec(code_with("vision_attn.load"), {})
-    assert capsys.readouterr().out.count(" red ") == 4
+    shutil.copytree(trained[1], tmp_path / "photos")
+    shutil.copy(tmp_path / "photos" / "test" / "red" / "000.png", "holiday.jpg")
+    exec(code_with("vision_attn.fit"), {})
+    printed = capsys.readouterr().out
+    assert len(re.findall(r"^photos/\S+\.png (?:red|green) 0\.\d+ None$", printed, re.M)) == 32
     assert (tmp_path / "holiday.png").stat().st_size > 10_000
+    assert (tmp_path / "runs" / "mine" / "results.csv").read_text().count("\n") == 3
 
 
-def test_every_command_line_names_what_there_is() -> None:
-    verbs = re.findall(r"(?:^|`)vision-attn (\w+)", README, flags=re.M)
-    assert len(verbs) > 4
-    assert set(verbs) <= set(COMMANDS)
+def test_command_lines_name_what_there_is() -> None:
+    commands = re.findall(r"(?:^|`)vision-attn (\w+)", README, flags=re.M)
+    assert len(commands) > 4
+    assert set(commands) <= {*COMMANDS, *ALIASES}
     configs = {path.stem for path in config_folder().glob("*.yaml")}
     named = set(re.findall(r"--config (\w+)(?!\.yaml|\w)", README)) - {"mine"}
     assert named <= configs
 
 
-def test_the_tree_names_every_file() -> None:
-    package = Path(__file__).parents[1] / "vision_attn"
-    for path in package.glob("*.py"):
-        assert path.name.startswith("__") or f"  {path.name} " in README, path.name
+def test_the_tree_names_every_folder() -> None:
+    tree = README.split("## Where things are")[1]
+    package = ROOT / "vision_attn"
+    folders = [path for path in package.rglob("*") if (path / "__init__.py").is_file()]
+    assert len(folders) > 12
+    for folder in folders:
+        assert re.search(rf"^ +{folder.name}/ ", tree, flags=re.M), folder
