@@ -162,9 +162,7 @@ class TestMasks:
     def test_without_masks_raises_user_error(self) -> None:
         for metric in (Energy(), PointingGame()):
             assert metric.needs_masks
-            with pytest.raises(
-                UserError, match="needs object masks or boxes, and this data has none"
-            ):
+            with pytest.raises(UserError, match="needs object masks or boxes, and this data has"):
                 metric.score(make_batch(torch.rand(1, 4, 4)), torch.rand(1, 4, 4))
 
 
@@ -195,9 +193,7 @@ class TestGridPointing:
         assert grids.images.shape == (12, 3, 8, 8)
         scores = metric.score(grids, explain_batch(grids))
         assert_close(scores[grids.targets < 3], torch.ones(36))
-        assert_close(
-            scores[grids.targets == 3], torch.zeros(12)
-        )  # there is no evidence for darkness
+        assert_close(scores[grids.targets == 3], torch.zeros(12))  # darkness has no evidence
 
     def test_a_constant_map_scores_its_area(self, colors: EvaluationBatch) -> None:
         metric = GridPointing(side=2)
