@@ -127,8 +127,8 @@ def test_an_unreadable_image_is_left_out(
     [
         (["--metrics", "enrgy"], "there is no explanation metric 'enrgy'. Did you mean 'energy'?"),
         (["--explainers", "evidence:3"], "evidence takes no argument, so ':3' cannot follow it"),
-        (["--explainers", "contrast:1"], "contrast is that of an explainer whose maps differ"),
-        (["--explainers", "contrast:center"], "contrast is that of an explainer whose maps differ"),
+        (["--explainers", "contrast:1"], "contrast needs an explainer whose maps differ"),
+        (["--explainers", "contrast:center"], "contrast needs an explainer whose maps differ"),
         (["--explainers", "evidence,evidence"], "two of evidence, evidence have the same name"),
         (["--metrics", "grid_pointing:²"], "there is no explanation metric '²'"),
         (["--explainers", ","], "--explainers: no name is given"),

@@ -1,4 +1,4 @@
-"""Metrics against figures worked out by hand, on models whose logits are sums of pixels."""
+"""Test explanation metrics against values by hand, on models whose logits are pixel sums."""
 
 from dataclasses import replace
 
@@ -14,23 +14,23 @@ from vision_attn.core.registry import available
 from vision_attn.evaluation.benchmark import evaluate_explainer, prepare, summary
 from vision_attn.explainers.base import Explainer
 from vision_attn.explainers.evidence import Evidence
-from vision_attn.metrics.explanation.base import EvaluationBatch, ExplanationMetric, explained
+from vision_attn.metrics.explanation.base import EvaluationBatch, ExplanationMetric, explain_batch
 from vision_attn.metrics.explanation.deletion import Deletion
 from vision_attn.metrics.explanation.energy import Energy
 from vision_attn.metrics.explanation.grid_pointing import GridPointing
 from vision_attn.metrics.explanation.insertion import Insertion
-from vision_attn.metrics.explanation.perturbation import hottest_first
+from vision_attn.metrics.explanation.perturbation import most_relevant_first
 from vision_attn.metrics.explanation.pointing_game import PointingGame
-from vision_attn.metrics.explanation.single_deletion import SingleDeletion, falls
+from vision_attn.metrics.explanation.single_deletion import SingleDeletion, logit_drops
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.pooling.average import Average
 
 METRICS = available(ExplanationMetric)
-PLAIN = 0.25  # the mean colour, which stands for nothing
+PLAIN = 0.25  # the mean color, used as baseline
 
 
 class Pixels(nn.Module):
-    """A backbone whose places are the pixels themselves."""
+    """A backbone whose grid cells are the pixels themselves."""
 
     channels = 3
     finer = ()
@@ -45,40 +45,40 @@ class Pixels(nn.Module):
         return [self.last_grid(images)]
 
 
-def summing(side: int, classes: int = 2, weight: float = 1.0) -> AttentionClassifier:
-    """Logit 0 is `weight` times the sum of the first channel's rise; the others are 0."""
+def pixel_sum_model(side: int, classes: int = 2, weight: float = 1.0) -> AttentionClassifier:
+    """Make a model: logit 0 is `weight` times the sum of channel 0 above baseline, others 0."""
     model = AttentionClassifier(Pixels(), Average, classes)  # type: ignore[arg-type]
     nn.init.zeros_(model.head.bias)
     nn.init.zeros_(model.head.weight)
     model.head.weight.data[0, 0] = weight * side**2
-    model.head.bias.data[0] = -PLAIN * weight * side**2  # a plain image has logit 0
+    model.head.bias.data[0] = -PLAIN * weight * side**2  # a baseline image has logit 0
     return model.eval().requires_grad_(False)
 
 
 def first_channel(values: Tensor) -> Tensor:
-    """Images (B, 3, h, w) whose first channel is by `values` brighter than plain."""
+    """Make images (B, 3, h, w) whose first channel is the baseline plus `values`."""
     images = torch.full((len(values), 3, *values.shape[-2:]), PLAIN)
     images[:, 0] += values
     return images
 
 
-def trial_of(values: Tensor, masks: Tensor | None = None) -> EvaluationBatch:
-    model = summing(values.shape[-1])
+def make_batch(values: Tensor, masks: Tensor | None = None) -> EvaluationBatch:
+    model = pixel_sum_model(values.shape[-1])
     return EvaluationBatch(
         model, first_channel(values), torch.zeros(len(values), dtype=torch.long), masks
     )
 
 
 class TestPerturbation:
-    image = torch.tensor([[[4.0, 2.0], [1.0, 0.0]]])  # logits fall 7, 3, 1, 0, 0
+    image = torch.tensor([[[4.0, 2.0], [1.0, 0.0]]])  # logits by step: 7, 3, 1, 0, 0
 
     def test_deletion_by_hand(self) -> None:
         curve = torch.sigmoid(torch.tensor([7.0, 3.0, 1.0, 0.0, 0.0]))
         by_hand = (curve[0] / 2 + curve[1] + curve[2] + curve[3] + curve[4] / 2) / 4
-        assert_close(Deletion().score(trial_of(self.image), self.image), by_hand.view(1))
+        assert_close(Deletion().score(make_batch(self.image), self.image), by_hand.view(1))
 
-    def test_the_worst_order_is_worse(self) -> None:
-        batch = trial_of(self.image)
+    def test_the_reverse_order_scores_worse(self) -> None:
+        batch = make_batch(self.image)
         curve = torch.sigmoid(torch.tensor([7.0, 7.0, 6.0, 4.0, 0.0]))
         by_hand = (curve[0] / 2 + curve[1] + curve[2] + curve[3] + curve[4] / 2) / 4
         assert_close(Deletion().score(batch, -self.image), by_hand.view(1))
@@ -97,9 +97,9 @@ class TestPerturbation:
             mixed[pixel] = image.flatten()[pixel]
             curve.append(torch.sigmoid(mixed.sum()))
         by_hand = (sum(curve) - (curve[0] + curve[-1]) / 2) / 16
-        assert_close(Insertion().score(trial_of(image), heat), by_hand.view(1))
+        assert_close(Insertion().score(make_batch(image), heat), by_hand.view(1))
 
-    def test_the_blur_is_theirs_at_their_size(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_blur_at_224_pixels_matches_rise(self, monkeypatch: pytest.MonkeyPatch) -> None:
         seen = []
 
         def blur(images: Tensor, kernel: list[int], sigma: list[float]) -> Tensor:
@@ -107,11 +107,11 @@ class TestPerturbation:
             return images
 
         monkeypatch.setattr("vision_attn.metrics.explanation.insertion.gaussian_blur", blur)
-        Insertion().score(trial_of(torch.rand(1, 224, 224)), torch.rand(1, 7, 7))
+        Insertion().score(make_batch(torch.rand(1, 224, 224)), torch.rand(1, 7, 7))
         assert seen == [([11, 11], [5.0, 5.0])]
 
-    def test_ties_are_drawn_not_read_row_by_row(self) -> None:
-        ranks = hottest_first(torch.zeros(2, 6, 6), 6, 6)
+    def test_ties_are_in_random_order(self) -> None:
+        ranks = most_relevant_first(torch.zeros(2, 6, 6), 6, 6)
         assert sorted(ranks[0].tolist()) == list(range(36))
         assert_close(ranks[0], ranks[1])
         assert ranks[0].tolist() != list(range(36))
@@ -120,24 +120,27 @@ class TestPerturbation:
 class TestSingleDeletion:
     def test_a_faithful_map_scores_one(self) -> None:
         values = torch.rand(3, 8, 8)
-        batch = trial_of(values)
+        batch = make_batch(values)
         cells = values.unflatten(1, (4, 2)).unflatten(3, (4, 2)).sum((2, 4))
-        assert_close(falls(batch), cells.flatten(1), rtol=1e-4, atol=1e-4)
+        assert_close(logit_drops(batch), cells.flatten(1), rtol=1e-4, atol=1e-4)
         assert_close(SingleDeletion().score(batch, cells), torch.ones(3))
         assert_close(SingleDeletion().score(batch, -cells), -torch.ones(3))
 
-    def test_a_flat_map_cannot_be_scored(self) -> None:
+    def test_a_constant_map_is_nan(self) -> None:
         assert (
-            SingleDeletion().score(trial_of(torch.rand(2, 8, 8)), torch.ones(2, 4, 4)).isnan().all()
+            SingleDeletion()
+            .score(make_batch(torch.rand(2, 8, 8)), torch.ones(2, 4, 4))
+            .isnan()
+            .all()
         )
 
 
-def test_a_flat_map_is_flat_whatever_its_value() -> None:
-    """Upsampling leaves noise in the last bit, which must not be taken for a peak."""
+def test_constant_maps_of_any_value_are_detected() -> None:
+    """Upsampling leaves rounding errors in the last bit, which must not count as a maximum."""
     values = torch.linspace(0.1, 0.9, 50).view(-1, 1, 1)
     masks = torch.zeros(50, 32, 32, dtype=torch.bool)
     masks[:, :16, :16] = True
-    batch = trial_of(torch.rand(50, 32, 32), masks)
+    batch = make_batch(torch.rand(50, 32, 32), masks)
     for side in (4, 5, 7):
         flat = values.expand(-1, side, side)
         assert_close(PointingGame().score(batch, flat), torch.full((50,), 0.25))
@@ -148,7 +151,7 @@ class TestMasks:
     def test_energy_and_pointing(self) -> None:
         masks = torch.zeros(3, 4, 4, dtype=torch.bool)
         masks[:2, :2] = True
-        batch = trial_of(torch.rand(3, 4, 4), masks)
+        batch = make_batch(torch.rand(3, 4, 4), masks)
         heat = torch.zeros(3, 4, 4)
         heat[0, 0, 0], heat[0, 3, 3], heat[1, 3, 0] = 3.0, 1.0, 2.0
         assert_close(Energy().score(batch, heat)[:2], torch.tensor([0.75, 0.0]))
@@ -156,16 +159,16 @@ class TestMasks:
         for metric in (Energy(), PointingGame()):
             assert metric.score(batch, heat)[2].isnan()  # an empty mask
 
-    def test_without_masks(self) -> None:
+    def test_without_masks_raises_user_error(self) -> None:
         for metric in (Energy(), PointingGame()):
             assert metric.needs_masks
-            with pytest.raises(UserError, match="does not say"):
-                metric.score(trial_of(torch.rand(1, 4, 4)), torch.rand(1, 4, 4))
+            with pytest.raises(UserError, match="needs object masks or boxes, and this data has"):
+                metric.score(make_batch(torch.rand(1, 4, 4)), torch.rand(1, 4, 4))
 
 
 @pytest.fixture
 def colors() -> EvaluationBatch:
-    """Images of one colour each, the later the brighter; four classes: a channel, or darkness."""
+    """Single-color images, later ones brighter; four classes: one per channel, and darkness."""
     model = AttentionClassifier(Pixels(), Average, 4)  # type: ignore[arg-type]
     model.head.weight.data = torch.cat([torch.eye(3), torch.zeros(1, 3)])
     model.head.bias.data = torch.tensor([0.0, 0.0, 0.0, 0.05])
@@ -177,29 +180,29 @@ def colors() -> EvaluationBatch:
     return EvaluationBatch(model.eval(), images, targets)
 
 
-def whole(batch: EvaluationBatch) -> EvaluationBatch:
-    """All grids at once."""
-    (everything,) = batch.split(len(batch))
-    return everything
+def all_grids(batch: EvaluationBatch) -> EvaluationBatch:
+    """Compose all grids at once."""
+    (grids,) = batch.split(len(batch))
+    return grids
 
 
 class TestGridPointing:
-    def test_evidence_finds_its_image(self, colors: EvaluationBatch) -> None:
+    def test_evidence_points_to_its_own_image(self, colors: EvaluationBatch) -> None:
         metric = GridPointing(side=2)
-        grids = replace(whole(metric.prepare(colors)), explain=Evidence())
+        grids = replace(all_grids(metric.prepare(colors)), explain=Evidence())
         assert grids.images.shape == (12, 3, 8, 8)
-        scores = metric.score(grids, explained(grids))
+        scores = metric.score(grids, explain_batch(grids))
         assert_close(scores[grids.targets < 3], torch.ones(36))
         assert_close(scores[grids.targets == 3], torch.zeros(12))  # darkness has no evidence
 
-    def test_a_flat_map_scores_its_share(self, colors: EvaluationBatch) -> None:
+    def test_a_constant_map_scores_its_area(self, colors: EvaluationBatch) -> None:
         metric = GridPointing(side=2)
-        grids = whole(metric.prepare(colors))
-        for grid in ((8, 8), (2, 2), (5, 5)):  # the last lies across images
+        grids = all_grids(metric.prepare(colors))
+        for grid in ((8, 8), (2, 2), (5, 5)):  # cells of the last overlap two images
             assert_close(metric.score(grids, torch.ones(48, *grid)), torch.full((48,), 0.25))
 
-    def test_a_grid_has_different_classes_each_in_its_place(self, colors: EvaluationBatch) -> None:
-        grids = whole(GridPointing(side=2).prepare(colors))
+    def test_a_grid_has_different_classes_at_their_masks(self, colors: EvaluationBatch) -> None:
+        grids = all_grids(GridPointing(side=2).prepare(colors))
         for start in range(0, 48, 4):
             assert len(set(grids.targets[start : start + 4].tolist())) == 4
             for k in range(start, start + 4):
@@ -207,38 +210,38 @@ class TestGridPointing:
                 seen = own.mean(1).argmax() if own.max() > 0 else torch.tensor(3)
                 assert seen == grids.targets[k]
 
-    def test_a_few_grids_at_a_time_are_the_same_grids(self, colors: EvaluationBatch) -> None:
+    def test_splitting_yields_the_same_grids(self, colors: EvaluationBatch) -> None:
         batch = GridPointing(side=2).prepare(colors)
         assert len(batch) == 48
-        together = whole(batch)
+        together = all_grids(batch)
         parts = list(batch.split(10))
         assert [len(part) for part in parts] == [8] * 6
         assert_close(torch.cat([part.images for part in parts]), together.images)
         assert_close(torch.cat([part.targets for part in parts]), together.targets)
         assert torch.equal(torch.cat([part.masks for part in parts]), together.masks)
 
-    def test_only_images_that_the_model_is_right_about(self, colors: EvaluationBatch) -> None:
+    def test_only_correctly_classified_images_are_used(self, colors: EvaluationBatch) -> None:
         targets = colors.targets.clone()
         targets[10] = 1  # the brightest image, with a wrong label
         batch = EvaluationBatch(colors.model, colors.images, targets)
         assert 10 not in GridPointing(side=2).prepare(batch).chosen
         assert 10 in GridPointing(side=2).prepare(colors).chosen
 
-    def test_the_surest_come_first(self, colors: EvaluationBatch) -> None:
+    def test_the_most_confident_images_come_first(self, colors: EvaluationBatch) -> None:
         first = GridPointing(side=2, grids=1).prepare(colors).chosen[0].tolist()
-        assert {8, 9, 10} <= set(first)  # the brightest of each colour
+        assert {8, 9, 10} <= set(first)  # the brightest of each color
 
-    def test_too_few_classes(self, colors: EvaluationBatch) -> None:
-        with pytest.raises(UserError, match="needs 9 classes that the model gets right.* are 4"):
+    def test_too_few_classes_raises_user_error(self, colors: EvaluationBatch) -> None:
+        with pytest.raises(UserError, match="needs 9 classes with correct predictions.* are 4"):
             GridPointing(side=3).prepare(colors)
 
 
-class TestJudge:
+class TestEvaluateExplainer:
     def test_every_metric_scores_every_image(self, colors: EvaluationBatch) -> None:
         masks = torch.zeros(12, 4, 4, dtype=torch.bool)
         masks[:, :2] = True
         batch = EvaluationBatch(colors.model, colors.images, colors.targets, masks)
-        metrics = {name: found() for name, found in METRICS.items()} | {"two": GridPointing(2)}
+        metrics = {name: metric() for name, metric in METRICS.items()} | {"two": GridPointing(2)}
         groups, left_out = prepare(batch, metrics)
         assert list(left_out) == ["grid_pointing"]  # four classes cannot fill nine cells
         ticks: list[int] = []
@@ -250,13 +253,13 @@ class TestJudge:
         assert result.completeness_error is not None
         assert result.images_per_second is not None
 
-    def test_metrics_without_their_masks_are_left_out(self, colors: EvaluationBatch) -> None:
+    def test_metrics_that_lack_masks_are_left_out(self, colors: EvaluationBatch) -> None:
         groups, left_out = prepare(colors, {"energy": Energy(), "deletion": Deletion()})
         assert list(groups[0][1]) == ["deletion"]
         assert "--truth" in left_out["energy"]
 
-    def test_a_method_that_cannot_be_used_is_told(self, colors: EvaluationBatch) -> None:
-        class Defeated(Explainer):
+    def test_an_unsupported_method_is_reported_as_failure(self, colors: EvaluationBatch) -> None:
+        class Unsupported(Explainer):
             signed = True
 
             def __call__(self, *_: object) -> Tensor:
@@ -264,11 +267,13 @@ class TestJudge:
 
         groups, _ = prepare(colors, {"deletion": Deletion()})
         assert (
-            evaluate_explainer(Defeated(), groups, 5, lambda: None).failure
+            evaluate_explainer(Unsupported(), groups, 5, lambda: None).failure
             == "not on this backbone"
         )
 
-    def test_the_gap_is_a_share_of_the_promised_sum(self, colors: EvaluationBatch) -> None:
+    def test_the_completeness_error_is_relative_to_the_expected_sum(
+        self, colors: EvaluationBatch
+    ) -> None:
         images, targets = colors.images[:3], colors.targets[:3]
         maps = Evidence()(colors.model, images, targets).double()
         total = Evidence().expected_sum(colors.model, images, targets)
@@ -280,5 +285,5 @@ class TestJudge:
             atol=1e-5,
         )
 
-    def test_nothing_to_count(self) -> None:
+    def test_summary_without_scored_images(self) -> None:
         assert summary(torch.tensor([float("nan")]))["images"] == 0

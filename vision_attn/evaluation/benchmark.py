@@ -12,7 +12,7 @@ from torch import Tensor
 from vision_attn.core.errors import UserError
 from vision_attn.core.heatmap import completeness_error
 from vision_attn.explainers.base import Explainer
-from vision_attn.metrics.explanation.base import EvaluationBatch, ExplanationMetric, explained
+from vision_attn.metrics.explanation.base import EvaluationBatch, ExplanationMetric, explain_batch
 
 
 class Summary(TypedDict):
@@ -89,7 +89,7 @@ def evaluate_explainer(
         for number, (batch, metrics) in enumerate(groups):
             for part in replace(batch, explain=explainer).split(batch_size):
                 started = clock(part.images)
-                maps = explained(part)
+                maps = explain_batch(part)
                 if number == 0:  # the images as they are
                     seconds.append((clock(part.images) - started, len(maps)))
                     totals = explainer.expected_sum(part.model, part.images, part.targets)

@@ -1,4 +1,4 @@
-"""Where the model looked: its own attention weights."""
+"""Attention maps: the model's own attention weights."""
 
 import torch
 from torch import Tensor
@@ -8,10 +8,11 @@ from vision_attn.models.classifier import AttentionClassifier
 
 
 class Attention(Explainer):
-    """Attention weights, averaged over the heads. The same for every class.
+    """Attention weights averaged over the heads; the same map for every class.
 
-    Each map sums to 1: a value is the share of the context vector that a place supplies. This is
-    where the model looked, not what it concluded there (Jain & Wallace 2019, arXiv 1902.10186).
+    Each map sums to 1: a value is the share of the context vector that comes from a grid cell.
+    It shows where the model looked, not what it concluded there (Jain & Wallace 2019, arXiv
+    1902.10186).
     """
 
     signed = False
@@ -19,9 +20,9 @@ class Attention(Explainer):
 
     @torch.no_grad()
     def __call__(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Mean weights (B, h, w)."""
+        """Attention weights (B, h, w), averaged over the heads."""
         return model.attend(images).weights.mean(1)
 
     def expected_sum(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
-        """One for each map."""
+        """Ones (B,): attention weights sum to 1."""
         return torch.ones(len(images), device=images.device)

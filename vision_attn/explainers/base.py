@@ -1,4 +1,4 @@
-"""The promise of every explainer: (model, images, targets) -> heatmaps."""
+"""Base class of explainers (attribution methods): (model, images, targets) -> heatmaps."""
 
 import copy
 from abc import ABC, abstractmethod
@@ -10,17 +10,17 @@ from torch import Tensor
 from vision_attn.core.errors import UserError, first_line
 from vision_attn.models.classifier import AttentionClassifier
 
-IMAGES_AT_ONCE = 64  # bounds the memory of methods that try many images for one
+IMAGES_AT_ONCE = 64  # batch size for changed copies of an image; bounds memory
 
 
 class Explainer(ABC):
-    """A way to say which places of an image speak for a class.
+    """Base class of attribution methods, which show which parts of an image support a class.
 
-    A subclass works without arguments.
+    A subclass must be constructible without arguments.
 
     Attributes:
-        signed: whether negative values mean that a place speaks against the class.
-        class_specific: whether the map depends on the class that is explained.
+        signed: whether maps have negative values, for parts that count against the class.
+        class_specific: whether the map depends on the explained class.
     """
 
     signed: ClassVar[bool]
@@ -28,23 +28,23 @@ class Explainer(ABC):
 
     @abstractmethod
     def __call__(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Raw heatmaps (B, h, w), as coarse or as fine as the method has them.
+        """Compute raw heatmaps (B, h, w) at the native resolution of the method.
 
         Args:
             model: in eval mode.
             images: (B, 3, H, W) in [0, 1].
-            targets: (B,) class indices, always given: no explainer chooses them.
+            targets: (B,) class indices. The caller always gives them; no explainer picks a class.
 
         Raises:
             UserError: the method cannot be used on this model.
         """
 
     def for_targets(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Heatmaps (B, M, h, w) of images for several classes each (B, M)."""
-        return torch.stack([self(model, images, each) for each in targets.unbind(1)], dim=1)
+        """Compute heatmaps (B, M, h, w) for M target classes (B, M) per image."""
+        return torch.stack([self(model, images, column) for column in targets.unbind(1)], dim=1)
 
     def for_every_class(self, model: AttentionClassifier, images: Tensor) -> Tensor:
-        """Signed heatmaps (B, K, h, w) for each class in turn, where the method has signs."""
+        """Compute heatmaps (B, K, h, w) for all classes, one at a time; with signs if available."""
         classes = range(model.head.out_features)
         targets = torch.zeros(len(images), dtype=torch.long, device=images.device)
         return torch.stack([self(model, images, targets + k) for k in classes], dim=1)
@@ -52,51 +52,54 @@ class Explainer(ABC):
     def expected_sum(
         self, model: AttentionClassifier, images: Tensor, targets: Tensor
     ) -> Tensor | None:
-        """What each map should add up to (B,), for methods that promise it; else None."""
+        """Compute the sum (B,) that each map should have (completeness); None if not defined."""
         return None
 
 
-def gather_classes(everything: Tensor, targets: Tensor) -> Tensor:
-    """Of maps for every class (B, K, h, w), those for some of them (B, M): (B, M, h, w).
+def gather_classes(class_maps: Tensor, targets: Tensor) -> Tensor:
+    """Select the maps of the target classes (B, M) from those of all classes (B, K, h, w).
+
+    Returns:
+        Maps (B, M, h, w).
 
     >>> gather_classes(torch.arange(3.0).view(1, 3, 1, 1), torch.tensor([[2, 0]])).flatten()
     tensor([2., 0.])
     """
     rows = torch.arange(len(targets), device=targets.device).unsqueeze(1)
-    return everything[rows, targets]
+    return class_maps[rows, targets]
 
 
 def logits_of(model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
-    """The targets' logits (B,), without gradients."""
+    """Compute the logits (B,) of the target classes, without gradients."""
     with torch.no_grad():
         return model(images).gather(1, targets.unsqueeze(1)).squeeze(1)
 
 
 def requires_grad_copy(images: Tensor) -> Tensor:
-    """A copy of images that gradients reach, so that the caller's stay as they are."""
+    """Copy images and turn on `requires_grad`, so that the caller's tensor stays unchanged."""
     return images.detach().clone().requires_grad_()
 
 
 def mean_color(model: AttentionClassifier, images: Tensor) -> Tensor:
-    """The plain images that methods compare with: 0 after normalisation, a mid grey."""
+    """Make baseline images of the mean color: 0 after normalization, a medium gray."""
     return model.backbone.mean.to(images.dtype).expand_as(images)
 
 
 def baseline_difference(model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
-    """How far the targets' logits (B,) are above those of the plain images."""
-    plain = logits_of(model, mean_color(model, images), targets)
-    return logits_of(model, images, targets) - plain
+    """Compute target logits (B,) minus those of the baseline images."""
+    baseline = logits_of(model, mean_color(model, images), targets)
+    return logits_of(model, images, targets) - baseline
 
 
 def without_inplace(model: AttentionClassifier) -> AttentionClassifier:
-    """A copy whose activations keep their inputs, as methods with backward hooks need."""
-    plain = copy.deepcopy(model)
-    for module in plain.modules():
+    """Copy a model with in-place activations turned off, as backward hooks need it."""
+    copied = copy.deepcopy(model)
+    for module in copied.modules():
         if getattr(module, "inplace", False) is True:
             cast(Any, module).inplace = False
-    return plain
+    return copied
 
 
 def unsupported(method: str, model: AttentionClassifier, error: Exception) -> UserError:
-    """The message for a method that this model's layers defeat."""
+    """Make the error for an attribution method that does not support the layers of a model."""
     return UserError(f"{method} cannot be used on {model.backbone.name}: {first_line(error)[:160]}")

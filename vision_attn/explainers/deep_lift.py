@@ -1,4 +1,4 @@
-"""DeepLIFT against a plain image, by Captum."""
+"""DeepLIFT against a mean-color baseline image, with Captum."""
 
 import warnings
 
@@ -17,17 +17,17 @@ from vision_attn.models.classifier import AttentionClassifier
 
 
 class DeepLift(Explainer):
-    """Differences from a plain image, handed back layer by layer.
+    """DeepLIFT: differences from a baseline image, propagated back layer by layer.
 
-    Shrikumar et al. 2017, arXiv 1704.02685, the rescale rule. Captum has rules for ReLU, sigmoid,
-    tanh and max pooling modules; products, and with them attention, get plain gradients. Maps
-    then miss the sum that they promise: `evaluate` reports by how much.
+    Shrikumar et al. 2017, arXiv 1704.02685, with the rescale rule. Captum has rules for ReLU,
+    sigmoid, tanh and max pooling modules. Products, including those of attention, get ordinary
+    gradients. Maps then miss their expected sum: `evaluate` reports the completeness error.
     """
 
     signed = True
 
     def __call__(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Maps (B, H, W), one value a pixel."""
+        """Heatmaps (B, H, W), one value per pixel, summed over channels."""
         method = CaptumDeepLift(without_inplace(model))
         try:
             with warnings.catch_warnings():
@@ -40,5 +40,5 @@ class DeepLift(Explainer):
         return maps.detach().sum(1)
 
     def expected_sum(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
-        """The logit's rise from the plain image."""
+        """Target logit minus that of the baseline image (B,)."""
         return baseline_difference(model, images, targets)

@@ -1,4 +1,4 @@
-"""How much the logit falls when a region is wiped out, by Captum."""
+"""Feature ablation: the drop of the logit when a region is grayed out, with Captum."""
 
 import torch
 from captum.attr import FeatureAblation as CaptumFeatureAblation
@@ -10,13 +10,13 @@ from vision_attn.models.classifier import AttentionClassifier
 
 
 class FeatureAblation(Explainer):
-    """The fall of the logit when each of 7 x 7 regions is plain, one at a time."""
+    """Drop of the logit when each of 7 x 7 regions is set to the mean color, one at a time."""
 
     signed = True
 
     @torch.no_grad()
     def __call__(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Maps (B, H, W), the same over a region."""
+        """Heatmaps (B, H, W), constant within each region."""
         maps = CaptumFeatureAblation(model).attribute(
             images,
             baselines=mean_color(model, images),

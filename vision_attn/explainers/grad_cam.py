@@ -1,4 +1,4 @@
-"""Grad-CAM at the backbone's last grid, by Captum."""
+"""Grad-CAM at the last feature grid of the backbone, with Captum."""
 
 import torch
 from captum.attr import LayerGradCam
@@ -9,7 +9,7 @@ from vision_attn.models.classifier import AttentionClassifier
 
 
 class GradCam(Explainer):
-    """Features weighted by their mean gradient, the positive part.
+    """Grad-CAM: features weighted by their mean gradient, positive part only.
 
     Selvaraju et al. 2017, arXiv 1610.02391.
     """
@@ -17,19 +17,19 @@ class GradCam(Explainer):
     signed = False
 
     def __call__(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Maps (B, h, w), >= 0."""
+        """Heatmaps (B, h, w), >= 0."""
         method = LayerGradCam(model, model.backbone.last_grid)
         maps = method.attribute(images, target=targets, relu_attributions=True)
         return maps.detach().squeeze(1)
 
     def for_targets(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Maps (B, M, h, w) for several classes each; the backbone runs once for all."""
+        """Heatmaps (B, M, h, w) for M target classes per image; runs the backbone once."""
         return gather_classes(self.for_every_class(model, images), targets).relu()
 
     def for_every_class(self, model: AttentionClassifier, images: Tensor) -> Tensor:
-        """Maps (B, K, h, w) before their negative part is cut off.
+        """Grad-CAM maps (B, K, h, w) of all classes before the ReLU, negative values included.
 
-        The backbone runs once for all classes, which Captum's layer method cannot do.
+        Runs the backbone once for all classes, which Captum's layer method cannot do.
         """
         with torch.no_grad():
             *finer, last = model.backbone.grids(images, model.pooling.finer)

@@ -1,4 +1,4 @@
-"""Guided Grad-CAM, by Captum: Grad-CAM's places times guided backpropagation's pixels."""
+"""Guided Grad-CAM with Captum: the Grad-CAM map times guided backpropagation."""
 
 import warnings
 
@@ -10,19 +10,19 @@ from vision_attn.models.classifier import AttentionClassifier
 
 
 class GuidedGradCam(Explainer):
-    """Selvaraju et al. 2017, arXiv 1610.02391. Channels are summed.
+    """Guided Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391), summed over channels.
 
-    Guided backpropagation changes the gradient of ReLUs alone: on a network of other activations
-    this is Grad-CAM times the plain gradient. It is known to look sharp whatever the weights
-    (Adebayo et al. 2018, arXiv 1810.03292).
+    Guided backpropagation changes only the gradient of ReLUs: on a network with other activations
+    this is Grad-CAM times the ordinary gradient. Its maps are known to look sharp even for random
+    weights (Adebayo et al. 2018, arXiv 1810.03292).
     """
 
     signed = True
 
     def __call__(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Maps (B, H, W), one value a pixel."""
-        plain = without_inplace(model)
-        method = CaptumGuidedGradCam(plain, plain.backbone.last_grid)
+        """Heatmaps (B, H, W), one value per pixel, summed over channels."""
+        copied = without_inplace(model)
+        method = CaptumGuidedGradCam(copied, copied.backbone.last_grid)
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="Setting backward hooks on ReLU")

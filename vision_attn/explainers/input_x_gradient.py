@@ -1,4 +1,4 @@
-"""Pixels times their gradients, by Captum."""
+"""Input x gradient, with Captum."""
 
 from captum.attr import InputXGradient as CaptumInputXGradient
 from torch import Tensor
@@ -8,15 +8,15 @@ from vision_attn.models.classifier import AttentionClassifier
 
 
 class InputXGradient(Explainer):
-    """Each pixel times the logit's gradient there (Shrikumar et al. 2016, arXiv 1605.01713).
+    """Each pixel times the gradient of the logit (Shrikumar et al. 2016, arXiv 1605.01713).
 
-    Channels are summed. Pixels are in [0, 1]: black ones get nothing.
+    Summed over channels. Pixels are in [0, 1], so black pixels always get 0.
     """
 
     signed = True
 
     def __call__(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Maps (B, H, W), one value a pixel."""
+        """Heatmaps (B, H, W), one value per pixel, summed over channels."""
         return (
             CaptumInputXGradient(model)
             .attribute(requires_grad_copy(images), target=targets)

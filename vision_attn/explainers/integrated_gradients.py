@@ -1,4 +1,4 @@
-"""Integrated gradients on the input pixels, by Captum."""
+"""Integrated gradients on the input pixels, with Captum."""
 
 from captum.attr import IntegratedGradients as CaptumIntegratedGradients
 from torch import Tensor
@@ -10,17 +10,17 @@ STEPS = 32
 
 
 class IntegratedGradients(Explainer):
-    """Gradients gathered on the straight path from a plain image to this one.
+    """Gradients integrated along the straight path from a baseline image to the input.
 
-    Sundararajan et al. 2017, arXiv 1703.01365. The path starts at the mean colour of the
-    backbone's training images, which is 0 after normalisation. Channels are summed: a map adds up
-    to the logit's rise along the path, up to the error of 32 steps.
+    Sundararajan et al. 2017, arXiv 1703.01365. The baseline is the mean color of the backbone's
+    training images, which is 0 after normalization. Channels are summed. A map adds up to the
+    target logit minus that of the baseline, up to the numerical error of 32 steps.
     """
 
     signed = True
 
     def __call__(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Maps (B, H, W), one value a pixel."""
+        """Heatmaps (B, H, W), one value per pixel, summed over channels."""
         method = CaptumIntegratedGradients(model)
         maps = method.attribute(
             images,
@@ -32,5 +32,5 @@ class IntegratedGradients(Explainer):
         return maps.detach().sum(1)
 
     def expected_sum(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
-        """The logit's rise from the plain image."""
+        """Target logit minus that of the baseline image (B,)."""
         return baseline_difference(model, images, targets)

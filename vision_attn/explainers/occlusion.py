@@ -1,4 +1,4 @@
-"""How much the logit falls when a window is covered, by Captum."""
+"""Occlusion: the drop of the logit when a sliding window is covered, with Captum."""
 
 import torch
 from captum.attr import Occlusion as CaptumOcclusion
@@ -7,11 +7,11 @@ from torch import Tensor
 from vision_attn.explainers.base import IMAGES_AT_ONCE, Explainer, mean_color
 from vision_attn.models.classifier import AttentionClassifier
 
-WINDOWS = 6  # a window's side is the image's divided by this; it moves by half of itself
+WINDOWS = 6  # window size = image size / 6; the stride is half a window
 
 
 class Occlusion(Explainer):
-    """The fall of the logit under a plain window that slides over the image.
+    """Drop of the logit while a mean-color window slides over the image.
 
     Zeiler & Fergus 2014, arXiv 1311.2901.
     """
@@ -20,7 +20,7 @@ class Occlusion(Explainer):
 
     @torch.no_grad()
     def __call__(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Maps (B, H, W): the mean fall over the windows that cover a pixel."""
+        """Heatmaps (B, H, W): the mean drop of the logit over the windows that cover a pixel."""
         sides = [max(side // WINDOWS, 1) for side in images.shape[-2:]]
         maps = CaptumOcclusion(model).attribute(
             images,

@@ -1,4 +1,4 @@
-"""The gradient of the logit at each pixel, by Captum."""
+"""Saliency maps: the gradient of the logit at each pixel, with Captum."""
 
 from captum.attr import Saliency as CaptumSaliency
 from torch import Tensor
@@ -8,15 +8,15 @@ from vision_attn.models.classifier import AttentionClassifier
 
 
 class Saliency(Explainer):
-    """The largest absolute gradient of a pixel's channels (Simonyan et al. 2013, arXiv 1312.6034).
+    """Largest absolute gradient over a pixel's channels (Simonyan et al. 2013, arXiv 1312.6034).
 
-    It tells where a small change would matter, not what speaks for the class.
+    It shows where a small change would matter, not what supports the class.
     """
 
     signed = False
 
     def __call__(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Maps (B, H, W), >= 0."""
+        """Heatmaps (B, H, W), >= 0."""
         return (
             CaptumSaliency(model)
             .attribute(requires_grad_copy(images), target=targets)

@@ -1,4 +1,4 @@
-"""Gradients averaged over noisy copies of the image, by Captum."""
+"""SmoothGrad: gradients averaged over noisy copies of the image, with Captum."""
 
 import torch
 from captum.attr import NoiseTunnel, Saliency
@@ -8,20 +8,20 @@ from vision_attn.explainers.base import IMAGES_AT_ONCE, Explainer, requires_grad
 from vision_attn.models.classifier import AttentionClassifier
 
 SAMPLES = 16
-NOISE = 0.15  # of the range from black to white; the paper finds 0.1 to 0.2 best
+NOISE = 0.15  # as a fraction of the range from black to white; the paper finds 0.1 to 0.2 best
 
 
 class SmoothGrad(Explainer):
-    """The gradient averaged over noisy copies, as saliency shows it.
+    """SmoothGrad: the gradient averaged over noisy copies of the image.
 
-    Smilkov et al. 2017, arXiv 1706.03825: the absolute value is taken of the average, and the
-    largest of a pixel's channels is shown.
+    Smilkov et al. 2017, arXiv 1706.03825. As in `Saliency`, the map is the largest absolute
+    value over a pixel's channels, here of the averaged gradient.
     """
 
     signed = False
 
     def __call__(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Maps (B, H, W), >= 0. The noise is the same in every call."""
+        """Heatmaps (B, H, W), >= 0. The noise is the same in every call."""
         with torch.random.fork_rng():
             torch.manual_seed(0)
             maps = NoiseTunnel(Saliency(model)).attribute(

@@ -1,4 +1,4 @@
-"""How well chances rank the images of a class before all others, also where a class has none."""
+"""Macro-averaged one-vs-rest AUROC that ignores classes without images."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ from torchmetrics.utilities import dim_zero_cat
 
 
 class MacroAUROC(Metric):
-    """Mean area under the ROC curve of each class against the rest (Fawcett 2006, section 10).
+    """Mean one-vs-rest area under the ROC curve (AUROC; Fawcett 2006, section 10).
 
-    The mean is over the classes that have images; NaN where there is only one such class.
+    The mean is over the classes that have images; NaN if there is only one such class.
     torchmetrics' own macro average counts a class without images as 0.
 
     >>> score = MacroAUROC()
     >>> probabilities = torch.tensor([[0.6, 0.3, 0.1], [0.5, 0.4, 0.1], [0.7, 0.2, 0.1]])
-    >>> score(probabilities, torch.tensor([0, 1, 0]))  # class 0: both pairs in order; class 1 likewise
+    >>> score(probabilities, torch.tensor([0, 1, 0]))  # both pairs of each class in order
     tensor(1.)
     >>> score(probabilities, torch.tensor([0, 0, 1]))  # no pair is in order
     tensor(0.)
@@ -41,7 +41,7 @@ class MacroAUROC(Metric):
         self.targets.append(targets)
 
     def compute(self) -> Tensor:
-        """The score so far."""
+        """Compute the mean AUROC of all images so far."""
         probabilities, targets = dim_zero_cat(self.probabilities), dim_zero_cat(self.targets)
         present = targets.unique()
         if len(present) < 2:

@@ -1,4 +1,4 @@
-"""Accuracy that gives every class the same say, also where a class has no images."""
+"""Balanced accuracy (mean recall per class) that ignores classes without images."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ class BalancedAccuracy(MulticlassStatScores):
 
     Args:
         num_classes: number of classes.
-        kwargs: of every metric of torchmetrics.
+        kwargs: options of all torchmetrics metrics.
 
     >>> import torch
     >>> score = BalancedAccuracy(3)
@@ -25,7 +25,7 @@ class BalancedAccuracy(MulticlassStatScores):
         super().__init__(num_classes, average="none", **kwargs)
 
     def compute(self) -> Tensor:
-        """The score so far."""
-        right, _, _, _, images = super().compute().unbind(-1)
+        """Compute the mean recall of all images so far."""
+        correct, _, _, _, images = super().compute().unbind(-1)
         present = images > 0
-        return (right[present] / images[present]).mean()
+        return (correct[present] / images[present]).mean()

@@ -1,4 +1,4 @@
-"""What is measured in each stage: few things at every training step, more where nothing learns."""
+"""Classification metrics per stage: a few for training, more for validation and test."""
 
 from typing import Any
 
@@ -13,21 +13,21 @@ from torchmetrics.classification import (
 from vision_attn.metrics.auroc import MacroAUROC
 from vision_attn.metrics.balanced_accuracy import BalancedAccuracy
 
-CALIBRATION_BINS = 15  # of equal width, as Guo et al. 2017
-OF_CHANCES = ("auroc", "calibration_error")
+CALIBRATION_BINS = 15  # of equal width, as in Guo et al. 2017
+PROBABILITY_METRICS = ("auroc", "calibration_error")
 
 
 class ClassificationMetrics(MetricCollection):
-    """The scores of one stage, under names such as `val/accuracy`.
+    """Classification metrics of one stage, under names such as `val/accuracy`.
 
-    `accuracy`, `balanced_accuracy` and `loss` always; of a stage in which nothing learns also
-    `macro_f1` (mean over the classes that occur or are predicted), `auroc` (each class against
-    the rest) and `calibration_error` (expected, Guo et al. 2017, arXiv 1706.04599).
+    `accuracy`, `balanced_accuracy` and `loss` always. Validation and test also have `macro_f1`
+    (mean over the classes that occur or are predicted), `auroc` (one-vs-rest) and
+    `calibration_error` (expected calibration error, ECE; Guo et al. 2017, arXiv 1706.04599).
 
     Args:
         stage: "train", "val" or "test".
         num_classes: number K of classes.
-        shared: whether all processes of a training are asked for what they have added.
+        shared: whether to combine the values of all processes in distributed training.
     """
 
     def __init__(self, stage: str, num_classes: int, shared: bool = True) -> None:
@@ -45,17 +45,17 @@ class ClassificationMetrics(MetricCollection):
                     num_classes, CALIBRATION_BINS, **options
                 ),
             }
-        # Each is updated by itself, so there is nothing for groups to share.
+        # No compute groups: `add` updates each metric separately, so they share no state.
         super().__init__(scores, prefix=f"{stage}/", compute_groups=False)
 
     def add(self, logits: Tensor, probabilities: Tensor, targets: Tensor, loss: Tensor) -> None:
         """Add a batch: logits and probabilities (B, K), targets (B,) and their mean loss.
 
-        Classes are told by logits: probabilities of two sure classes may round to the same 1.
+        Predicted classes come from the logits: two probabilities near 1 may round to the same 1.
         """
         for name, score in self.items(keep_base=True, copy_state=False):
             if name == "loss":
                 score.update(loss.detach(), len(targets))
             else:
-                told = probabilities if name in OF_CHANCES else logits
-                score.update(told.detach().float(), targets)
+                predictions = probabilities if name in PROBABILITY_METRICS else logits
+                score.update(predictions.detach().float(), targets)

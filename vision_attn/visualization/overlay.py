@@ -1,4 +1,4 @@
-"""Heatmaps onto pixels, through Captum's visualisation, and the sheets that they are set on."""
+"""Heatmap overlays on images, with Captum's visualization, and figures that combine them."""
 
 import math
 import textwrap
@@ -19,29 +19,29 @@ from vision_attn.core.heatmap import Heatmap
 from vision_attn.pooling.base import Window
 from vision_attn.visualization.annotations import draw_cells, draw_outline, draw_windows
 
-COLORS = {True: "RdBu_r", False: "inferno"}  # of maps with and without signs
-THICKNESS = 0.6  # of the colour on the image
+COLORS = {True: "RdBu_r", False: "inferno"}  # colormaps of signed and unsigned maps
+ALPHA = 0.6  # opacity of the overlay on the image
 PANEL = 2.4  # inches
-WORDS = 0.35  # inches, for title and caption
+TEXT_HEIGHT = 0.35  # inches, for title and caption
 COLUMNS = 6
-TITLE = 32  # letters above a panel
-MOST_PIXELS = 1024  # a side; a panel shows no more
-PLAIN: dict[str, Any] = {"fontsize": 9, "parse_math": False}  # names may have a $ in them
+TITLE = 32  # maximum characters in a line of a title
+MAX_PIXELS = 1024  # per side; a panel cannot show more
+PLAIN: dict[str, Any] = {"fontsize": 9, "parse_math": False}  # names may contain a $
 SMALL: dict[str, Any] = PLAIN | {"fontsize": 7}
 
 
 @dataclass(frozen=True)
 class OverlayRow:
-    """One image with what the model made of it: a row or a sheet of pictures.
+    """One image with its predictions and heatmaps, to be drawn as a row of panels.
 
     Attributes:
-        title: the file's name.
+        title: the file name.
         pixels: (H, W, 3), uint8.
-        predictions: class names and probabilities, best first.
-        heatmaps: in the order they are drawn.
-        target: the class that the maps speak for.
-        outline: where the object is, bool (H, W), if that is known.
-        windows: what the heads look through; a panel of their own, unless there are none.
+        predictions: class names and probabilities, most probable first.
+        heatmaps: in drawing order.
+        target: the class that the maps explain.
+        outline: the object mask, bool (H, W), if it is known.
+        windows: the attention windows of the heads; they get an extra panel if there are any.
     """
 
     title: str
@@ -54,12 +54,12 @@ class OverlayRow:
 
     @property
     def panels(self) -> int:
-        """How many pictures it takes: the image, the predictions, the maps and the windows."""
+        """Number of panels: the image, the predictions, the maps and the windows."""
         return 2 + len(self.heatmaps) + bool(self.windows)
 
 
 def vmax(heatmap: Heatmap) -> float:
-    """The value drawn in full color: the 99.5th percentile of what is drawn; 0 with NaN in it.
+    """Compute the value drawn in full color: 99.5th percentile of drawn values; 0 with NaN.
 
     >>> import torch
     >>> round(vmax(Heatmap("a", torch.tensor([[0.0, -2.0]]), signed=True)), 2)
@@ -69,22 +69,22 @@ def vmax(heatmap: Heatmap) -> float:
     return float(shown.float().flatten().quantile(0.995)) if shown.isfinite().all() else 0.0
 
 
-def reduced(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Every k-th pixel of an image that is larger than a panel can show."""
-    step = math.ceil(max(pixels.shape[:2]) / MOST_PIXELS)
+def downsample(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Downsample an image that is larger than a panel can show, by taking every k-th pixel."""
+    step = math.ceil(max(pixels.shape[:2]) / MAX_PIXELS)
     return pixels[::step, ::step]
 
 
 def draw_heatmap(
     axes: Axes, pixels: NDArray[np.uint8], heatmap: Heatmap, scale: float | None = None
 ) -> None:
-    """One map over its image; a map that says nothing leaves the image as it is.
+    """Draw a heatmap over its image; an empty map leaves the image unchanged.
 
     Args:
-        axes: where to.
+        axes: the axes to draw on.
         pixels: the image.
         heatmap: the map.
-        scale: the value that is drawn in full colour; None takes the map's own.
+        scale: the value that is drawn in full color; None means the map's own.
     """
     height, width = pixels.shape[:2]
     values = upsample(heatmap.values[None].cpu(), height, width)[0].numpy()
@@ -92,10 +92,10 @@ def draw_heatmap(
     shown = np.abs(values) if heatmap.signed else values.clip(min=0)
     if not np.isfinite(values).all() or shown.max() <= 0 or full <= 0:
         axes.imshow(pixels)
-        axes.set_title(f"{titled(heatmap.name)} (empty)", **PLAIN)
+        axes.set_title(f"{title_of(heatmap.name)} (empty)", **PLAIN)
     else:
-        # Captum draws the largest value in full colour. A row below the picture holds the value
-        # that is to be it, so that a faint map looks faint beside a strong one.
+        # Captum draws the largest value in full color. A hidden row below the image contains the
+        # value of the common scale, so that a weak map looks weak beside a strong one.
         values = np.concatenate([values.clip(-full, full), np.full((1, width), full)])
         visualization.visualize_image_attr(
             values[..., None],
@@ -103,19 +103,19 @@ def draw_heatmap(
             method="blended_heat_map",
             sign="all" if heatmap.signed else "positive",
             cmap=COLORS[heatmap.signed],
-            alpha_overlay=THICKNESS,
+            alpha_overlay=ALPHA,
             outlier_perc=1e-3,  # 0 fails in Captum where sums are rounded up
             plt_fig_axis=(axes.figure, axes),
             use_pyplot=False,
         )
         axes.set_ylim(height - 0.5, -0.5)
-        axes.set_title(titled(heatmap.name), **PLAIN)
-        caption(axes, f"full colour: {'±' if heatmap.signed else ''}{full:.2g}")
+        axes.set_title(title_of(heatmap.name), **PLAIN)
+        caption(axes, f"full color: {'±' if heatmap.signed else ''}{full:.2g}")
     axes.set_axis_off()
 
 
 def common_scales(rows: Sequence[OverlayRow]) -> dict[str, float]:
-    """One scale for all maps of a name, so that they can be compared down a sheet."""
+    """Compute one color scale per method, so that maps can be compared across rows."""
     scales: dict[str, float] = {}
     for heatmap in (heatmap for row in rows for heatmap in row.heatmaps):
         name = family(heatmap.name)
@@ -124,7 +124,7 @@ def common_scales(rows: Sequence[OverlayRow]) -> dict[str, float]:
 
 
 def family(name: str) -> str:
-    """Which maps share a scale: those of one method, whatever their class or head.
+    """Get the method of a map, without class or head; its maps share a color scale.
 
     >>> family("evidence: cat"), family("head 3"), family("contrast:grad_cam: cat")
     ('evidence', 'head', 'contrast:grad_cam')
@@ -132,131 +132,134 @@ def family(name: str) -> str:
     return name.split(": ")[0].rstrip("0123456789 ")
 
 
-def titled(name: str) -> str:
-    r"""A map's name as its title, the class in a line of its own where both do not fit.
+def title_of(name: str) -> str:
+    r"""Format a map's name as a title, with the class on its own line if both do not fit.
 
-    >>> titled("grad_cam: maine_coon"), titled("integrated_gradients: maine_coon_of_the_neighbours")
-    ('grad cam: maine_coon', 'integrated gradients:\nmaine_coon_of_the_neighbours')
+    >>> title_of("grad_cam: maine_coon")
+    'grad cam: maine_coon'
+    >>> title_of("integrated_gradients: maine_coon_of_the_neighbors")
+    'integrated gradients:\nmaine_coon_of_the_neighbors'
     """
     method, colon, label = name.partition(": ")
-    method, label = method.replace("_", " "), shortened(label)
+    method, label = method.replace("_", " "), shorten(label)
     fits = len(method) + len(label) < TITLE
     return f"{method}{colon}{label}" if fits or not label else f"{method}:\n{label}"
 
 
-def shortened(name: str) -> str:
-    """A name that fits above a picture.
+def shorten(name: str) -> str:
+    """Shorten a name to the width of a panel.
 
-    >>> shortened("abcdefghijklmnopqrstuvwxyz0123456789")
+    >>> shorten("abcdefghijklmnopqrstuvwxyz0123456789")
     'abcdefghijklmnopqrstuvwxyz01234…'
     """
     return name if len(name) <= TITLE else f"{name[: TITLE - 1]}…"
 
 
-def draw_image(axes: Axes, explained: OverlayRow) -> None:
-    """The image itself."""
-    axes.imshow(reduced(explained.pixels))
-    axes.set_title(explained.title[-34:], **PLAIN)
+def draw_image(axes: Axes, row: OverlayRow) -> None:
+    """Draw the image itself."""
+    axes.imshow(downsample(row.pixels))
+    axes.set_title(row.title[-34:], **PLAIN)
     axes.set_axis_off()
 
 
-def draw_looking(axes: Axes, explained: OverlayRow) -> None:
-    """The windows that heads look through, over the image."""
-    pixels = reduced(explained.pixels)
-    axes.imshow(pixels // 2 + 96)  # paler, so that thin lines are seen
-    draw_windows(axes, explained.windows, *pixels.shape[:2])
+def draw_windows_panel(axes: Axes, row: OverlayRow) -> None:
+    """Draw the attention windows of all heads over a paler image."""
+    pixels = downsample(row.pixels)
+    axes.imshow(pixels // 2 + 96)  # paler, so that thin lines stay visible
+    draw_windows(axes, row.windows, *pixels.shape[:2])
     axes.set_title("windows", **PLAIN)
     axes.set_axis_off()
-    caption(axes, "; ".join(dict.fromkeys(window.about for window in explained.windows)))
+    caption(axes, "; ".join(dict.fromkeys(window.about for window in row.windows)))
 
 
 def caption(axes: Axes, text: str) -> None:
-    """Small words below a picture."""
+    """Write small text below a panel."""
     lines = textwrap.fill(text, 46)
     axes.text(0.5, -0.02, lines, transform=axes.transAxes, ha="center", va="top", **SMALL)
 
 
-def draw_predictions(axes: Axes, explained: OverlayRow) -> None:
-    """Probabilities as bars, the explained class in colour."""
-    names = [name for name, _ in explained.predictions]
-    probabilities = [chance for _, chance in explained.predictions]
-    colors = ["#c44e52" if name == explained.target else "#b0b7c3" for name in names]
-    rows = np.arange(len(names))
-    axes.barh(rows, probabilities, color=colors, height=0.72)
-    for row, name, chance in zip(rows, names, probabilities, strict=True):
+def draw_predictions(axes: Axes, row: OverlayRow) -> None:
+    """Draw probabilities as bars, with the explained class in a different color."""
+    names = [name for name, _ in row.predictions]
+    probabilities = [probability for _, probability in row.predictions]
+    colors = ["#c44e52" if name == row.target else "#b0b7c3" for name in names]
+    positions = np.arange(len(names))
+    axes.barh(positions, probabilities, color=colors, height=0.72)
+    for y, name, probability in zip(positions, names, probabilities, strict=True):
         axes.text(
             0.02,
-            float(row),
-            f"{shortened(name)}  {chance:.1%}",
+            float(y),
+            f"{shorten(name)}  {probability:.1%}",
             va="center",
             **(PLAIN | {"fontsize": 8}),
         )
     axes.set(xlim=(0, 1), ylim=(len(names) - 0.4, -0.6), xticks=[], yticks=[])
-    axes.set_title(titled(f"maps for: {explained.target}"), **PLAIN)
-    height, width = explained.pixels.shape[:2]
-    axes.set_box_aspect(min(max(height / width, 0.6), 1.6))  # bars need some room
+    axes.set_title(title_of(f"maps for: {row.target}"), **PLAIN)
+    height, width = row.pixels.shape[:2]
+    axes.set_box_aspect(min(max(height / width, 0.6), 1.6))  # leaves room for the bars
     for side in axes.spines.values():
         side.set_visible(False)
 
 
 def draw_row(
-    panels: Sequence[Axes], explained: OverlayRow, scales: dict[str, float], cells: bool
+    panels: Sequence[Axes], row: OverlayRow, scales: dict[str, float], cells: bool
 ) -> None:
-    """All panels of one image; the rest of the panels stay empty."""
+    """Draw all panels of one image; surplus panels stay empty."""
     image, predictions, *others = panels
-    draw_image(image, explained)
-    draw_predictions(predictions, explained)
-    pixels = reduced(explained.pixels)
-    pictures = [image]
-    for heatmap in explained.heatmaps:
-        pictures.append(others.pop(0))
-        draw_heatmap(pictures[-1], pixels, heatmap, scales[family(heatmap.name)])
+    draw_image(image, row)
+    draw_predictions(predictions, row)
+    pixels = downsample(row.pixels)
+    drawn_panels = [image]
+    for heatmap in row.heatmaps:
+        drawn_panels.append(others.pop(0))
+        draw_heatmap(drawn_panels[-1], pixels, heatmap, scales[family(heatmap.name)])
         if cells:
-            draw_cells(pictures[-1], heatmap.values.shape[-2:], *pixels.shape[:2])
-        own = [window for window in explained.windows if heatmap.head in window.heads]
-        draw_windows(pictures[-1], own, *pixels.shape[:2])
-    if explained.windows:
-        pictures.append(others.pop(0))
-        draw_looking(pictures[-1], explained)
+            draw_cells(drawn_panels[-1], heatmap.values.shape[-2:], *pixels.shape[:2])
+        own = [window for window in row.windows if heatmap.head in window.heads]
+        draw_windows(drawn_panels[-1], own, *pixels.shape[:2])
+    if row.windows:
+        drawn_panels.append(others.pop(0))
+        draw_windows_panel(drawn_panels[-1], row)
     for cell in others:
         cell.set_axis_off()
-    if explained.outline is not None:
-        for picture in pictures:
-            draw_outline(picture, reduced(explained.outline))
+    if row.outline is not None:
+        for panel in drawn_panels:
+            draw_outline(panel, downsample(row.outline))
 
 
 def sheet(rows: Sequence[OverlayRow], cells: bool = False) -> Figure:
-    """A figure with input, predictions and every heatmap of some images.
+    """Draw a figure with the input, predictions and heatmaps of each image.
 
     Args:
-        rows: the images; a single one takes as many lines as it needs, several take one line each.
-        cells: whether to draw the borders of each map's cells.
+        rows: the images. A single image takes as many lines as it needs, several images take one
+            line each.
+        cells: whether to draw grid lines between the cells of each map.
     """
     panels = max(row.panels for row in rows)
     columns = min(panels, COLUMNS) if len(rows) == 1 else panels
     lines = math.ceil(panels / columns)
     tallest = max(row.pixels.shape[0] / row.pixels.shape[1] for row in rows)
-    height = PANEL * min(max(tallest, 0.6), 1.0) + WORDS
+    height = PANEL * min(max(tallest, 0.6), 1.0) + TEXT_HEIGHT
     figure = Figure(figsize=(PANEL * columns, height * lines * len(rows)), dpi=110)
     FigureCanvasAgg(figure)
     scales = common_scales(rows)
     grid = figure.subplots(lines * len(rows), columns, squeeze=False)
-    for place, explained in enumerate(rows):
-        panels_of_row = list(grid[place * lines : (place + 1) * lines].flat)
-        draw_row(panels_of_row, explained, scales, cells)
+    for index, row in enumerate(rows):
+        panels_of_row = list(grid[index * lines : (index + 1) * lines].flat)
+        draw_row(panels_of_row, row, scales, cells)
     figure.tight_layout(pad=0.6)
     return figure
 
 
-def blended(
+def blend(
     pixels: NDArray[np.uint8], heatmap: Heatmap, scale: float | None = None
 ) -> NDArray[np.uint8]:
-    """What `draw_heatmap` draws, as pixels (H, W, 3): without a figure, and so far faster.
+    """Blend a heatmap with its image into pixels (H, W, 3), as `draw_heatmap` but far faster.
 
     Args:
         pixels: the image.
         heatmap: the map.
-        scale: the value that is drawn in full colour; None takes the map's own.
+        scale: the value that is drawn in full color; None means the map's own.
     """
     values = upsample(heatmap.values[None].cpu(), *pixels.shape[:2])[0].numpy()
     full = vmax(heatmap) if scale is None else scale
@@ -268,6 +271,6 @@ def blended(
         (strength.clip(-1, 1) + 1) / 2 if heatmap.signed else strength.clip(0, 1)
     )[..., :3]
     gray = pixels.mean(2, keepdims=True)
-    gray = (gray - gray.min()) / max(np.ptp(gray), 1)  # from black to white, as Captum has it
-    mixed = THICKNESS * colors + (1 - THICKNESS) * gray
+    gray = (gray - gray.min()) / max(np.ptp(gray), 1)  # min-max scaled, as in Captum
+    mixed = ALPHA * colors + (1 - ALPHA) * gray
     return (255 * mixed).round().astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Scores of explainers as a chart: one panel a metric, one bar an explainer."""
+"""Bar chart of explanation scores: one panel per metric, one bar per explainer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,19 +11,19 @@ from matplotlib.figure import Figure
 OWN, OTHER, CONTROL = "#c44e52", "#4c72b0", "#b0b7c3"
 WIDTH, ROW = 3.4, 0.28  # inches
 COLUMNS = 3
-LEGEND = "bar: mean   dot: median   line: quartiles\nred: the model's own maps   grey: controls"
+LEGEND = "bar: mean   dot: median   line: quartiles\nred: the model's own maps   gray: controls"
 
 Summaries = Mapping[str, Mapping[str, Mapping[str, Any]]]
-"""Of each explainer and metric: mean, median, quartiles and number of images."""
+"""By explainer, then by metric: mean, median, quartiles and number of images."""
 
 
 def chart(summaries: Summaries, better: Mapping[str, bool], colors: Mapping[str, str]) -> Figure:
-    """Means as bars, medians as dots, quartiles as lines.
+    """Draw the chart: means as bars, medians as dots, quartiles as lines.
 
     Args:
         summaries: by explainer, then by metric.
-        better: of each metric, whether higher is better.
-        colours: of each explainer's bar.
+        better: whether higher is better, by metric.
+        colors: color of the bar, by explainer.
     """
     metrics = list(better)
     lines = -(-len(metrics) // COLUMNS)
@@ -43,7 +43,7 @@ def chart(summaries: Summaries, better: Mapping[str, bool], colors: Mapping[str,
 def panel(
     axes: Axes, metric: str, higher: bool, summaries: Summaries, colors: Mapping[str, str]
 ) -> None:
-    """One metric: a row an explainer, the first on top."""
+    """Draw the panel of one metric: a row per explainer, the first on top."""
     rows = np.arange(len(summaries))
     for row, (name, scores) in zip(rows, summaries.items(), strict=True):
         score = scores.get(metric)

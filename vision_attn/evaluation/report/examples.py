@@ -16,7 +16,7 @@ from vision_attn.core.heatmap import Heatmap
 from vision_attn.data.io.image import to_unit_range
 from vision_attn.evaluation.report.predictions import SplitPredictions
 from vision_attn.models.classifier import AttentionClassifier
-from vision_attn.visualization.overlay import blended, vmax
+from vision_attn.visualization.overlay import blend, vmax
 
 MISTAKES = 12
 RIGHT = 8
@@ -122,7 +122,7 @@ def example(
             bias = model.head.bias.detach()
             total += of_biases(float(bias[said] - bias[truth]))
         alt = f"evidence, {title}, on {name}: {total} in all"
-        pictures.append(Picture(webp(blended(pixels, heatmap, scale)), f"{title}: {total}", alt))
+        pictures.append(Picture(webp(blend(pixels, heatmap, scale)), f"{title}: {total}", alt))
     return Example(
         name,
         names[said],

@@ -1,4 +1,4 @@
-"""The promise of every metric of heatmaps: one number an image."""
+"""Base class of explanation metrics, which score heatmaps with one number per image."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -12,44 +12,44 @@ from vision_attn.core.errors import UserError
 from vision_attn.models.classifier import AttentionClassifier
 
 
-class Explain(Protocol):
-    """What an explainer can be asked, as far as metrics know it."""
+class ExplainerLike(Protocol):
+    """Interface of an explainer, as metrics use it."""
 
     def __call__(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Heatmaps (B, h, w) for targets (B,)."""
+        """Compute heatmaps (B, h, w) for targets (B,)."""
 
     def for_targets(self, model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Heatmaps (B, M, h, w) for targets (B, M)."""
+        """Compute heatmaps (B, M, h, w) for targets (B, M)."""
 
 
 @dataclass(frozen=True)
 class EvaluationBatch:
-    """A batch of images that were explained.
+    """A batch of images with what is needed to explain them and to score their heatmaps.
 
     Attributes:
-        model: what was explained, in eval mode.
+        model: the explained model, in eval mode.
         images: (B, 3, H, W) in [0, 1].
-        targets: (B,), the explained classes; (B*M,) where each image is explained for M.
-        masks: (B, H, W), bool: where the object is; None if that is not known.
-        explain: the explainer of the heatmaps, which some metrics ask again.
+        targets: (B,), the explained classes; (B*M,) if each image is explained for M classes.
+        masks: (B, H, W), bool: the object masks; None if they are unknown.
+        explain: the explainer that made the heatmaps; some metrics call it again.
     """
 
     model: AttentionClassifier
     images: Tensor
     targets: Tensor
     masks: Tensor | None = None
-    explain: Explain | None = None
+    explain: ExplainerLike | None = None
 
     def __len__(self) -> int:
-        """How many maps there are to be scored."""
+        """Number of heatmaps to score."""
         return len(self.targets)
 
     def parts(self, size: int) -> int:
-        """How many batches `split` makes."""
+        """Count the batches that `split` makes."""
         return -(-len(self) // size)
 
     def split(self, size: int) -> Iterator["EvaluationBatch"]:
-        """The same images in smaller batches."""
+        """Split into smaller batches."""
         for start in range(0, len(self.images), size):
             part = slice(start, start + size)
             yield replace(
@@ -61,11 +61,11 @@ class EvaluationBatch:
 
 
 class ExplanationMetric(ABC):
-    """A way to score heatmaps.
+    """Base class of metrics that score heatmaps.
 
     Attributes:
-        higher_is_better: which way the score runs.
-        needs_masks: whether it asks where the object is.
+        higher_is_better: whether a higher score is better.
+        needs_masks: whether the metric needs object masks.
     """
 
     higher_is_better: ClassVar[bool] = True
@@ -73,91 +73,96 @@ class ExplanationMetric(ABC):
 
     @abstractmethod
     def score(self, batch: EvaluationBatch, heatmaps: Tensor) -> Tensor:
-        """Scores (B,) of raw heatmaps (B, h, w); NaN for an image that cannot be scored.
+        """Score raw heatmaps (B, h, w) with one number per image (B,).
+
+        NaN for an image that cannot be scored.
 
         Raises:
-            UserError: the trial lacks what the metric needs.
+            UserError: the batch lacks something that the metric needs, such as masks.
         """
 
     def aggregate(self, measured: Tensor) -> Tensor:
-        """Scores (N,) of a whole set of images, from what `measure` gave for its batches.
+        """Compute final scores (N,) of a whole set of images from the outputs of `score`.
 
-        Most metrics score each image by itself, and there is nothing more to do. One that has to
-        choose something for the set as a whole, such as a threshold, measures (B, choices) and
-        chooses here.
+        Most metrics score each image independently, and this returns the scores unchanged. A
+        metric that chooses something for the whole set, such as a threshold, returns
+        (B, choices) from `score` and chooses here.
+
+        Args:
+            measured: the concatenated outputs of `score` for all batches.
         """
         return measured
 
     def prepare(self, batch: EvaluationBatch) -> EvaluationBatch:
-        """The images to be explained for this metric: as they are, unless it makes its own.
+        """Prepare the images to explain; unchanged unless the metric composes its own.
 
         Raises:
-            UserError: there are too few images to make them of.
+            UserError: there are too few images to compose new ones from.
         """
         return batch
 
 
-def explained(batch: EvaluationBatch) -> Tensor:
-    """The heatmaps of a trial, one for each of its targets.
+def explain_batch(batch: EvaluationBatch) -> Tensor:
+    """Compute the heatmaps of a batch, one per target.
 
     Raises:
-        UserError: the explainer cannot be used on the trial's model.
+        UserError: the explainer does not support the model.
     """
     explainer = batch.explain
-    assert explainer is not None  # who asks has set it
-    times = len(batch.targets) // len(batch.images)
-    if times == 1:
+    assert explainer is not None  # the caller has set it
+    per_image = len(batch.targets) // len(batch.images)
+    if per_image == 1:
         return explainer(batch.model, batch.images, batch.targets)
-    by_image = batch.targets.unflatten(0, (-1, times))
+    by_image = batch.targets.unflatten(0, (-1, per_image))
     return explainer.for_targets(batch.model, batch.images, by_image).flatten(0, 1)
 
 
 def masks_of(batch: EvaluationBatch, metric: str) -> Tensor:
-    """The masks of a trial.
+    """Get the object masks of a batch.
 
     Raises:
-        UserError: it has none.
+        UserError: the batch has no masks.
     """
     if batch.masks is None:
-        raise UserError(f"{metric} needs to know where the objects are; this data does not say.")
+        raise UserError(f"{metric} needs object masks or boxes, and this data has none.")
     return batch.masks
 
 
-def explain_of(batch: EvaluationBatch, metric: str) -> Explain:
-    """What made the heatmaps of a trial.
+def explainer_of(batch: EvaluationBatch, metric: str) -> ExplainerLike:
+    """Get the explainer that made the heatmaps of a batch.
 
     Raises:
-        UserError: it is not known.
+        UserError: the batch has no explainer.
     """
     if batch.explain is None:
-        raise UserError(f"{metric} asks the explainer again, and there is none.")
+        raise UserError(f"{metric} calls the explainer again, and none is given.")
     return batch.explain
 
 
 @torch.no_grad()
 def logits(batch: EvaluationBatch, images: Tensor) -> Tensor:
-    """Logits (B,) of the targets on changed images."""
-    return of_targets(batch.model(images), batch)
+    """Compute the target logits (B,) on changed images."""
+    return select_targets(batch.model(images), batch)
 
 
 @torch.no_grad()
 def probabilities(batch: EvaluationBatch, images: Tensor) -> Tensor:
-    """Probabilities (B,) of the targets on changed images."""
-    return of_targets(batch.model.probabilities(batch.model(images)), batch)
+    """Compute the target probabilities (B,) on changed images."""
+    return select_targets(batch.model.probabilities(batch.model(images)), batch)
 
 
-def of_targets(values: Tensor, batch: EvaluationBatch) -> Tensor:
-    """Of values (B, K), each image's own (B,)."""
+def select_targets(values: Tensor, batch: EvaluationBatch) -> Tensor:
+    """Select the values (B,) of the target classes from values (B, K)."""
     return values.gather(1, batch.targets.unsqueeze(1)).squeeze(1)
 
 
 def mean_color_baseline(batch: EvaluationBatch) -> Tensor:
-    """What stands for nothing (1, 3, 1, 1): the mean colour, 0 after normalisation."""
+    """Get the baseline color (1, 3, 1, 1): the mean color, 0 after normalization."""
     return batch.model.backbone.mean.to(batch.images.dtype)
 
 
 def is_flat(heatmaps: Tensor) -> Tensor:
-    """Which maps (B, h, w) say nothing: all their values are the same but for rounding.
+    """Find constant maps (B, h, w): all values are equal, up to rounding errors.
 
     >>> is_flat(torch.tensor([[[0.3, 0.30000002]], [[0.3, 0.31]]]))
     tensor([ True, False])

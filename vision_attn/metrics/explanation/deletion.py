@@ -1,4 +1,4 @@
-"""How fast does the class vanish when the hottest pixels are taken away?"""
+"""Deletion metric: how fast the probability falls as the most relevant pixels are removed."""
 
 from torch import Tensor
 
@@ -7,20 +7,21 @@ from vision_attn.metrics.explanation.base import (
     ExplanationMetric,
     mean_color_baseline,
 )
-from vision_attn.metrics.explanation.perturbation import area_under_curve, hottest_first
+from vision_attn.metrics.explanation.perturbation import area_under_curve, most_relevant_first
 
 
 class Deletion(ExplanationMetric):
-    """Area under the target's probability while pixels become plain, the hottest first.
+    """Area under the target's probability curve while the most relevant pixels are removed first.
 
-    RISE's deletion (Petsiuk et al. 2018, arXiv 1806.07421), in 28 equal steps. Plain is the mean
-    colour, 0 after normalisation. Lower is better: the pixels that were named were needed.
+    RISE's deletion (Petsiuk et al. 2018, arXiv 1806.07421), in 28 equal steps. Removed pixels
+    get the mean color, 0 after normalization. Lower is better: the highlighted pixels were
+    needed.
     """
 
     higher_is_better = False
 
     def score(self, batch: EvaluationBatch, heatmaps: Tensor) -> Tensor:
-        """Scores (B,), between 0 and 1."""
-        plain = mean_color_baseline(batch).expand_as(batch.images)
-        ranks = hottest_first(heatmaps, *batch.images.shape[-2:])
-        return area_under_curve(batch, batch.images, plain, ranks)
+        """Compute the areas (B,), between 0 and 1."""
+        baseline = mean_color_baseline(batch).expand_as(batch.images)
+        ranks = most_relevant_first(heatmaps, *batch.images.shape[-2:])
+        return area_under_curve(batch, batch.images, baseline, ranks)

@@ -1,4 +1,4 @@
-"""How much of the heat is on the object?"""
+"""Energy-based pointing game: the fraction of positive attribution on the object."""
 
 from torch import Tensor
 
@@ -7,9 +7,9 @@ from vision_attn.metrics.explanation.base import EvaluationBatch, ExplanationMet
 
 
 class Energy(ExplanationMetric):
-    """The share of a map's positive heat inside the mask (Wang et al. 2020, arXiv 1910.01279).
+    """Fraction of a map's positive values inside the mask (Wang et al. 2020, arXiv 1910.01279).
 
-    A map without positive heat scores 0, an empty mask cannot be scored.
+    A map without positive values scores 0; an image with an empty mask cannot be scored.
 
     >>> import torch
     >>> mask = torch.tensor([[[True, False], [False, False]]])
@@ -21,9 +21,9 @@ class Energy(ExplanationMetric):
     needs_masks = True
 
     def score(self, batch: EvaluationBatch, heatmaps: Tensor) -> Tensor:
-        """Scores (B,), between 0 and 1."""
+        """Compute the fractions (B,), between 0 and 1."""
         masks = masks_of(batch, "energy")
         heat = upsample(heatmaps, *masks.shape[-2:]).clamp(min=0)
-        inside, everywhere = (heat * masks).sum((-2, -1)), heat.sum((-2, -1))
-        share = inside / everywhere.clamp(min=1e-30)
-        return share.masked_fill(~masks.any((-2, -1)), float("nan"))
+        inside, total = (heat * masks).sum((-2, -1)), heat.sum((-2, -1))
+        fraction = inside / total.clamp(min=1e-30)
+        return fraction.masked_fill(~masks.any((-2, -1)), float("nan"))

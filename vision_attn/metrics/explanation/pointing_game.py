@@ -1,4 +1,4 @@
-"""Is the hottest pixel on the object?"""
+"""Pointing game: is the maximum of the map on the object?"""
 
 from torch import Tensor
 
@@ -7,11 +7,12 @@ from vision_attn.metrics.explanation.base import EvaluationBatch, ExplanationMet
 
 
 class PointingGame(ExplanationMetric):
-    """Whether a map's peak lies on the object (Zhang et al. 2016, arXiv 1608.00507), no tolerance.
+    """Pointing game (Zhang et al. 2016, arXiv 1608.00507), without tolerance around the object.
 
-    Maps are brought to the image's size first. Where several pixels tie for the peak, the score
-    is the share of them on the object: what a fair draw would give, so that a flat map scores
-    the object's share of the image, not 1. An empty mask cannot be scored.
+    Maps are upsampled to the image size first. If several pixels tie for the maximum, the score
+    is the fraction of them on the object, the expected score of picking one at random. So a
+    constant map scores the object's share of the image area, not 1. An image with an empty mask
+    cannot be scored.
 
     >>> import torch
     >>> mask = torch.tensor([[[True, False], [False, False]]])
@@ -25,10 +26,10 @@ class PointingGame(ExplanationMetric):
     needs_masks = True
 
     def score(self, batch: EvaluationBatch, heatmaps: Tensor) -> Tensor:
-        """Scores (B,), between 0 and 1."""
+        """Compute scores (B,), between 0 and 1."""
         masks = masks_of(batch, "the pointing game")
-        grown = upsample(heatmaps, *masks.shape[-2:])
-        rounding = 1e-6 * grown.abs().amax((-2, -1), keepdim=True)
-        peaks = (grown >= grown.amax((-2, -1), keepdim=True) - rounding).float()
+        upsampled = upsample(heatmaps, *masks.shape[-2:])
+        tolerance = 1e-6 * upsampled.abs().amax((-2, -1), keepdim=True)
+        peaks = (upsampled >= upsampled.amax((-2, -1), keepdim=True) - tolerance).float()
         hits = (peaks * masks).sum((-2, -1)) / peaks.sum((-2, -1))
         return hits.masked_fill(~masks.any((-2, -1)), float("nan"))

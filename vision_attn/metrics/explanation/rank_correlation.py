@@ -1,10 +1,10 @@
-"""Rank correlation, shared by metrics that compare orders."""
+"""Spearman rank correlation, shared by several metrics."""
 
 from torch import Tensor
 
 
 def spearman(one: Tensor, other: Tensor) -> Tensor:
-    """Spearman's rank correlation of rows, ties sharing their mean rank; NaN for a flat row.
+    """Compute Spearman's rank correlation of rows; ties get their mean rank, constant rows NaN.
 
     >>> import torch
     >>> spearman(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[10.0, 30.0, 20.0]]))
@@ -16,7 +16,7 @@ def spearman(one: Tensor, other: Tensor) -> Tensor:
 
 
 def ranks(values: Tensor) -> Tensor:
-    """Ranks along rows from 0, ties sharing their mean.
+    """Compute ranks along rows, from 0; ties get their mean rank.
 
     >>> import torch
     >>> ranks(torch.tensor([[5.0, 1.0, 5.0]]))

@@ -1,40 +1,43 @@
-"""How fast does the class vanish when the hottest pixels are replaced unnoticeably?"""
+"""ROAD: probability while the most relevant pixels are replaced by imputed values."""
 
 import torch
 from torch import Tensor
 
 from vision_attn.metrics.explanation.base import EvaluationBatch, ExplanationMetric, probabilities
 from vision_attn.metrics.explanation.imputation import impute
-from vision_attn.metrics.explanation.perturbation import hottest_first
+from vision_attn.metrics.explanation.perturbation import most_relevant_first
 
-SHARES = tuple(k / 10 for k in range(1, 10))  # of the pixels are removed
-NOISE = 0.01  # standard deviation, in pixels' values from 0 to 1
+SHARES = tuple(k / 10 for k in range(1, 10))  # fractions of pixels to remove
+NOISE = 0.01  # standard deviation, for pixel values in [0, 1]
 
 
 class Road(ExplanationMetric):
-    """ROAD (Rong et al. 2022, arXiv 2202.00449): remove and debias, the hottest pixels first.
+    """ROAD (Rong et al. 2022, arXiv 2202.00449): remove and debias, most relevant first (MoRF).
 
-    Removed pixels are made up from their neighbours with a little noise. Plain ones, as in
-    `deletion`, show a model where they were removed, and it may tell the class from their
-    outline alone. The score of an image is the mean of the target's probability with 10, 20, ...,
-    90 % of its pixels removed. The paper's curve is of accuracy, which is 0 or 1 for one image;
-    its authors' code records the probability beside it. Lower is better.
+    Removed pixels are imputed from their neighbors, with a little noise. With a constant color,
+    as in `deletion`, a model can see which pixels were removed, and may infer the class from
+    their outline alone. The score of an image is the mean of the target's probability with 10,
+    20, ..., 90 % of its pixels removed. The paper's curve is of accuracy, which is 0 or 1 for one
+    image; its authors' code also records the probability. Lower is better.
     """
 
     higher_is_better = False
 
     @torch.no_grad()
     def score(self, batch: EvaluationBatch, heatmaps: Tensor) -> Tensor:
-        """Scores (B,), between 0 and 1."""
-        ranks = hottest_first(heatmaps, *batch.images.shape[-2:])
-        curve = [probabilities(batch, without(batch.images, ranks, share)) for share in SHARES]
+        """Compute the mean probabilities (B,), between 0 and 1."""
+        ranks = most_relevant_first(heatmaps, *batch.images.shape[-2:])
+        curve = [
+            probabilities(batch, impute_most_relevant(batch.images, ranks, share))
+            for share in SHARES
+        ]
         return torch.stack(curve).mean(0)
 
 
-def without(images: Tensor, ranks: Tensor, share: float) -> Tensor:
-    """Images (B, 3, H, W) whose first pixels by rank (B, H*W) are made up; noise as ever."""
+def impute_most_relevant(images: Tensor, ranks: Tensor, share: float) -> Tensor:
+    """Impute the first pixels by rank (B, H*W) of images (B, 3, H, W), with fixed noise."""
     height, width = images.shape[-2:]
-    count = int(share * height * width + 1e-9)  # .7 x 10 is a little less than 7
+    count = int(share * height * width + 1e-9)  # in floating point, .7 x 10 is slightly less than 7
     removed = (ranks < count).view(-1, 1, height, width)
     generator = torch.Generator().manual_seed(0)
     noise = NOISE * torch.randn(1, *images.shape[1:], generator=generator)

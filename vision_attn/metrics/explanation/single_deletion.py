@@ -1,4 +1,4 @@
-"""Do cells matter in the order that the map says?"""
+"""Single deletion (IDSDS): rank correlation of the map with the effect of deleting cells."""
 
 import torch
 from torch import Tensor
@@ -14,33 +14,34 @@ from vision_attn.metrics.explanation.base import (
 )
 from vision_attn.metrics.explanation.rank_correlation import spearman
 
-CELLS = 4  # a side
+CELLS = 4  # per side
 
 
 class SingleDeletion(ExplanationMetric):
-    """Rank correlation of a cell's heat with the logit's fall when that cell is plain.
+    """Rank correlation of a cell's map value with the logit drop when that cell is grayed out.
 
-    IDSDS (Hesse et al. 2024, arXiv 2407.11910) on 4 x 4 cells: Spearman's correlation, over an
-    image's cells, of the sum of the signed map with the fall of the target's logit. The protocol
-    asks for a model that saw such images in training; on another, the plain cells are themselves
-    something new.
+    IDSDS (Hesse et al. 2024, arXiv 2407.11910) on 4 x 4 cells: Spearman's correlation, over the
+    cells of an image, of the sum of the signed map with the drop of the target logit. The
+    protocol requires a model that was trained on images with deleted cells; for other models,
+    gray cells are out of distribution.
     """
 
     @torch.no_grad()
     def score(self, batch: EvaluationBatch, heatmaps: Tensor) -> Tensor:
-        """Scores (B,), between -1 and 1; NaN where a map is flat."""
+        """Compute the correlations (B,), between -1 and 1; NaN if a map is constant."""
         flat = is_flat(heatmaps)
-        if any(side % CELLS for side in heatmaps.shape[-2:]):  # places lie across cells
+        if any(side % CELLS for side in heatmaps.shape[-2:]):  # map cells that overlap two cells
             heatmaps = upsample(heatmaps, *batch.images.shape[-2:])
-        heat = adaptive_avg_pool2d(heatmaps, CELLS).flatten(1)
-        return spearman(heat, falls(batch)).masked_fill(flat, float("nan"))
+        cell_values = adaptive_avg_pool2d(heatmaps, CELLS).flatten(1)
+        return spearman(cell_values, logit_drops(batch)).masked_fill(flat, float("nan"))
 
 
-def falls(batch: EvaluationBatch) -> Tensor:
-    """How far the target's logit falls when each cell is plain (B, cells)."""
-    number = cell_numbers(CELLS, *batch.images.shape[-2:]).to(batch.images.device)
-    plain = mean_color_baseline(batch)
-    without = [
-        logits(batch, torch.where(number == cell, plain, batch.images)) for cell in range(CELLS**2)
+def logit_drops(batch: EvaluationBatch) -> Tensor:
+    """Compute the drop of the target logit when each cell is set to the mean color (B, cells)."""
+    cell_index = cell_numbers(CELLS, *batch.images.shape[-2:]).to(batch.images.device)
+    baseline = mean_color_baseline(batch)
+    ablated = [
+        logits(batch, torch.where(cell_index == cell, baseline, batch.images))
+        for cell in range(CELLS**2)
     ]
-    return logits(batch, batch.images).unsqueeze(1) - torch.stack(without, dim=1)
+    return logits(batch, batch.images).unsqueeze(1) - torch.stack(ablated, dim=1)

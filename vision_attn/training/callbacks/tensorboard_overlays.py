@@ -17,7 +17,7 @@ from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.data.io.image import to_unit_range
 from vision_attn.data.io.read_many import read_many
 from vision_attn.models.classifier import AttentionClassifier
-from vision_attn.visualization.overlay import blended
+from vision_attn.visualization.overlay import blend
 
 IMAGES = 4
 SIDE = 160  # pixels at most: a long training writes some megabytes
@@ -82,5 +82,5 @@ def strips(
         side = min(images.shape[-1], SIDE)
         picture = Image.fromarray(images[place].permute(1, 2, 0).numpy()).resize((side, side))
         pixels = np.asarray(picture)
-        strip = [pixels, blended(pixels, looked), blended(pixels, argued)]
+        strip = [pixels, blend(pixels, looked), blend(pixels, argued)]
         yield f"overlays/{place + 1}_{title}", np.concatenate(strip, axis=1)
