@@ -156,7 +156,7 @@ class TestOrientation:
             stored = upright.transpose(Image.Transpose[transposes[orientation]])
         exif = Image.Exif()
         exif[0x0112] = orientation
-        for name in ("turned.png", "turned.tiff"):
+        for name in ("rotated.png", "rotated.tiff"):
             stored.save(tmp_path / name, exif=exif)
             assert (pixels(tmp_path / name) == np.asarray(upright)).all()
             assert upright_size(tmp_path / name) == (6, 4)
@@ -165,8 +165,8 @@ class TestOrientation:
     def test_a_rotated_photo(self, tmp_path: Path) -> None:
         exif = Image.Exif()
         exif[0x0112] = 6
-        Image.new("RGB", (80, 40)).save(tmp_path / "turned.jpg", exif=exif)
-        assert open_image(tmp_path / "turned.jpg").size == (40, 80)
+        Image.new("RGB", (80, 40)).save(tmp_path / "rotated.jpg", exif=exif)
+        assert open_image(tmp_path / "rotated.jpg").size == (40, 80)
 
     def test_an_image_with_damaged_exif_data_is_read(self, tmp_path: Path) -> None:
         exif = b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01\x09\0\xff\xff\xff\xff\x06\0\0\0 garbage"

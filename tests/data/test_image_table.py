@@ -70,11 +70,8 @@ class TestReading:
         table = write(csv_table, *rows)
         data = ImageDataModule(ImageTable(table), val_fraction=0.25)
         sizes = {name: len(split) for name, split in data.splits.items()}
-        assert sizes == {
-            "train": 18,
-            "val": 8,
-            "test": 6,
-        }  # a quarter of the 16 per class, then of the 12 left
+        # Of each class a quarter of 16 images, then a quarter of the remaining 12.
+        assert sizes == {"train": 18, "val": 8, "test": 6}
         assert set(ImageTable(table, default_split="test").splits()) == {"test"}
 
     def test_parquet(self, csv_table: Path, tmp_path: Path) -> None:
@@ -184,11 +181,11 @@ class TestRuns:
     ) -> None:
         """Random splits of a folder, then the recorded table, give the same weights."""
         folder, first, again = csv_table.parent / "train", tmp_path / "first", tmp_path / "again"
-        words = [*TINY_RUN, "--trainer.max_epochs", "1", "--data.val_fraction", "0.25"]
-        assert main(["fit", "--data", str(folder), "--run_dir", str(first), *words]) == 0
+        options = [*TINY_RUN, "--trainer.max_epochs", "1", "--data.val_fraction", "0.25"]
+        assert main(["fit", "--data", str(folder), "--run_dir", str(first), *options]) == 0
         assert f"--data {first}/split.csv --data.source.root {folder}" in capsys.readouterr().out
-        words += ["--data", str(first / "split.csv"), "--data.source.root", str(folder)]
-        assert main(["fit", "--run_dir", str(again), *words]) == 0
+        options += ["--data", str(first / "split.csv"), "--data.source.root", str(folder)]
+        assert main(["fit", "--run_dir", str(again), *options]) == 0
         assert (first / "split.csv").read_text() == (again / "split.csv").read_text()
         a, b = (read_weights(run / "model.safetensors") for run in (first, again))
         assert all(torch.equal(a[key], b[key]) for key in a)
@@ -200,13 +197,13 @@ class TestRuns:
         self, csv_table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         run, folder = tmp_path / "run", csv_table.parent / "train"
-        words = ["fit", "--run_dir", str(run), "--trainer.max_epochs"]
-        assert main([*words, "1", "--data", str(folder), *TINY_RUN]) == 0
+        command = ["fit", "--run_dir", str(run), "--trainer.max_epochs"]
+        assert main([*command, "1", "--data", str(folder), *TINY_RUN]) == 0
         before = (run / "split.csv").read_text()
-        assert main([*words, "2", "--resume"]) == 0
+        assert main([*command, "2", "--resume"]) == 0
         assert "images have changed" not in capsys.readouterr().out
         (folder / "red" / "000.png").unlink()
-        assert main([*words, "3", "--resume"]) == 0
+        assert main([*command, "3", "--resume"]) == 0
         assert "images have changed" in capsys.readouterr().out
         assert (run / "split.csv").read_text() == before
 
@@ -219,9 +216,9 @@ class TestRuns:
         )
         for k in range(4):
             (images / "test" / "red" / f"{k:03d}.png").unlink()
-        words = ["fit", "--data", str(images), "--run_dir", str(tmp_path / "run"), *TINY_RUN]
+        command = ["fit", "--data", str(images), "--run_dir", str(tmp_path / "run"), *TINY_RUN]
         (images / "test" / "red").rmdir()
-        assert main([*words, "--trainer.max_epochs", "1"]) == 0
+        assert main([*command, "--trainer.max_epochs", "1"]) == 0
         output = capsys.readouterr().out
         lines = [line for line in output.splitlines() if line.startswith("check ")]
         assert any("test has no image of 1 class (red)" in line for line in lines)
@@ -261,9 +258,8 @@ class TestClassBalance:
         assert data.balanced_sampling
         assert 0.8 < counts[0] / counts[1] < 1.25
         assert "(12:1): sampled equally often" in data.describe_balance()
-        assert (
-            sum(counts.values()) == 12 * 48
-        )  # as many as without balancing, except for the last batch
+        # Epochs are as long as without balancing, except for the dropped last batch.
+        assert sum(counts.values()) == 12 * 48
 
     def test_balanced_sampling_switched_off_or_not_needed(
         self, imbalanced: Path, image_root: Path
@@ -292,8 +288,8 @@ class TestClassBalance:
             ("off", ["--data.balanced_sampling", "false"], "sampled as they are", False),
         ):
             run = tmp_path / name
-            words = ["fit", "--data", str(imbalanced), "--run_dir", str(run), *TINY_RUN, *extra]
-            assert main([*words, "--trainer.max_epochs", "1"]) == 0
+            command = ["fit", "--data", str(imbalanced), "--run_dir", str(run), *TINY_RUN, *extra]
+            assert main([*command, "--trainer.max_epochs", "1"]) == 0
             assert message in capsys.readouterr().out
             assert (
                 yaml.safe_load((run / "config.yaml").read_text())["data"]["balanced_sampling"]

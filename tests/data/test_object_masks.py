@@ -61,9 +61,7 @@ class TestBoxes:
     def test_a_rotated_photo(self, root: Path) -> None:
         """Boxes are in pixels of the stored image; the model sees it upright."""
         stored = Image.new("RGB", (20, 10))
-        stored.paste(
-            (255, 255, 255), (0, 0, 10, 10)
-        )  # the left half, which is the top half after rotation
+        stored.paste((255, 255, 255), (0, 0, 10, 10))  # left half; the top half when upright
         exif = stored.getexif()
         exif[ExifTags.Base.Orientation] = 6
         stored.save(root / "train" / "a" / "1.jpg", exif=exif)

@@ -36,7 +36,7 @@ class ImageDataModule(pl.LightningDataModule):
         image_size: images are resized to this many pixels per side; None chooses by their size.
         val_fraction: fraction of every class held out for validation if the source has no
             validation split (and as much again for testing, if it has neither). None holds out a
-            tenth, and up to a fifth of a class where a tenth is fewer than ten images.
+            tenth, but of a small class up to a fifth, in order to reach ten images.
         class_names: class names in the order of the logits; None takes the source's. Labels are
             mapped by name, so a split that lacks a class does not shift the indices of the others.
         flip: flip training images left to right: `true` flips a random half of them, `alternate`
@@ -50,7 +50,7 @@ class ImageDataModule(pl.LightningDataModule):
         balanced_sampling: draw all classes equally often in training; None does so if the largest
             class has at least 5 times as many images as the smallest.
         seed: the seed of the splits that are cut here.
-        num_workers: worker processes that read images which do not fit into memory.
+        num_workers: worker processes that read images if they do not fit into memory.
         memory_limit: maximum bytes per split that are held in memory.
         max_unreadable: maximum fraction of images that cannot be read; they are listed and left
             out.
@@ -133,7 +133,7 @@ class ImageDataModule(pl.LightningDataModule):
     def monitored(self) -> str:
         """The monitored metric: the validation score that the best weights are selected by.
 
-        With balanced sampling rare classes count as much as others, which accuracy would ignore.
+        With balanced sampling it is balanced accuracy, where rare classes count as much as others.
         """
         return "val/balanced_accuracy" if self.balanced_sampling else "val/accuracy"
 
@@ -144,7 +144,7 @@ class ImageDataModule(pl.LightningDataModule):
             found = self.source.splits()
             for name, split in found.items():
                 check_labels(split, name, self.class_names)
-            self._splits = self.with_missing_splits(found)
+            self._splits = self.add_missing_splits(found)
         return self._splits
 
     def regroup(self, splits: dict[str, Split]) -> None:
@@ -157,7 +157,7 @@ class ImageDataModule(pl.LightningDataModule):
             check_labels(split, name, self.class_names)
         self._splits = splits
 
-    def with_missing_splits(self, found: dict[str, Split]) -> dict[str, Split]:
+    def add_missing_splits(self, found: dict[str, Split]) -> dict[str, Split]:
         """Cut a validation split from the training images, and a test split if both are missing."""
         splits = dict(found)
         missing = [name for name in ("val", "test") if name not in found]
