@@ -161,7 +161,7 @@ def test_masks_beside_images_are_no_nonsense(
     code, findings = checked(tmp_path / "set", tmp_path)
     assert code == 0
     assert main(["fit", "--data", str(tmp_path / "set")]) == 2
-    assert f"name the images, --data {images}" in capsys.readouterr().err
+    assert f"use the folder of images, --data {images}" in capsys.readouterr().err
     assert "images was checked" in said(findings, "folder_layout")["what"]
     assert said(findings, "object_masks", "1 empty mask")["items"] == ["dog/003.png"]
     assert said(findings, "object_masks", "without a mask")["items"] == ["dog/004.png"]

@@ -75,7 +75,7 @@ class TestExplain:
         out = tmp_path / "out"
         assert main([*words, "--out", str(out), "--explainers", "evidence"]) == 1
         told = capsys.readouterr().err
-        assert "bad.png is no image" in told
+        assert "bad.png is not an image" in told
         assert "none.jpg" in told
         assert [path.name for path in out.glob("*.png")] == ["000.png"]
 

@@ -158,7 +158,7 @@ class TestWhatIsNamed:
         ("words", "message"),
         [
             (["EMPTY", "--out", "p.csv"], "has no images in it"),
-            (["EMPTY/*.png", "--out", "p.csv"], "finds no file"),
+            (["EMPTY/*.png", "--out", "p.csv"], "no file matches"),
             (["@none.txt", "--out", "p.csv"], "the list none.txt: No such file"),
             (["--list", "none.txt"], "the list none.txt: No such file"),
             (["--out", "p.csv"], "name the images"),

@@ -1,4 +1,4 @@
-"""Holds a split's images: decoded once into memory where they fit, else read batch by batch."""
+"""PyTorch data sets of a split: images in memory if they fit, else streamed from their files."""
 
 import sys
 from collections.abc import Sequence
@@ -12,10 +12,11 @@ from vision_attn.data.io.decode import Decoded
 from vision_attn.data.split import Split
 
 Batch = tuple[Tensor, Tensor]
+"""Images uint8 (B, 3, size, size) and targets (B,)."""
 
 
 def fits_in_memory(count: int, size: int, limit: int) -> bool:
-    """Whether that many uint8 images of three channels stay within the limit in bytes.
+    """Whether `count` uint8 images (3, size, size) take at most `limit` bytes.
 
     >>> fits_in_memory(50_000, 32, limit=4 * 2**30), fits_in_memory(50_000, 224, limit=4 * 2**30)
     (True, False)
@@ -24,85 +25,85 @@ def fits_in_memory(count: int, size: int, limit: int) -> bool:
 
 
 class InMemoryDataset(Dataset):
-    """A split decoded once: uint8 images (N, 3, size, size), handed out a batch at a time.
+    """The decoded images of a split, uint8 (N, 3, size, size), returned in whole batches.
 
-    Files that cannot be read are left out and named on standard error.
+    Unreadable files are left out and listed on standard error.
     """
 
     def __init__(self, split: Split, targets: Sequence[int], size: int, decoded: Decoded) -> None:
         report_unreadable(split, decoded.unreadable)
         self.images = decoded.images
         self.unreadable = sorted(decoded.unreadable)
-        self.kept = [k for k in range(len(split)) if k not in decoded.unreadable]
-        self.places = torch.tensor(self.kept)
-        self.targets = torch.tensor(targets)[self.places]
+        self.readable = [k for k in range(len(split)) if k not in decoded.unreadable]
+        self.split_indices = torch.tensor(self.readable)
+        self.targets = torch.tensor(targets)[self.split_indices]
         self.size = size
         self.split = split
 
     def __len__(self) -> int:
-        return len(self.kept)
+        return len(self.readable)
 
     def __getitem__(self, index: int) -> Batch:
-        return self.images[self.places[index]], self.targets[index]
+        return self.images[self.split_indices[index]], self.targets[index]
 
     def __getitems__(self, indices: list[int]) -> Batch:
-        """A whole batch at once, which is what a DataLoader asks for; ~k is image k mirrored."""
-        drawn = torch.tensor(indices)
-        mirrored = drawn < 0
-        numbers = torch.where(mirrored, ~drawn, drawn)
-        images = self.images[self.places[numbers]]
-        if mirrored.any():
-            images[mirrored] = images[mirrored].flip(-1)
-        return images, self.targets[numbers]
+        """A whole batch, as a DataLoader requests it; index ~k is image k flipped left to right."""
+        requested = torch.tensor(indices)
+        flipped = requested < 0
+        positions = torch.where(flipped, ~requested, requested)
+        images = self.images[self.split_indices[positions]]
+        if flipped.any():
+            images[flipped] = images[flipped].flip(-1)
+        return images, self.targets[positions]
 
     @staticmethod
     def collate(batch: Batch) -> Batch:
-        """A batch is already whole."""
+        """Return the batch unchanged: `__getitems__` has already stacked it."""
         return batch
 
     def mask(self, index: int) -> Tensor:
-        """Where the object is in an image, bool (size, size).
+        """The mask of the object in an image, bool (size, size).
 
         Raises:
-            UserError: the source does not know.
+            UserError: the source has no object masks.
         """
         if self.split.read_mask is None:
-            raise UserError("this data has no masks of its objects.")
-        return self.split.read_mask(self.kept[index], self.size)
+            raise UserError("this data has no object masks.")
+        return self.split.read_mask(self.readable[index], self.size)
 
 
 class StreamingDataset(Dataset):
-    """A split read from its files at every epoch, for sets larger than memory."""
+    """A split that is read from its files in every epoch, for data sets larger than memory."""
 
     def __init__(self, split: Split, targets: Sequence[int], size: int) -> None:
         self.split = split
         self.targets = torch.tensor(targets)
         self.size = size
-        # Shared, so that what reader processes find is known here.
+        # In shared memory, so that this process sees which files the worker processes cannot read.
         self.failed = torch.zeros(len(split), dtype=torch.bool).share_memory_()
 
     def __len__(self) -> int:
         return len(self.split)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor] | None:
-        if index < 0:  # ~k is image k mirrored
+        if index < 0:  # ~k is image k flipped left to right
             item = self[~index]
             return None if item is None else (item[0].flip(-1), item[1])
         try:
             return self.split.read(index, self.size), self.targets[index]
         except OSError as error:
-            if not self.failed[index]:  # told once, not at every epoch
+            if not self.failed[index]:  # reported once, not in every epoch
                 print(f"left out, unreadable: {error}", file=sys.stderr)
             self.failed[index] = True
             return None
 
     @property
     def unreadable(self) -> list[int]:
-        """Which images could not be read so far."""
+        """Indices of the images that could not be read so far."""
         return self.failed.nonzero().flatten().tolist()
 
     def collate(self, items: list[tuple[Tensor, Tensor] | None]) -> Batch:
-        """Stack the items that could be read; none, where none could."""
+        """Stack the readable items; an empty batch if there are none."""
         read = [item for item in items if item is not None]
         if not read:
             return torch.empty(0, 3, self.size, self.size, dtype=torch.uint8), self.targets[:0]
@@ -111,7 +112,7 @@ class StreamingDataset(Dataset):
 
 
 def report_unreadable(split: Split, unreadable: dict[int, str]) -> None:
-    """Name the files that were left out; stop if a class has none left.
+    """List the unreadable files on standard error; stop if a class has no readable image.
 
     Raises:
         UserError: naming the class.
@@ -121,7 +122,7 @@ def report_unreadable(split: Split, unreadable: dict[int, str]) -> None:
     for _, reason in sorted(unreadable.items())[:10]:
         print(f"left out, unreadable: {reason}", file=sys.stderr)
     print(f"{len(unreadable)} of {len(split)} images could not be read.", file=sys.stderr)
-    left = {split.labels[index] for index in range(len(split)) if index not in unreadable}
-    lost = sorted(set(split.labels) - left)
+    remaining = {split.labels[index] for index in range(len(split)) if index not in unreadable}
+    lost = sorted(set(split.labels) - remaining)
     if lost:
         raise UserError(f"class '{lost[0]}' has no readable image.")

@@ -1,4 +1,4 @@
-"""Images that a model is judged on and has seen in training, which makes every score too good."""
+"""Check for data leakage: validation or test images that also occur among the training images."""
 
 from typing import cast
 
@@ -11,62 +11,66 @@ from vision_attn.data.checks.perceptual_hash import Bytes, groups_of_alike
 from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.data.dataset import InMemoryDataset
 
-MOST = 20_000  # images that are compared in a few seconds; larger sets are for `check`
-AT_ONCE = 500
+MAX_IMAGES = 20_000  # compared within a few seconds; larger sets are left to `vision-attn check`
+CHUNK_SIZE = 500  # images turned into thumbnails at a time
 
 
 def leakage_warning(data: ImageDataModule, stage: str) -> str:
-    """A line on images of a stage ("val", "test") that look the same as a training image, or none.
+    """A warning if images of a stage ("val", "test") are near-duplicates of training images.
 
-    What is compared are the thumbnails that `check` compares, made of the images as they are
-    trained on. A re-encoded copy is found, and so is another shot of one scene where the two are
-    nearly equal; shots from another side are not. Sets too large for that are left to `check`.
+    The images are compared as they are used for training, by the same thumbnails as in
+    `vision-attn check`. This finds re-encoded copies, and shots of the same scene that are nearly
+    equal, but not shots from another angle. Data sets that are too large for this, or are not held
+    in memory, are left to `vision-attn check`.
+
+    Returns:
+        one line of text; empty if nothing was found or compared.
     """
     if "train" not in data.splits:
         return ""
-    if sum(len(data.split(name)) for name in ("train", stage)) > MOST:
+    if sum(len(data.split(name)) for name in ("train", stage)) > MAX_IMAGES:
         return ""
     stores = [data.store(name) for name in ("train", stage)]
     if not all(isinstance(store, InMemoryDataset) for store in stores):
         return ""
-    train, judged = (thumbnails(cast(InMemoryDataset, store)) for store in stores)
-    return warning_text(count_overlap(train, judged), len(judged), stage)
+    train, held_out = (thumbnails(cast(InMemoryDataset, store)) for store in stores)
+    return warning_text(count_overlap(train, held_out), len(held_out), stage)
 
 
-def count_overlap(train: Bytes, judged: Bytes) -> int:
-    """How many of the second thumbnails (N, 9, 9) look the same as one of the first.
+def count_overlap(train: Bytes, held_out: Bytes) -> int:
+    """Count held-out thumbnails (N, 9, 9) that look the same as a training thumbnail (M, 9, 9).
 
     >>> ramp = np.arange(81, dtype=np.uint8).reshape(1, 9, 9)
     >>> count_overlap(ramp, np.concatenate([ramp + 5, ramp[:, ::-1]]))
     1
     """
-    groups = groups_of_alike(np.concatenate([train, judged]))
-    own = [sum(place >= len(train) for place in group) for group in groups]
-    return sum(count for count, group in zip(own, groups, strict=True) if count < len(group))
+    groups = groups_of_alike(np.concatenate([train, held_out]))
+    counts = [sum(index >= len(train) for index in group) for group in groups]
+    return sum(count for count, group in zip(counts, groups, strict=True) if count < len(group))
 
 
-def warning_text(known: int, count: int, stage: str) -> str:
-    """What is said.
+def warning_text(leaked: int, count: int, stage: str) -> str:
+    """The text of the leakage warning; empty if no image leaked.
 
     >>> warning_text(0, 40, "val")
     ''
     >>> warning_text(3, 40, "val")[:54]
     '3 of 40 val images look the same as a training image. '
     """
-    if not known:
+    if not leaked:
         return ""
     return (
-        f"{known} of {count} {stage} images look the same as a training image. Scores are too good "
-        "if they show the same thing: `vision-attn check` names them, and a table "
+        f"{leaked} of {count} {stage} images look the same as a training image. If they show the "
+        "same object, the scores are too good: `vision-attn check` lists them, and a table "
         "(--data table.csv) can keep them in one split."
     )
 
 
 def thumbnails(store: InMemoryDataset) -> Bytes:
-    """Grey pictures (N, 9, 9) of a store's images."""
-    small = []
-    for start in range(0, len(store), AT_ONCE):
-        images, _ = store.__getitems__(list(range(start, min(start + AT_ONCE, len(store)))))
+    """Grayscale thumbnails (N, 9, 9) of the images of a split."""
+    chunks = []
+    for start in range(0, len(store), CHUNK_SIZE):
+        images, _ = store.__getitems__(list(range(start, min(start + CHUNK_SIZE, len(store)))))
         gray = images.float().mean(1, keepdim=True)
-        small.append(interpolate(gray, (SIDE, SIDE), mode="bilinear", antialias=True).squeeze(1))
-    return cast(Bytes, torch.cat(small).round().byte().numpy())
+        chunks.append(interpolate(gray, (SIDE, SIDE), mode="bilinear", antialias=True).squeeze(1))
+    return cast(Bytes, torch.cat(chunks).round().byte().numpy())

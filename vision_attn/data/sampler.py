@@ -1,4 +1,4 @@
-"""In which order training images are drawn: decided by the run's seed and the epoch alone."""
+"""Reproducible sampling order of training images, a function of the run's seed and the epoch."""
 
 from collections.abc import Iterator
 
@@ -9,20 +9,20 @@ from torch.utils.data import Sampler
 
 
 class EpochSampler(Sampler[int]):
-    """A new order each epoch, which owes nothing to what was drawn before it.
+    """A new random order in each epoch, independent of earlier random draws.
 
-    A run that goes on after an interruption therefore sees the order that it would have seen.
-    Lightning tells the epoch, and cuts the order for several processes, in all of which it is
-    the same.
+    A resumed run therefore sees the same order as a run that was never interrupted. Lightning sets
+    the epoch, and shards the order across processes; it is the same in all of them.
 
     Args:
-        count: images there are, and are drawn.
-        seed: of the run.
-        weights: how likely each image is drawn, with replacement, (count,); None draws each once.
-        alternate: mirror each image in every other epoch, half of them from the first epoch on.
-            Two epochs then show both sides of every image, which is better than chance wherever
-            mirroring helps (Jordan 2024, arXiv 2404.00498). A mirrored image k is drawn as ~k,
-            that is -1 - k.
+        count: number of images, and of draws per epoch.
+        seed: the seed of the run.
+        weights: relative probability of each image, (count,), drawn with replacement; None draws
+            each image once.
+        alternate: flip each image left to right in every other epoch, a random half of them in
+            the first. Two epochs then show both sides of every image, which is better than
+            random flips wherever flipping helps (Jordan 2024, arXiv 2404.00498). A flipped image
+            k is drawn as ~k, that is -1 - k.
 
     >>> order = EpochSampler(5, seed=0)
     >>> first = list(order)
@@ -31,7 +31,7 @@ class EpochSampler(Sampler[int]):
     ([0, 1, 2, 3, 4], False, True)
     >>> order = EpochSampler(5, seed=0, alternate=True)
     >>> both = [*order, order.set_epoch(1), *order]
-    >>> sorted(k for k in both if k is not None)              # each image, and each one mirrored
+    >>> sorted(k for k in both if k is not None)              # each image, and each one flipped
     [-5, -4, -3, -2, -1, 0, 1, 2, 3, 4]
     """
 
@@ -45,7 +45,7 @@ class EpochSampler(Sampler[int]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Which epoch comes."""
+        """Set the epoch that the next iteration is for."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -57,17 +57,18 @@ class EpochSampler(Sampler[int]):
             drawn = torch.randperm(self.count, generator=generator)
         else:
             drawn = torch.multinomial(self.weights, self.count, True, generator=generator)
-        return iter((self.mirrored(drawn) if self.alternate else drawn).tolist())
+        return iter((self.flip_alternately(drawn) if self.alternate else drawn).tolist())
 
-    def mirrored(self, drawn: Tensor) -> Tensor:
-        """Numbers of images, ~k for those that are mirrored in this epoch."""
-        generator = torch.Generator().manual_seed(seed_of(self.seed, 0, 0, 1))  # no epoch's
-        first = torch.randint(0, 2, (self.count,), generator=generator)
-        return torch.where((first[drawn] + self.epoch) % 2 == 1, ~drawn, drawn)
+    def flip_alternately(self, drawn: Tensor) -> Tensor:
+        """Indices of images, with ~k for those that are flipped in this epoch."""
+        # The same seed in all epochs; four numbers, so that it is not the seed of an epoch.
+        generator = torch.Generator().manual_seed(seed_of(self.seed, 0, 0, 1))
+        flipped_first = torch.randint(0, 2, (self.count,), generator=generator)
+        return torch.where((flipped_first[drawn] + self.epoch) % 2 == 1, ~drawn, drawn)
 
 
 def seed_of(*numbers: int) -> int:
-    """One seed made of several numbers (seed, epoch, ...), unlike that of any others.
+    """Combine several numbers (seed, epoch, ...) into one seed, different for other numbers.
 
     >>> seed_of(0, 1) != seed_of(1, 0), seed_of(2, 3) == seed_of(2, 3)
     (True, True)

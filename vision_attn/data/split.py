@@ -1,4 +1,4 @@
-"""The images of one split (train, val or test), which are not read yet."""
+"""One split (train, val or test) of a data set: file names, labels, and how to read the images."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,13 +10,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Split:
-    """The images of one split, not yet read.
+    """The images of one split, which are read on demand.
 
     Attributes:
-        names: what to call each image in a message or a manifest (a path, or a made-up name).
+        names: the name of each image in messages and tables (a path, or a generated name).
         labels: the class name of each image.
-        read: index and size to the image, uint8 (3, size, size); `OSError` if it can't be read.
-        read_mask: index and size to where the object is, bool (size, size), if that is known.
+        read: maps index and size to the image, uint8 (3, size, size); raises `OSError` if it
+            cannot be read.
+        read_mask: maps index and size to the object mask, bool (size, size); None if there are no
+            masks.
         are_files: whether the names are paths of image files.
     """
 
@@ -30,7 +32,7 @@ class Split:
         return len(self.names)
 
     def take(self, indices: NDArray[np.int64]) -> "Split":
-        """The split of those images alone."""
+        """The subset of the images at these indices."""
         chosen = indices.tolist()
         mask = self.read_mask
         return replace(

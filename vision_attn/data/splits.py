@@ -1,4 +1,4 @@
-"""Cutting splits that a data set lacks, and checking the labels of those it has."""
+"""Stratified train/val/test splits for data sets that lack them, and checks of their labels."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,68 +9,70 @@ from numpy.typing import NDArray
 from vision_attn.core.errors import UserError, did_you_mean
 from vision_attn.data.split import Split
 
-USUAL_SHARE = 0.1  # of a class, kept for validation or testing
-ENOUGH = 10  # images of a class: fewer tell little of how well it is known
-LARGEST_SHARE = 0.2  # of a small class, which has to be learnt, too
+DEFAULT_FRACTION = 0.1  # of each class, held out for validation or testing
+MIN_HELD_OUT = 10  # images per class: fewer say little about the accuracy on that class
+MAX_FRACTION = 0.2  # of a small class, which also needs images to train on
 
 
-def kept_back(images: int, fraction: float | None) -> int:
-    """How many images of a class are kept for validation or testing, between 1 and all but one.
+def held_out_count(images: int, fraction: float | None) -> int:
+    """How many images of a class to hold out for validation or testing: from 1 to all but one.
 
-    Without a fraction it is a tenth, but of a small class up to a fifth, so as to have ten.
+    If `fraction` is None, it is a tenth; of a small class up to a fifth, in order to reach ten.
 
-    >>> [kept_back(images, None) for images in (952, 57, 32, 5, 2)]
+    >>> [held_out_count(images, None) for images in (952, 57, 32, 5, 2)]
     [95, 10, 6, 1, 1]
-    >>> kept_back(32, 0.1)
+    >>> held_out_count(32, 0.1)
     3
     """
     if fraction is None:
-        wanted = max(round(USUAL_SHARE * images), min(ENOUGH, int(LARGEST_SHARE * images)))
+        wanted = max(
+            round(DEFAULT_FRACTION * images), min(MIN_HELD_OUT, int(MAX_FRACTION * images))
+        )
     else:
         wanted = round(fraction * images)
     return min(max(wanted, 1), images - 1)
 
 
-def stratified_halves(
+def stratified_split(
     labels: Sequence[str], fraction: float | None, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Indices of (the rest, a seeded sample that holds `fraction` of every class).
+    """Seeded stratified split: indices of (the remaining images, the held-out images).
 
-    A class of two or more images gives at least one to each side. Without a fraction, `kept_back`
-    suits it to each class.
+    `fraction` of every class is held out. A class with at least two images has at least one on
+    each side. If `fraction` is None, `held_out_count` chooses it for each class.
 
-    >>> rest, sample = stratified_halves(["a", "b"] * 5, fraction=0.2, seed=0)
-    >>> len(rest), len(sample), sorted(int(i) % 2 for i in sample)  # one "a" and one "b"
+    >>> rest, held_out = stratified_split(["a", "b"] * 5, fraction=0.2, seed=0)
+    >>> len(rest), len(held_out), sorted(int(i) % 2 for i in held_out)  # one "a" and one "b"
     (8, 2, [0, 1])
     """
     names = np.asarray(labels)
     generator = np.random.default_rng(seed)
-    sampled: list[NDArray[np.int64]] = []
+    chosen: list[NDArray[np.int64]] = []
     for name in sorted(set(labels)):
         members = generator.permutation(np.flatnonzero(names == name))
-        count = kept_back(len(members), fraction)
-        sampled.append(members[:count])
-    sample = np.sort(np.concatenate(sampled))
-    return np.setdiff1d(np.arange(len(labels)), sample), sample
+        count = held_out_count(len(members), fraction)
+        chosen.append(members[:count])
+    held_out = np.sort(np.concatenate(chosen))
+    return np.setdiff1d(np.arange(len(labels)), held_out), held_out
 
 
 def check_labels(split: Split, name: str, class_names: list[str]) -> None:
-    """Refuse a class that the model has no logit for.
+    """Refuse a split with a class that is not among the training classes.
 
     Raises:
-        UserError: naming the class, and the nearest known one.
+        UserError: naming the class and the closest known one.
     """
     unknown = sorted(set(split.labels) - set(class_names))
     if unknown:
         hint = did_you_mean(unknown[0], class_names)
         raise UserError(
-            f"the {name} images have a class '{unknown[0]}' that the training classes lack.{hint} "
-            f"Known are: {', '.join(class_names[:20])}."
+            f"the {name} images have a class '{unknown[0]}' that is not a training class.{hint} "
+            f"Known classes: {', '.join(class_names[:20])}."
         )
 
 
 def check_divisible(train: Split) -> None:
-    """Refuse to cut a split from a class of a single image.
+    """Refuse to split a class that has a single image.
 
     Raises:
         UserError: naming the class.
@@ -78,13 +80,13 @@ def check_divisible(train: Split) -> None:
     single = [name for name, count in Counter(train.labels).items() if count < 2]
     if single:
         raise UserError(
-            f"class '{single[0]}' has a single image, so none can be kept for validation; "
-            "add images, or give a val folder."
+            f"class '{single[0]}' has a single image, so none can be held out for validation; "
+            "add images, or provide a val folder."
         )
 
 
 def evenly_spaced(count: int, most: int) -> list[int]:
-    """At most `most` indices below `count`, evenly spaced over all of them.
+    """At most `most` evenly spaced indices from 0 to `count` - 1.
 
     >>> evenly_spaced(3, 5), evenly_spaced(10, 4)
     ([0, 1, 2], [0, 3, 6, 9])

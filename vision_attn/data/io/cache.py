@@ -1,4 +1,4 @@
-"""Decoded images of a split on disk: one file, which later trainings map into memory."""
+"""Disk cache of decoded images: one file per split, which later trainings memory-map."""
 
 import hashlib
 import time
@@ -18,71 +18,73 @@ from vision_attn.data.io.decode import Decoded, decode, read_again
 from vision_attn.data.split import Split
 
 CHECKSUM = "sha256"
-ABANDONED = 3600  # seconds without a change, after which nobody writes a file any more
-HEAD = 32  # bytes of the checksum, which is of all that follows: the images, then a byte for each
+STALE_AFTER = 3600  # seconds without a change after which a temporary file counts as abandoned
+DIGEST_SIZE = 32  # bytes of the checksum at the start of the file
+# It covers the rest of the file: all images, then one byte per image (1 if it could be read).
 
 
-def cached(folder: Path, split: Split, size: int, title: str) -> Decoded:
-    """A split's images (N, 3, size, size) from the cache, which is filled where it lacks them.
+def load_or_decode(folder: Path, split: Split, size: int, title: str) -> Decoded:
+    """Load a split's images (N, 3, size, size) from the cache; on a cache miss, decode them first.
 
-    The file is named by what its content hangs on (see `key_of`), so it is never stale; its
-    checksum is compared each time, so a damaged one is made anew. Of several processes that ask
-    at once, one decodes and the others wait; where the file system knows no locks, each decodes,
-    and the file is one of theirs as a whole. Old files are for the user to delete.
+    The file name is a hash of everything that the content depends on (see `cache_key`), so a file
+    is never stale. Its checksum is verified each time, and a damaged file is written again. If
+    several processes need the same file, one decodes and the others wait. On a file system
+    without locks each of them decodes, and atomic writes keep the complete file of one of them.
+    Old files are never deleted here; the user can delete them.
 
     Raises:
-        UserError: the folder cannot be written, or does not hold what was written.
+        UserError: the folder cannot be written, or reading back what was written fails.
     """
-    place = folder / f"{key_of(split, size)}.images"
+    path = folder / f"{cache_key(split, size)}.images"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(place.with_suffix(".lock")):
-            found = mapped(place, len(split), size)
+        with FileLock(path.with_suffix(".lock")):
+            found = memory_map(path, len(split), size)
             if found is None:
-                write(place, decode(split, size, title), size)
-                found = mapped(place, len(split), size)
+                write(path, decode(split, size, title), size)
+                found = memory_map(path, len(split), size)
     except (OSError, WriteError) as error:
         reason = getattr(error, "strerror", None) or first_line(error)
         raise UserError(
-            f"--data.cache: {place} cannot be written ({reason}); free some space, name another "
-            "folder, or do without."
+            f"--data.cache: {path} cannot be written ({reason}); free some space, choose another "
+            "folder, or train without a cache."
         ) from error
     if found is None:
-        raise UserError(f"--data.cache: {place} does not hold what was written; is the disk sound?")
+        raise UserError(f"--data.cache: {path} is damaged just after writing; check the disk.")
     images, was_read = found
     return read_again(images, (~was_read).nonzero().flatten().tolist(), split, size)
 
 
-def key_of(split: Split, size: int) -> str:
-    """What decoded images hang on, as a checksum.
+def cache_key(split: Split, size: int) -> str:
+    """Cache key: a hash of everything that the decoded images depend on.
 
-    That is the code that reads them, Pillow's release, their size, and of each file its path,
-    length and the times of its last change (`ctime` too, which no program can set back).
+    That is the code that reads them, the version of Pillow, the image size, and the path, length
+    and modification times of each file (including `ctime`, which programs cannot set back).
     """
     checksum = hashlib.new(CHECKSUM, Path(reader.__file__).read_bytes())
     checksum.update(f"{PIL.__version__}\0{size}\n".encode())
     for name in split.names:
-        checksum.update(f"{name}\0{state_of(name)}\n".encode())
+        checksum.update(f"{name}\0{file_state(name)}\n".encode())
     return checksum.hexdigest()
 
 
-def state_of(name: str) -> tuple[int, ...]:
-    """Length of a file and the times of its last change; nothing where there is none."""
+def file_state(name: str) -> tuple[int, ...]:
+    """Length, mtime and ctime of a file; empty if it does not exist."""
     try:
-        found = Path(name).stat()
+        stat = Path(name).stat()
     except OSError:
         return ()
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
-def write(place: Path, images: Iterable[Tensor | None], size: int) -> None:
-    """Write images in their order beside their place, then move them there; None is unreadable."""
-    remove_abandoned(place)
+def write(path: Path, images: Iterable[Tensor | None], size: int) -> None:
+    """Atomically write images to a cache file in their order; None is an unreadable image."""
+    remove_abandoned(path)
     blank = bytes(3 * size * size)
 
     def write_images(temporary: Path) -> None:
         with temporary.open("wb") as file:
-            file.write(bytes(HEAD))
+            file.write(bytes(DIGEST_SIZE))
             checksum, was_read = hashlib.new(CHECKSUM), bytearray()
             for image in images:
                 content = blank if image is None else image.contiguous().numpy().tobytes()
@@ -94,28 +96,28 @@ def write(place: Path, images: Iterable[Tensor | None], size: int) -> None:
             file.seek(0)
             file.write(checksum.digest())
 
-    atomic_write(place, write_images)
+    atomic_write(path, write_images)
 
 
-def remove_abandoned(place: Path) -> None:
-    """Remove what processes that were killed while they wrote `place` left beside it."""
-    for left in place.parent.glob(f".{place.name}.*"):
-        with suppress(FileNotFoundError):  # another process was quicker
-            if time.time() - left.stat().st_mtime > ABANDONED:
-                left.unlink()
+def remove_abandoned(path: Path) -> None:
+    """Remove temporary files of processes that were killed while they wrote `path`."""
+    for temporary in path.parent.glob(f".{path.name}.*"):
+        with suppress(FileNotFoundError):  # another process has removed it
+            if time.time() - temporary.stat().st_mtime > STALE_AFTER:
+                temporary.unlink()
 
 
-def mapped(place: Path, count: int, size: int) -> tuple[Tensor, Tensor] | None:
-    """Images (N, 3, size, size) in a file, and which of them could be read, (N,).
+def memory_map(path: Path, count: int, size: int) -> tuple[Tensor, Tensor] | None:
+    """Memory-map a cache file: images (N, 3, size, size), and whether each could be read, (N,).
 
-    What is written to them stays in this process. None where the file is not there or damaged.
+    Writing to the images does not change the file. None if the file is missing or damaged.
     """
     pixels = count * 3 * size * size
-    total = HEAD + pixels + count
-    if not place.is_file() or place.stat().st_size != total:
+    total = DIGEST_SIZE + pixels + count
+    if not path.is_file() or path.stat().st_size != total:
         return None
-    with place.open("rb") as file:
-        if file.read(HEAD) != hashlib.file_digest(file, CHECKSUM).digest():
+    with path.open("rb") as file:
+        if file.read(DIGEST_SIZE) != hashlib.file_digest(file, CHECKSUM).digest():
             return None
-    content = torch.from_file(str(place), shared=False, size=total, dtype=torch.uint8)[HEAD:]
+    content = torch.from_file(str(path), shared=False, size=total, dtype=torch.uint8)[DIGEST_SIZE:]
     return content[:pixels].view(count, 3, size, size), content[pixels:].bool()

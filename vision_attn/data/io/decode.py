@@ -1,4 +1,4 @@
-"""Decode the images of a split into memory once, in several threads."""
+"""Decode the images of a split into memory, in several threads."""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -10,11 +10,11 @@ from vision_attn.core.progress import progress
 from vision_attn.data.io.read_many import read_many
 from vision_attn.data.split import Split
 
-MANY = 500  # images; fewer are decoded before a progress bar could be read
+MANY = 500  # images; fewer are decoded too fast for a progress bar to be useful
 
 
 class Decoded(NamedTuple):
-    """Images of a split, and why some could not be read.
+    """The decoded images of a split, and the errors of those that could not be read.
 
     Attributes:
         images: uint8 (N, 3, size, size); undefined where an image could not be read.
@@ -26,9 +26,9 @@ class Decoded(NamedTuple):
 
 
 def decode(split: Split, size: int, title: str) -> Iterator[Tensor | None]:
-    """The images of a split in order, uint8 (3, size, size); None if one is unreadable."""
-    found = (image for _, image, _ in read_many(split, range(len(split)), size))
-    return progress(found, title, len(split)) if len(split) > MANY else found
+    """Decode the images of a split in order, uint8 (3, size, size); None if unreadable."""
+    images = (image for _, image, _ in read_many(split, range(len(split)), size))
+    return progress(images, title, len(split)) if len(split) > MANY else images
 
 
 def in_memory(split: Split, size: int, title: str) -> Decoded:
@@ -44,7 +44,7 @@ def in_memory(split: Split, size: int, title: str) -> Decoded:
 
 
 def read_again(images: Tensor, missing: Iterable[int], split: Split, size: int) -> Decoded:
-    """Read images again that were unreadable, to get the error; keep those that now succeed."""
+    """Read unreadable images once more, to get their errors; keep those that now succeed."""
     unreadable = {}
     for index in missing:
         try:

@@ -1,4 +1,4 @@
-"""Where the objects are in a folder of images: a list of boxes, or a folder of masks."""
+"""Object masks (ground truth) of images, from a CSV of bounding boxes or a folder of masks."""
 
 import csv
 from collections.abc import Callable, Sequence
@@ -16,132 +16,146 @@ from vision_attn.data.io.image import EXTENSIONS, open_image, stored_size, uprig
 COLUMNS = ("file", "xmin", "ymin", "xmax", "ymax")
 Box = tuple[float, float, float, float]
 ReadMask = Callable[[Path, int, int], Tensor]
-"""An image's path, a height and a width, to where the object is: bool (height, width)."""
+"""Maps an image's path, a height and a width to its object mask, bool (height, width)."""
 
 
-def read_masks(place: Path, root: Path, folder: Path) -> ReadMask:
-    """What tells where the objects of the images in a folder are.
+def read_masks(truth: Path, root: Path, folder: Path) -> ReadMask:
+    """The reader of object masks for the images of a folder.
 
     Args:
-        place: a CSV file with the columns file, xmin, ymin, xmax, ymax, in pixels of the image as
-            it is stored, the last ones included and files named from the CSV's folder; or a folder
-            of masks that are white on the object, named as the images are below `root` or below
-            `folder`, with any ending.
-        root: the folder of the data.
+        truth: a CSV file with the columns file, xmin, ymin, xmax, ymax, in pixels of the image as
+            stored; xmax and ymax belong to the box, and files are relative to the CSV's folder. Or
+            a folder of masks that are white on the object; a mask has the same path below it as
+            its image has below `root` or `folder`, with any image extension.
+        root: the data folder.
         folder: the folder of this split.
 
     Raises:
-        UserError: there is no such file or folder, or the file is no list of boxes.
+        UserError: there is no such file or folder, or the file is not a list of boxes.
     """
-    if place.is_dir():
-        return truth_from_masks(place, lambda path: (root, folder))
-    if not place.is_file():
-        raise UserError(f"--truth: there is no file or folder {place}.")
-    return truth_from_boxes(place)
+    if truth.is_dir():
+        return masks_from_folder(truth, lambda path: (root, folder))
+    if not truth.is_file():
+        raise UserError(f"--truth: there is no file or folder {truth}.")
+    return masks_from_boxes(truth)
 
 
-def read_masks_of_files(place: Path | None) -> ReadMask:
-    """What tells where the objects are in image files from anywhere.
+def read_masks_of_files(truth: Path | None) -> ReadMask:
+    """The reader of object masks for image files that are not in one data folder.
 
     Args:
-        place: as `read_truth` has it, a folder of masks named as the images are below any folder
-            that holds them; None takes for each image the nearest `boxes.csv` above it.
+        truth: as in `read_masks`, but a mask has the same path as its image below any folder that
+            contains the image. None takes for each image the nearest `boxes.csv` in a folder
+            above it.
 
     Raises:
-        UserError: there is no such file or folder, or the file is no list of boxes.
+        UserError: there is no such file or folder, or the file is not a list of boxes.
     """
-    if place is None:
-        return truth_from_lists_above()
-    if place.is_dir():
-        masks = truth_from_masks(place, lambda path: path.parents[::-1])
+    if truth is None:
+        return masks_from_nearest_boxes()
+    if truth.is_dir():
+        masks = masks_from_folder(truth, lambda path: path.parents[::-1])
         return lambda path, height, width: masks(path.absolute(), height, width)
-    return read_masks(place, place, place)
+    return read_masks(truth, truth, truth)
 
 
-def truth_from_boxes(place: Path) -> ReadMask:
-    """The boxes of one list."""
-    boxes = read_boxes(place)
+def masks_from_boxes(csv_path: Path) -> ReadMask:
+    """The reader of masks from one CSV of boxes."""
+    boxes = read_boxes(csv_path)
     return lambda path, height, width: mask_from_boxes(
         boxes.get(path.resolve(), []), path, height, width
     )
 
 
-def truth_from_masks(place: Path, below: Callable[[Path], Sequence[Path]]) -> ReadMask:
-    """Masks named as the images are below some folders, which are tried in turn."""
-    listed = cache(images_by_stem)  # each folder once, not once an image
+def masks_from_folder(folder: Path, roots: Callable[[Path], Sequence[Path]]) -> ReadMask:
+    """The reader of the mask files in a folder.
+
+    Args:
+        folder: the folder of masks.
+        roots: maps an image's path to the folders that its mask's path may be relative to.
+    """
+    listing = cache(images_by_stem)  # each folder is listed once, not once per image
     return lambda path, height, width: mask_from_file(
-        find_mask(place, path, below(path), listed), path, height, width
+        find_mask(folder, path, roots(path), listing), path, height, width
     )
 
 
-def truth_from_lists_above() -> ReadMask:
-    """The nearest `boxes.csv` above each image, which is read once."""
-    read = cache(truth_from_boxes)
+def masks_from_nearest_boxes() -> ReadMask:
+    """The reader of masks from the nearest `boxes.csv` above each image; each CSV is read once."""
+    read = cache(masks_from_boxes)
 
     @cache
     def nearest(folder: Path) -> Path | None:
-        above = folder.parent
-        return find_boxes(folder) or (None if above == folder else nearest(above))
+        parent = folder.parent
+        return find_boxes(folder) or (None if parent == folder else nearest(parent))
 
-    def truth(path: Path, height: int, width: int) -> Tensor:
-        listed = nearest(path.absolute().parent)
-        if listed is None:
+    def read_mask(path: Path, height: int, width: int) -> Tensor:
+        csv_path = nearest(path.absolute().parent)
+        if csv_path is None:
             return torch.zeros(height, width, dtype=torch.bool)
-        return read(listed)(path, height, width)
+        return read(csv_path)(path, height, width)
 
-    return truth
+    return read_mask
 
 
 def find_boxes(folder: Path) -> Path | None:
-    """The list of boxes that lies in a folder, if there is one."""
-    listed = folder / "boxes.csv"
-    return listed if lists_boxes(listed) else None
+    """The `boxes.csv` of a folder; None if there is none with the right columns."""
+    csv_path = folder / "boxes.csv"
+    return csv_path if lists_boxes(csv_path) else None
 
 
-def lists_boxes(place: Path) -> bool:
-    """Whether a file is a list of boxes, by its first line."""
+def lists_boxes(csv_path: Path) -> bool:
+    """Whether a file is a CSV of boxes, judging by its header line."""
     try:
-        with place.open(newline="", encoding="utf-8-sig") as lines:
+        with csv_path.open(newline="", encoding="utf-8-sig") as lines:
             return set(COLUMNS) <= set(next(csv.reader(lines), ()))
     except (OSError, UnicodeDecodeError):
         return False
 
 
-def read_boxes(place: Path) -> dict[Path, list[Box]]:
-    """Boxes by image; an image may have several."""
-    if not lists_boxes(place):
-        raise UserError(f"{place} is no list of boxes; its columns are {', '.join(COLUMNS)}.")
+def read_boxes(csv_path: Path) -> dict[Path, list[Box]]:
+    """Read the boxes of each image from a CSV; an image may have several.
+
+    Raises:
+        UserError: the file is not a CSV of boxes, or a line of it is invalid.
+    """
+    if not lists_boxes(csv_path):
+        raise UserError(
+            f"{csv_path} is not a list of boxes: it needs the columns {', '.join(COLUMNS)}."
+        )
     boxes: dict[Path, list[Box]] = {}
-    with place.open(newline="", encoding="utf-8-sig") as lines:
+    with csv_path.open(newline="", encoding="utf-8-sig") as lines:
         rows = csv.DictReader(lines)
         try:
             for row in rows:
                 left, top, right, bottom = (float(row[key]) for key in COLUMNS[1:])
-                file = (place.parent / row["file"]).resolve()
+                file = (csv_path.parent / row["file"]).resolve()
                 boxes.setdefault(file, []).append((left, top, right, bottom))
         except (TypeError, ValueError, OSError, csv.Error):
-            told = f"{place}, line {rows.line_num}: a box is four numbers, and a file's name."
-            raise UserError(told) from None
+            raise UserError(
+                f"{csv_path}, line {rows.line_num}: a box needs a file name and four numbers."
+            ) from None
     return boxes
 
 
 def mask_from_boxes(boxes: list[Box], path: Path, height: int, width: int) -> Tensor:
-    """The union of an image's boxes at the size wanted; degenerate boxes are empty."""
-    (across, down), turned = stored_size(path)
-    mask = torch.zeros(down, across, dtype=torch.bool)
+    """The union of an image's boxes as a mask, bool (height, width); degenerate boxes are empty."""
+    (stored_width, stored_height), orientation = stored_size(path)
+    mask = torch.zeros(stored_height, stored_width, dtype=torch.bool)
     for left, top, right, bottom in boxes:
         if right > left and bottom > top:
-            rows = slice(inside(top, down), inside(bottom + 1, down))
-            mask[rows, inside(left, across) : inside(right + 1, across)] = True
-    picture = Image.fromarray(mask.numpy().astype(np.uint8) * 255)
-    # Boxes are in pixels as stored, the model sees the image upright.
-    return at_size(upright(picture, turned), height, width)
+            rows = slice(clip_edge(top, stored_height), clip_edge(bottom + 1, stored_height))
+            columns = slice(clip_edge(left, stored_width), clip_edge(right + 1, stored_width))
+            mask[rows, columns] = True
+    image = Image.fromarray(mask.numpy().astype(np.uint8) * 255)
+    # Boxes are in pixels of the stored image, but the model sees it upright.
+    return resize_mask(upright(image, orientation), height, width)
 
 
-def inside(edge: float, side: int) -> int:
-    """An edge in whole pixels, within the image.
+def clip_edge(edge: float, side: int) -> int:
+    """Round an edge of a box to whole pixels, and clip it to the image.
 
-    >>> inside(-3.0, 10), inside(4.4, 10), inside(float("inf"), 10)
+    >>> clip_edge(-3.0, 10), clip_edge(4.4, 10), clip_edge(float("inf"), 10)
     (0, 4, 10)
     """
     return round(min(max(edge, 0.0), side))
@@ -150,20 +164,27 @@ def inside(edge: float, side: int) -> int:
 def find_mask(
     masks: Path,
     path: Path,
-    below: Sequence[Path],
-    listed: Callable[[Path], dict[str, Path]],
+    roots: Sequence[Path],
+    listing: Callable[[Path], dict[str, Path]],
 ) -> Path | None:
-    """The mask of an image: the same path below the folder of masks, with any image's ending."""
-    for root in below:
+    """The mask file of an image: the same relative path below `masks`, any image extension.
+
+    Args:
+        masks: the folder of masks.
+        path: the image.
+        roots: folders that contain the image, tried in turn.
+        listing: maps a folder to its image files by stem.
+    """
+    for root in roots:
         name = path.relative_to(root)
-        found = listed(masks / name.parent).get(name.stem)
+        found = listing(masks / name.parent).get(name.stem)
         if found is not None:
             return found
     return None
 
 
 def images_by_stem(folder: Path) -> dict[str, Path]:
-    """The first image file of each stem in a folder; nothing if it is not there."""
+    """The first image file of each stem in a folder; empty if there is no such folder."""
     if not folder.is_dir():
         return {}
     files = sorted(folder.iterdir(), reverse=True)
@@ -171,20 +192,20 @@ def images_by_stem(folder: Path) -> dict[str, Path]:
 
 
 def mask_from_file(mask: Path | None, path: Path, height: int, width: int) -> Tensor:
-    """A mask at the size wanted; empty where an image has none.
+    """Read a mask file, bool (height, width); an empty mask if the image has none.
 
     Raises:
-        UserError: the file is no image that can be read.
+        UserError: the file is not a readable image.
     """
     if mask is None:
         return torch.zeros(height, width, dtype=torch.bool)
     try:
-        return at_size(open_image(mask).convert("L"), height, width)
+        return resize_mask(open_image(mask).convert("L"), height, width)
     except OSError as error:
         raise UserError(f"the mask of {path} cannot be read: {error}") from None
 
 
-def at_size(picture: Image.Image, height: int, width: int) -> Tensor:
-    """A black and white picture as bool (height, width)."""
-    scaled = picture.resize((width, height), Image.Resampling.NEAREST)
+def resize_mask(image: Image.Image, height: int, width: int) -> Tensor:
+    """Resize a black and white image to a mask, bool (height, width)."""
+    scaled = image.resize((width, height), Image.Resampling.NEAREST)
     return torch.from_numpy(np.array(scaled) > 127)

@@ -1,4 +1,4 @@
-"""Image files by what a person types: files, folders, patterns, and lists of them."""
+"""Find image files from paths on the command line: files, folders, glob patterns, list files."""
 
 import glob
 import os
@@ -10,50 +10,50 @@ from vision_attn.data.io.image import EXTENSIONS
 
 
 def walk_images(folder: Path) -> Iterator[Path]:
-    """The image files below a folder, without hidden ones: by name, folders after files.
+    """The image files below a folder, sorted by name: files first, then subfolders; no hidden ones.
 
-    Only one folder's names are held at a time.
+    Only the file names of one folder are held in memory at a time.
     """
-    for place, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             if not name.startswith(".") and Path(name).suffix.lower() in EXTENSIONS:
-                yield Path(place, name)
+                yield Path(parent, name)
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The image files below a folder, by path, without hidden ones."""
+    """The image files below a folder, sorted by path, without hidden ones."""
     return sorted(walk_images(folder))
 
 
 def listed_images(paths: Iterable[str | Path]) -> Iterator[Path]:
-    """The image files that paths name, in their order, as many as there may be.
+    """Expand paths lazily into image files, in their order.
 
-    A folder stands for the images below it, `@list.txt` for the paths in that file, one a line,
-    and a pattern such as `photos/**/*.jpg` for what it finds. Any other path is a file, whether
-    it is there or not. A `Path` is never a list or a pattern.
+    A folder stands for the images below it, `@list.txt` for the paths in that file, one per line,
+    and a glob pattern such as `photos/**/*.jpg` for the files that match. Any other path is taken
+    as a file, whether it exists or not. A `Path` is never taken as a list or a pattern.
 
     Raises:
-        UserError: a folder has no images in it, a pattern finds nothing, or there is no such list.
+        UserError: a folder has no images in it, a pattern matches nothing, or a list is missing.
     """
     for path in paths:
-        word = path if isinstance(path, str) else ""
-        if word.startswith("@") and not Path(word).exists():
-            for line in lines_of(Path(word[1:])):
-                yield from folder_or_file(Path(line))
-        elif glob.has_magic(word) and not Path(word).exists():
-            # Path.glob takes no absolute patterns.
-            found = sorted(glob.glob(word, recursive=True))  # noqa: PTH207
+        text = path if isinstance(path, str) else ""
+        if text.startswith("@") and not Path(text).exists():
+            for line in read_lines(Path(text[1:])):
+                yield from expand_folder(Path(line))
+        elif glob.has_magic(text) and not Path(text).exists():
+            # Path.glob does not accept absolute patterns.
+            found = sorted(glob.glob(text, recursive=True))  # noqa: PTH207
             if not found:
-                raise UserError(f"{word} finds no file.")
+                raise UserError(f"no file matches {text}.")
             for name in found:
-                yield from folder_or_file(Path(name))
+                yield from expand_folder(Path(name))
         else:
-            yield from folder_or_file(Path(path))
+            yield from expand_folder(Path(path))
 
 
-def folder_or_file(path: Path) -> Iterator[Path]:
-    """A file itself, or the images below a folder."""
+def expand_folder(path: Path) -> Iterator[Path]:
+    """The images below a folder; any other path is returned as it is."""
     if not path.is_dir():
         yield path
         return
@@ -65,13 +65,13 @@ def folder_or_file(path: Path) -> Iterator[Path]:
         raise UserError(f"{path} has no images in it.")
 
 
-def lines_of(place: Path) -> Iterator[str]:
-    """The lines of a list of paths that say something."""
+def read_lines(path: Path) -> Iterator[str]:
+    """The lines of a list of paths that are not blank."""
     try:
-        # Names of files are bytes; those that are no UTF-8 are kept as they are.
-        with place.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
+        # File names are bytes; those that are not valid UTF-8 are kept as they are.
+        with path.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
             for line in lines:
                 if line.strip():
                     yield line.rstrip("\r\n")
     except OSError as error:
-        raise UserError(f"the list {place}: {error.strerror}.") from None
+        raise UserError(f"the list {path}: {error.strerror}.") from None

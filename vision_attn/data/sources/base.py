@@ -1,4 +1,4 @@
-"""The interface of an image source: class names, and splits whose images are read one by one."""
+"""The interface of an image source (data set): class names, and splits of images."""
 
 from abc import ABC, abstractmethod
 
@@ -6,7 +6,7 @@ from vision_attn.data.split import Split
 
 
 class ImageSource(ABC):
-    """Where images come from. A new data set is one file with one subclass.
+    """Base class of image sources. A new data set is one file with one subclass.
 
     Attributes:
         class_names: the classes of the training images, in the order of the logits.
@@ -18,8 +18,8 @@ class ImageSource(ABC):
 
     @abstractmethod
     def splits(self) -> dict[str, Split]:
-        """The splits there are, of "train", "val" and "test".
+        """The available splits, by name: any of "train", "val" and "test".
 
         Raises:
-            UserError: the images are not there, or not as they should be.
+            UserError: the images are missing or invalid.
         """

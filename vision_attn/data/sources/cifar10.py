@@ -7,15 +7,15 @@ from torchvision import datasets
 
 from vision_attn.data.io.image import to_tensor
 from vision_attn.data.sources.base import ImageSource
-from vision_attn.data.sources.download import CACHE, downloaded
+from vision_attn.data.sources.download import CACHE, load_or_download
 from vision_attn.data.split import Split
 
 
 class Cifar10(ImageSource):
-    """60,000 colour images of 32x32 pixels in 10 classes (Krizhevsky 2009).
+    """60,000 color images of 32x32 pixels in 10 classes (Krizhevsky 2009).
 
     Args:
-        root: where the archive is kept, or downloaded to.
+        root: the folder that holds the archive, or that it is downloaded to.
     """
 
     dataset = datasets.CIFAR10
@@ -30,19 +30,19 @@ class Cifar10(ImageSource):
         return {"train": self.split(train=True), "test": self.split(train=False)}
 
     def split(self, train: bool) -> Split:
-        """One of the two halves."""
-        found = downloaded(self.dataset, self.root, train)
-        pixels = torch.from_numpy(found.data).permute(0, 3, 1, 2)
+        """The training or the test split."""
+        dataset = load_or_download(self.dataset, self.root, train)
+        pixels = torch.from_numpy(dataset.data).permute(0, 3, 1, 2)
         name = "train" if train else "test"
 
         def read(index: int, size: int) -> torch.Tensor:
             if size == self.natural_size:
                 return pixels[index]
-            return to_tensor(found[index][0], size)
+            return to_tensor(dataset[index][0], size)
 
         return Split(
             names=[f"{name}/{index:05d}" for index in range(len(pixels))],
-            labels=[self.class_names[target] for target in found.targets],
+            labels=[self.class_names[target] for target in dataset.targets],
             read=read,
         )
 

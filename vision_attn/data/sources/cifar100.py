@@ -7,10 +7,10 @@ from vision_attn.data.sources.download import CACHE
 
 
 class Cifar100(Cifar10):
-    """60,000 colour images of 32x32 pixels in 100 classes (Krizhevsky 2009).
+    """60,000 color images of 32x32 pixels in 100 classes (Krizhevsky 2009).
 
     Args:
-        root: where the archive is kept, or downloaded to.
+        root: the folder that holds the archive, or that it is downloaded to.
     """
 
     dataset = datasets.CIFAR100

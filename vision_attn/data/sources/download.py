@@ -1,4 +1,4 @@
-"""Fetching torchvision's data sets, with errors a user can act on."""
+"""Download torchvision's data sets, with error messages that say what to do."""
 
 import contextlib
 import io
@@ -13,10 +13,10 @@ from vision_attn.core.errors import UserError, first_line
 CACHE = Path("~/.cache/vision-attn/data")
 
 
-def downloaded(dataset: type[VisionDataset], root: Path, train: bool) -> VisionDataset:
-    """The data set from `root`, downloaded to it first if need be.
+def load_or_download(dataset: type[VisionDataset], root: Path, train: bool) -> VisionDataset:
+    """Load a data set from `root`; download it first if it is not there.
 
-    torchvision checks each file's checksum, before it unpacks or unpickles it.
+    torchvision verifies the checksum of each file before it unpacks or unpickles it.
 
     Raises:
         UserError: it cannot be downloaded, or the archive is damaged.
@@ -24,13 +24,13 @@ def downloaded(dataset: type[VisionDataset], root: Path, train: bool) -> VisionD
     root.mkdir(parents=True, exist_ok=True)
     name = dataset.__name__
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # torchvision prints as it unpacks
+        with contextlib.redirect_stdout(io.StringIO()):  # torchvision prints while it unpacks
             return dataset(str(root), train=train, download=True)
     except (OSError, RuntimeError, EOFError, tarfile.TarError, pickle.UnpicklingError) as error:
         archive = root / dataset.filename
-        state = "is damaged; delete it" if archive.exists() else "is not there"
+        state = "is damaged; delete it" if archive.exists() else "is missing"
         reason = first_line(error)
         raise UserError(
             f"{name} could not be read: {archive} {state} ({reason}).\n"
-            f"Put {dataset.url} there, or name the folder that has it: --data.source.root DIR."
+            f"Put {dataset.url} there, or set the folder that has it: --data.source.root DIR."
         ) from error

@@ -1,26 +1,27 @@
-"""What sources of image files share: names of splits, a split of files, their usual size."""
+"""Shared code of file-based image sources: split names, a split of files, the median size."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from vision_attn.data.io.image import is_readable, opened, read_image
+from vision_attn.data.io.image import is_readable, open_header, read_image
 from vision_attn.data.io.object_masks import ReadMask
 from vision_attn.data.split import Split
 
-USUAL_NAMES = {
+SPLIT_ALIASES = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing", "eval"),
 }
-SAMPLED_SIZES = 64  # headers read to learn the usual size
+"""Names of folders, or in tables, that stand for each split."""
+SAMPLED_SIZES = 64  # image headers that are read to estimate the median size
 
 
 def split_of_files(
     paths: Sequence[Path], labels: Sequence[str], truth: ReadMask | None = None
 ) -> Split:
-    """One split of image files."""
+    """A split of image files, with their object masks if `truth` is given."""
     return Split(
         names=[str(path) for path in paths],
         labels=labels,
@@ -31,10 +32,10 @@ def split_of_files(
 
 
 def usual_side(paths: list[Path]) -> int:
-    """The median shorter side of a spread sample of images, in pixels."""
-    chosen = [paths[i] for i in np.linspace(0, len(paths) - 1, SAMPLED_SIZES).astype(int)]
+    """The median shorter side in pixels, of a sample spread evenly over the images."""
+    sample = [paths[i] for i in np.linspace(0, len(paths) - 1, SAMPLED_SIZES).astype(int)]
     sides = []
-    for path in filter(is_readable, chosen):
-        with opened(path) as image:
+    for path in filter(is_readable, sample):
+        with open_header(path) as image:
             sides.append(min(image.size))
     return int(np.median(sides)) if sides else 224
