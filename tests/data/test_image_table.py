@@ -214,7 +214,7 @@ class TestRuns:
         assert main([*words, "--trainer.max_epochs", "1"]) == 0
         told = capsys.readouterr().out
         lines = [line for line in told.splitlines() if line.startswith("check ")]
-        assert any("test has no image of 1 class (red)" in line for line in lines)
+        assert any("test has no images of 1 class (red)" in line for line in lines)
         assert any("in more than one split" in line for line in lines)
 
     def test_check_takes_a_table(self, listed: Path, capsys: pytest.CaptureFixture[str]) -> None:
