@@ -1,4 +1,4 @@
-"""`evaluate` through the real door."""
+"""`vision-attn evaluate`: scores of explainers through the command line."""
 
 import json
 import shutil
@@ -16,18 +16,18 @@ from vision_attn.explainers.center import Center
 CHEAP = ["--explainers", "random,evidence,contrast,contrast:grad_cam", "--batch_size", "3"]
 
 
-def test_a_table_a_file_and_a_chart(
+def test_it_prints_a_table_and_writes_json_and_a_chart(
     trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, _ = trained
     out = tmp_path / "out"
     assert main(["evaluate", str(run), *CHEAP, "--out", str(out)]) == 0
-    told = capsys.readouterr().out
-    assert "explained  8 of 8 images" in told
-    assert "left out   energy: this data does not say where the objects are (--truth)" in told
-    assert "left out   grid_pointing: grid_pointing of 3x3 images needs 9 classes" in told
-    assert "contrast:grad_cam" in told
-    assert max(len(line) for line in told.splitlines() if "─" in line) <= 100
+    output = capsys.readouterr().out
+    assert "explained  8 of 8 images" in output
+    assert "left out   energy: this data has no ground truth of the objects (--truth)" in output
+    assert "left out   grid_pointing: grid_pointing of 3x3 images needs 9 classes" in output
+    assert "contrast:grad_cam" in output
+    assert max(len(line) for line in output.splitlines() if "─" in line) <= 100
     content = json.loads((out / "evaluation.json").read_text())
     assert content["higher_is_better"] == {
         "insertion": True,
@@ -39,36 +39,38 @@ def test_a_table_a_file_and_a_chart(
     assert evidence["images_per_second"] > 0
     insertion = evidence["scores"]["insertion"]
     assert insertion["images"] == 8
-    (line,) = [line for line in told.splitlines() if line.startswith("evidence ")][:1]
+    (line,) = [line for line in output.splitlines() if line.startswith("evidence ")][:1]
     figures = [f"{insertion[key]:.3f}" for key in ("mean", "median")]
     figures += [f"{quartile:.2f}" for quartile in insertion["quartiles"]]
     assert line.split()[1:5] == figures
-    assert told.count("n = 8") == 3
+    assert output.count("n = 8") == 3
     picture = np.asarray(Image.open(out / "evaluation.png").convert("RGB"))
     assert (picture != 255).any(2).mean() > 0.05
     assert main(["evaluate", str(run), *CHEAP, "--out", str(out)]) == 2
     assert "is not empty; name a new folder" in capsys.readouterr().err
 
 
-def test_controls_are_always_there(
+def test_controls_are_always_scored(
     trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["evaluate", str(trained[0]), "--explainers", "evidence", "--metrics", "road"]
     assert main([*words, "--out", str(tmp_path / "out")]) == 0
     content = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert list(content["explainers"]) == ["random", "center", "evidence"]
-    assert all(0 < found["scores"]["road"]["mean"] < 1 for found in content["explainers"].values())
+    assert all(
+        0 < result["scores"]["road"]["mean"] < 1 for result in content["explainers"].values()
+    )
 
 
-def test_boxes(
+def test_energy_is_scored_on_boxes_of_correct_predictions(
     trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each image has a box of its own, and the first is one that the model is wrong about."""
+    """Each image has its own box, and the model misclassifies the first image."""
     run, _ = trained
     images = tmp_path / "images"
     for color, name in enumerate(("red", "green")):
         write_images(images / "test" / name, 4, color, size=(32, 32))
-    write_images(images / "test" / "green", 1, 0, size=(32, 32))  # a red one among the green
+    write_images(images / "test" / "green", 1, 0, size=(32, 32))  # a red image labeled green
     lines = ["file,label,xmin,ymin,xmax,ymax"]
     sides = {"green/000.png": 31}
     for name in ("green", "red"):
@@ -81,9 +83,9 @@ def test_boxes(
     words += ["--explainers", "center", "--truth", str(boxes)]
     out = tmp_path / "out"
     assert main([*words, "--out", str(out)]) == 0
-    told = capsys.readouterr().out
-    assert "objects    known in 8 of 8 images" in told
-    assert "explained  7 of 8 images" in told
+    output = capsys.readouterr().out
+    assert "objects    known in 8 of 8 images" in output
+    assert "explained  7 of 8 images" in output
     scores = json.loads((out / "evaluation.json").read_text())["explainers"]["center"]["scores"]
     heat = Center()(None, torch.rand(1, 3, 32, 32), torch.zeros(1))[0]
     shares = sorted(
@@ -98,7 +100,7 @@ def test_boxes(
     assert "no image has an object" in capsys.readouterr().err
 
 
-def test_validation_images_where_there_are_no_others(
+def test_validation_images_are_used_if_there_are_no_test_images(
     trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, images = trained
@@ -114,12 +116,12 @@ def test_an_unreadable_image_is_left_out(
 ) -> None:
     run, images = trained
     shutil.copytree(images, tmp_path / "images")
-    (tmp_path / "images" / "test" / "red" / "000.png").write_bytes(b"no image")
+    (tmp_path / "images" / "test" / "red" / "000.png").write_bytes(b"not an image")
     words = ["evaluate", str(run), "--data", str(tmp_path / "images"), *CHEAP]
     assert main([*words, "--metrics", "deletion", "--out", str(tmp_path / "out")]) == 0
-    told = capsys.readouterr()
-    assert "left out, unreadable" in told.err
-    assert "explained  7 of 7 images" in told.out
+    output = capsys.readouterr()
+    assert "left out, unreadable" in output.err
+    assert "explained  7 of 7 images" in output.out
 
 
 @pytest.mark.parametrize(
@@ -136,7 +138,7 @@ def test_an_unreadable_image_is_left_out(
         (["--limit", "0"], "--limit must be at least 1, not 0"),
     ],
 )
-def test_mistakes(
+def test_it_refuses_invalid_options(
     words: list[str],
     message: str,
     trained: tuple[Path, Path],

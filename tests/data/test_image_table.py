@@ -221,7 +221,7 @@ class TestRuns:
         assert main([*command, "--trainer.max_epochs", "1"]) == 0
         output = capsys.readouterr().out
         lines = [line for line in output.splitlines() if line.startswith("check ")]
-        assert any("test has no image of 1 class (red)" in line for line in lines)
+        assert any("test has no images of 1 class (red)" in line for line in lines)
         assert any("in more than one split" in line for line in lines)
 
     def test_check_accepts_a_table(

@@ -1,4 +1,4 @@
-"""How far each kind of map can be believed: every explainer against every metric."""
+"""Benchmark the faithfulness of heatmaps: score explainers with explanation metrics."""
 
 import time
 from collections import defaultdict
@@ -16,7 +16,7 @@ from vision_attn.metrics.explanation.base import EvaluationBatch, ExplanationMet
 
 
 class Summary(TypedDict):
-    """The scores of the images that could be scored; None where there is none."""
+    """Summary statistics over the images that could be scored; None if there are no such images."""
 
     images: int
     mean: float | None
@@ -24,20 +24,20 @@ class Summary(TypedDict):
     quartiles: list[float] | None
 
 
-Tick = Callable[[], None]
-TIMED = 250  # images that are explained for speed and sums alone, where no metric asks for them
+OnBatch = Callable[[], None]
+MAX_TIMED = 250  # images for speed and completeness, if no metric uses the original images
 
 
 @dataclass
 class ExplainerResult:
-    """What one explainer scored.
+    """The scores of one explainer.
 
     Attributes:
-        scores: of each metric, one number an image; NaN where an image cannot be scored.
-        images_per_second: how fast it explains, the first batch left out.
-        completeness_error: the median of the maps' completeness errors; None if the method does not
-            claim that its maps add up to something.
-        failure: why it could not be used, if it could not.
+        scores: per metric, one value per image; NaN if the image cannot be scored.
+        images_per_second: speed of explaining, without the first batch.
+        completeness_error: the median over the heatmaps; None if the method does not claim that its
+            heatmaps add up to an expected sum.
+        failure: why the explainer could not be used; None if it could.
     """
 
     scores: dict[str, Tensor] = field(default_factory=dict)
@@ -49,16 +49,20 @@ class ExplainerResult:
 def prepare(
     batch: EvaluationBatch, metrics: Mapping[str, ExplanationMetric]
 ) -> tuple[list[tuple[EvaluationBatch, dict[str, ExplanationMetric]]], dict[str, str]]:
-    """Which metrics look at which images, and why some cannot be used.
+    """Group the metrics by the images they use, so that heatmaps are computed once per group.
 
-    Metrics that take the images as they are share them, and with them the heatmaps. These images
-    come first; where there is no such metric, they are a few.
+    The first group has the original images and the metrics that use them; if there is no such
+    metric, it has only a few images, for measuring speed. Each metric that prepares images of its
+    own is a group of its own.
+
+    Returns:
+        The groups (images and their metrics), and per unusable metric the reason.
     """
     groups: list[tuple[EvaluationBatch, dict[str, ExplanationMetric]]] = [(batch, {})]
     left_out = {}
     for name, metric in metrics.items():
         if metric.needs_masks and batch.masks is None:
-            left_out[name] = "this data does not say where the objects are (--truth)"
+            left_out[name] = "this data has no ground truth of the objects (--truth)"
             continue
         try:
             prepared = metric.prepare(batch)
@@ -70,7 +74,7 @@ def prepare(
         else:
             groups.append((prepared, {name: metric}))
     if not groups[0][1]:
-        groups[0] = (next(batch.split(TIMED)), {})
+        groups[0] = (next(batch.split(MAX_TIMED)), {})
     return groups, left_out
 
 
@@ -78,64 +82,71 @@ def evaluate_explainer(
     explainer: Explainer,
     groups: list[tuple[EvaluationBatch, dict[str, ExplanationMetric]]],
     batch_size: int,
-    tick: Tick,
+    on_batch: OnBatch,
 ) -> ExplainerResult:
-    """One explainer against all metrics."""
+    """Score one explainer with all metrics, and measure its speed and completeness.
+
+    Args:
+        explainer: the method to score.
+        groups: images with their metrics, from `prepare`.
+        batch_size: images per batch.
+        on_batch: called after each batch.
+    """
     result = ExplainerResult()
-    found: dict[str, list[Tensor]] = defaultdict(list)
-    gaps: list[Tensor] = []
-    seconds: list[tuple[float, int]] = []
+    scores: dict[str, list[Tensor]] = defaultdict(list)
+    errors: list[Tensor] = []
+    timings: list[tuple[float, int]] = []
     try:
-        for number, (batch, metrics) in enumerate(groups):
+        for index, (batch, metrics) in enumerate(groups):
             for part in replace(batch, explain=explainer).split(batch_size):
                 started = clock(part.images)
                 maps = explain_batch(part)
-                if number == 0:  # the images as they are
-                    seconds.append((clock(part.images) - started, len(maps)))
-                    totals = explainer.expected_sum(part.model, part.images, part.targets)
-                    gaps += [] if totals is None else [completeness_error(maps, totals)]
+                if index == 0:  # the original images
+                    timings.append((clock(part.images) - started, len(maps)))
+                    sums = explainer.expected_sum(part.model, part.images, part.targets)
+                    errors += [] if sums is None else [completeness_error(maps, sums)]
                 for name, metric in metrics.items():
-                    found[name].append(metric.score(part, maps))
-                tick()
+                    scores[name].append(metric.score(part, maps))
+                on_batch()
     except UserError as error:
         result.failure = str(error)
         return result
     result.scores = {
-        name: metric.aggregate(torch.cat(found[name])).float().cpu()
+        name: metric.aggregate(torch.cat(scores[name])).float().cpu()
         for _, metrics in groups
         for name, metric in metrics.items()
     }
-    result.images_per_second = speed(seconds)
-    result.completeness_error = torch.cat(gaps).nanmedian().item() if gaps else None
+    result.images_per_second = speed(timings)
+    result.completeness_error = torch.cat(errors).nanmedian().item() if errors else None
     return result
 
 
 def clock(images: Tensor) -> float:
-    """Seconds, once all that was begun on the images' device is done."""
+    """Current time in seconds, after the device of the images has finished its work."""
     if images.is_cuda:
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
-def speed(seconds: list[tuple[float, int]]) -> float:
-    """Images a second, without the first batch, which chooses kernels and allocates."""
-    counted = seconds[1:] or seconds
-    return sum(count for _, count in counted) / sum(spent for spent, _ in counted)
+def speed(timings: list[tuple[float, int]]) -> float:
+    """Images per second, without the first batch, which selects kernels and allocates memory."""
+    counted = timings[1:] or timings
+    return sum(count for _, count in counted) / sum(seconds for seconds, _ in counted)
 
 
 def summary(scores: Tensor) -> Summary:
-    """Count, mean, median and quartiles of those images that could be scored.
+    """Count, mean, median and quartiles over the images that could be scored (not NaN).
 
     >>> summary(torch.tensor([1.0, 2.0, 3.0, 4.0, float("nan")]))
     {'images': 4, 'mean': 2.5, 'median': 2.5, 'quartiles': [1.75, 3.25]}
     """
-    counted = scores[~scores.isnan()].double()
-    if not len(counted):
+    valid = scores[~scores.isnan()].double()
+    if not len(valid):
         return {"images": 0, "mean": None, "median": None, "quartiles": None}
-    low, middle, high = counted.quantile(torch.tensor([0.25, 0.5, 0.75]).double()).tolist()
+    low, median, high = valid.quantile(torch.tensor([0.25, 0.5, 0.75]).double()).tolist()
     return {
-        "images": len(counted),
-        "mean": counted.mean().item(),
-        "median": middle,
+        "images": len(valid),
+        "mean": valid.mean().item(),
+        "median": median,
         "quartiles": [low, high],
     }

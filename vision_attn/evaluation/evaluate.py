@@ -1,4 +1,4 @@
-"""Evaluate a run: every explainer against every metric, written and printed as tables."""
+"""Evaluate the explainers of a run with explanation metrics; write and print the scores."""
 
 import sys
 from collections.abc import Sequence
@@ -23,17 +23,17 @@ from vision_attn.explainers.base import Explainer
 from vision_attn.metrics.explanation.base import EvaluationBatch, ExplanationMetric
 from vision_attn.runs.loaded_model import LoadedModel
 
-WIDTH = 100  # characters of the tables where there is no terminal
+WIDTH = 100  # characters per line if the output is not a terminal
 
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """What to evaluate.
+    """The explainers, metrics and number of images of an evaluation.
 
     Attributes:
-        explainers: by name, the controls among them.
+        explainers: by name, including the controls.
         metrics: by name.
-        limit: images at most, evenly spaced over the split.
+        limit: maximum number of images, evenly spaced over the split.
         batch_size: images per batch.
     """
 
@@ -46,26 +46,26 @@ class EvaluationRequest:
     def from_names(
         cls, explainers: Sequence[str], metrics: Sequence[str], limit: int, batch_size: int
     ) -> "EvaluationRequest":
-        """A request in which explainers and metrics are given by name.
+        """Create a request from the names of explainers and metrics; adds the controls.
 
         Raises:
-            UserError: there is no such explainer or metric.
+            UserError: an explainer or metric does not exist.
         """
         chosen = create_all(Explainer, explainers, "--explainers")
         controls = create_all(Explainer, CONTROLS, "controls")
-        found = create_all(ExplanationMetric, metrics, "--metrics")
-        return cls(controls | chosen, found, limit, batch_size)
+        chosen_metrics = create_all(ExplanationMetric, metrics, "--metrics")
+        return cls(controls | chosen, chosen_metrics, limit, batch_size)
 
 
 @dataclass
 class Evaluation:
-    """What an evaluation found.
+    """The results of an evaluation.
 
     Attributes:
-        results: by explainer.
-        metrics: those that could be used, in the order of the request.
-        images: how many images were read ("seen") and explained ("correct").
-        left_out: why a metric could not be used, by its name.
+        metrics: the metrics that could be used, in the order of the request.
+        images: number of images that were read ("seen") and explained ("correct").
+        left_out: per metric that could not be used, the reason.
+        results: per explainer, by name.
     """
 
     metrics: dict[str, ExplanationMetric]
@@ -77,13 +77,13 @@ class Evaluation:
 def evaluate(
     model: LoadedModel, data: ImageDataModule, stage: str, request: EvaluationRequest, out: Path
 ) -> Evaluation:
-    """Score every explainer; scores are written after each one, so that they can be stopped.
+    """Score every explainer, and write the scores after each one, so an interrupted run keeps them.
 
     Args:
-        model: the model of a run.
-        data: its images, or others.
+        model: the trained model of a run.
+        data: the images of the run, or other images.
         stage: the split to explain.
-        request: explainers, metrics, and how many images.
+        request: explainers, metrics and number of images.
         out: the folder for `evaluation.json` and `evaluation.png`.
 
     Raises:
@@ -91,40 +91,42 @@ def evaluate(
     """
     batch, seen = correct_images(model, data, stage, request)
     groups, left_out = prepare(batch, request.metrics)
-    print(f"explained  {len(batch)} of {seen} images, those that are classified correctly")
+    print(f"explained  {len(batch)} of {seen} images: those that the model classifies correctly")
     for name, reason in left_out.items():
         print(f"left out   {name}: {reason}")
     used = {name: metric for _, group in groups for name, metric in group.items()}
     metrics = {name: used[name] for name in request.metrics if name in used}
-    found = Evaluation(metrics, {"seen": seen, "correct": len(batch)}, left_out)
-    each = sum(part.parts(request.batch_size) for part, _ in groups)
-    total = each * len(request.explainers)
+    evaluation = Evaluation(metrics, {"seen": seen, "correct": len(batch)}, left_out)
+    batches = sum(part.parts(request.batch_size) for part, _ in groups)
+    total = batches * len(request.explainers)
     with ProgressBar("explaining", total, "batches") as bar:
         for number, (name, explainer) in enumerate(request.explainers.items(), 1):
             bar.rename(f"explaining {name} ({number} of {len(request.explainers)})")
-            found.results[name] = evaluate_explainer(
+            evaluation.results[name] = evaluate_explainer(
                 explainer, groups, request.batch_size, bar.advance
             )
-            write_scores(out, found.results, used, found.images, left_out)
-    draw_chart(out, found.results, used)
-    return found
+            write_scores(out, evaluation.results, used, evaluation.images, left_out)
+    draw_chart(out, evaluation.results, used)
+    return evaluation
 
 
 def correct_images(
     model: LoadedModel, data: ImageDataModule, stage: str, request: EvaluationRequest
 ) -> tuple[EvaluationBatch, int]:
-    """The images that the model classifies correctly, and how many were read.
+    """The images that the model classifies correctly, and the number of images read.
 
     Raises:
-        UserError: it classifies none correctly.
+        UserError: the model classifies no image correctly.
     """
     pixels, labels, masks = read_images(data, stage, request.limit)
     images, targets = to_unit_range(pixels.to(model.device)), labels.to(model.device)
     with torch.no_grad():
-        logits = torch.cat([model.model(part) for part in images.split(250)])
+        logits = torch.cat([model.model(batch) for batch in images.split(250)])
     correct = logits.argmax(1) == targets
     if not correct.any():
-        raise UserError(f"the model classifies none of {len(images)} images correctly.")
+        raise UserError(
+            f"the model classifies none of {len(images)} images correctly, so none is explained."
+        )
     batch = EvaluationBatch(model.model, images[correct], targets[correct])
     if masks is not None:
         batch = replace(batch, masks=masks.to(model.device)[correct])
@@ -134,10 +136,10 @@ def correct_images(
 def read_images(
     data: ImageDataModule, stage: str, limit: int
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Images (bytes), targets and masks of a split, at most `limit`, evenly spaced over it.
+    """Read up to `limit` images (uint8), targets and masks, evenly spaced over a split.
 
     Raises:
-        UserError: none can be read, or there are masks and all of them are empty.
+        UserError: no image can be read, or there are masks and all are empty.
     """
     split = data.split(stage)
     images, targets, masks = [], [], []
@@ -147,21 +149,25 @@ def read_images(
         if split.read_mask is not None:
             masks.append(split.read_mask(index, data.image_size))
     if not images:
-        raise UserError("none of the images could be read.")
-    known = sum(bool(mask.any()) for mask in masks)
-    if masks and not known:
-        raise UserError("no image has an object in --truth or boxes.csv; do the names fit?")
+        raise UserError(
+            "none of the images could be read; look for problems with vision-attn check."
+        )
+    with_object = sum(bool(mask.any()) for mask in masks)
+    if masks and not with_object:
+        raise UserError("no image has an object in --truth or boxes.csv; do the file names match?")
     if masks:
-        print(f"objects    known in {known} of {len(images)} images")
+        print(f"objects    known in {with_object} of {len(images)} images")
     return torch.stack(images), torch.tensor(targets), torch.stack(masks) if masks else None
 
 
 def print_tables(evaluation: Evaluation) -> None:
-    """Print the scores as tables as wide as the terminal, and what was left out."""
+    """Print the scores as tables that fit the terminal, and the explainers that failed."""
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     results = evaluation.results
-    better = {name: metric.higher_is_better for name, metric in evaluation.metrics.items()}
-    remarks = {
+    higher_is_better = {
+        name: metric.higher_is_better for name, metric in evaluation.metrics.items()
+    }
+    extra_columns = {
         "adds up to": [
             "" if result.completeness_error is None else f"±{result.completeness_error:.1e}"
             for result in results.values()
@@ -171,7 +177,7 @@ def print_tables(evaluation: Evaluation) -> None:
             for result in results.values()
         ],
     }
-    for table in score_tables(summaries(results), better, remarks, console.width):
+    for table in score_tables(summaries(results), higher_is_better, extra_columns, console.width):
         console.print()
         console.print(table, highlight=False)
     console.print()

@@ -1,4 +1,4 @@
-"""The results of an evaluation as `evaluation.json` and `evaluation.png`."""
+"""Write the results of an evaluation as `evaluation.json` and `evaluation.png`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ Results = Mapping[str, ExplainerResult]
 
 
 def summaries(results: Results) -> dict[str, dict[str, Summary]]:
-    """Count, mean, median and quartiles, by explainer and metric."""
+    """Count, mean, median and quartiles per explainer and metric."""
     return {
         name: {metric: summary(values) for metric, values in result.scores.items()}
         for name, result in results.items()
@@ -47,13 +47,13 @@ def write_scores(
 
 
 def draw_chart(out: Path, results: Results, metrics: Mapping[str, ExplanationMetric]) -> None:
-    """Draw `evaluation.png`, if there are scores to draw."""
+    """Draw `evaluation.png`, unless there are no metrics."""
     if not metrics:
         return
     colors = {
         name: CONTROL if name in CONTROLS else OWN if name in OWN_MAPS else OTHER
         for name in results
     }
-    better = {name: metric.higher_is_better for name, metric in metrics.items()}
-    figure = chart(summaries(results), better, colors)
+    higher_is_better = {name: metric.higher_is_better for name, metric in metrics.items()}
+    figure = chart(summaries(results), higher_is_better, colors)
     atomic_write(out / "evaluation.png", lambda path: figure.savefig(path, format="png"))

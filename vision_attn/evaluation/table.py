@@ -1,4 +1,4 @@
-"""Scores of explainers as tables on a terminal: as many metrics side by side as there is room."""
+"""Tables of explainer scores for a terminal, split so that each fits the width."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,89 +13,90 @@ GAP = 2  # characters between columns
 
 @dataclass(frozen=True)
 class Column:
-    """A head of a few lines, and one cell an explainer."""
+    """A table column: a header of a few lines, and one cell per explainer."""
 
-    head: str
+    header: str
     cells: list[str]
 
     def width(self) -> int:
-        """Characters of its longest line."""
-        return max(len(line) for cell in (self.head, *self.cells) for line in cell.split("\n"))
+        """Number of characters of the longest line."""
+        return max(len(line) for cell in (self.header, *self.cells) for line in cell.split("\n"))
 
 
 def score_tables(
     summaries: Mapping[str, Mapping[str, Summary]],
-    better: Mapping[str, bool],
-    remarks: Mapping[str, list[str]],
+    higher_is_better: Mapping[str, bool],
+    extra_columns: Mapping[str, list[str]],
     width: int,
 ) -> list[Table]:
-    """Tables with a row an explainer, none wider than `width` if it can be helped.
+    """Tables with one row per explainer, at most `width` wide (wider only if one column is).
 
     Args:
-        summaries: by explainer, then by metric.
-        better: of each metric, whether higher is better.
-        remarks: what else there is to tell, by its head: a cell an explainer.
-        width: characters in a line.
+        summaries: per explainer, then per metric.
+        higher_is_better: per metric, whether higher is better.
+        extra_columns: further columns by header, with one cell per explainer.
+        width: characters per line.
     """
     names = Column("explainer", list(summaries))
     scores = [
-        score_column(metric, higher, [found.get(metric) for found in summaries.values()])
-        for metric, higher in better.items()
+        score_column(metric, higher, [by_metric.get(metric) for by_metric in summaries.values()])
+        for metric, higher in higher_is_better.items()
     ]
-    others = [Column(head, cells) for head, cells in remarks.items()]
-    return [table(names, part) for part in fitting([*scores, *others], width - names.width())]
+    others = [Column(header, cells) for header, cells in extra_columns.items()]
+    room = width - names.width()
+    return [table(names, group) for group in split_columns([*scores, *others], room)]
 
 
-def score_column(metric: str, higher: bool, found: list[Summary | None]) -> Column:
-    """One metric: its mean, its median and its quartiles, and how many maps were scored."""
-    known = [summary for summary in found if summary and summary["images"]]
-    counts = sorted({summary["images"] for summary in known})
-    number = " to ".join(str(count) for count in dict.fromkeys([*counts[:1], *counts[-1:]])) or "0"
-    head = f"{metric} {'↑' if higher else '↓'}\nn = {number}\n  mean median  quartiles"
-    return Column(head, [score_cell(s) if s and s["images"] else "" for s in found])
+def score_column(metric: str, higher: bool, summaries: list[Summary | None]) -> Column:
+    """Column of one metric: mean, median, quartiles, and number of scored heatmaps."""
+    scored = [summary for summary in summaries if summary and summary["images"]]
+    counts = sorted({summary["images"] for summary in scored})
+    count = " to ".join(str(n) for n in dict.fromkeys([*counts[:1], *counts[-1:]])) or "0"
+    header = f"{metric} {'↑' if higher else '↓'}\nn = {count}\n  mean median  quartiles"
+    return Column(header, [score_cell(s) if s and s["images"] else "" for s in summaries])
 
 
 def score_cell(summary: Summary) -> str:
-    """Figures that stand below one another.
+    """Mean, median and quartiles with fixed widths, so that rows align.
 
     >>> score_cell({"mean": 0.85, "median": 0.984, "quartiles": [-0.5, 1]})
     ' 0.850  0.984 -0.50  1.00'
     """
-    assert summary["quartiles"] is not None  # some images were scored
+    assert summary["quartiles"] is not None  # at least one image was scored
     assert summary["mean"] is not None
     assert summary["median"] is not None
     low, high = summary["quartiles"]
-    mean, median = figure(summary["mean"], 3), figure(summary["median"], 3)
-    return f"{mean:>6} {median:>6} {figure(low, 2):>5} {figure(high, 2):>5}"
+    mean, median = short_number(summary["mean"], 3), short_number(summary["median"], 3)
+    return f"{mean:>6} {median:>6} {short_number(low, 2):>5} {short_number(high, 2):>5}"
 
 
-def figure(value: float, digits: int) -> str:
-    """A number in few characters.
+def short_number(value: float, digits: int) -> str:
+    """A number as a short text.
 
-    >>> figure(0.5, 3), figure(-12.345, 3), figure(1234567.0, 2)
+    >>> short_number(0.5, 3), short_number(-12.345, 3), short_number(1234567.0, 2)
     ('0.500', '-12.35', '1.23e+06')
     """
     return f"{value:.{digits}f}" if abs(value) < 10 else f"{value:.{digits + 1}g}"
 
 
-def fitting(columns: Iterable[Column], width: int) -> Iterator[list[Column]]:
-    """Columns in parts no wider than `width`, at least one in each."""
-    part: list[Column] = []
+def split_columns(columns: Iterable[Column], width: int) -> Iterator[list[Column]]:
+    """Split columns into groups at most `width` wide, with at least one column each."""
+    group: list[Column] = []
     for column in columns:
-        if part and sum(GAP + known.width() for known in (*part, column)) > width:
-            yield part
-            part = []
-        part.append(column)
-    if part:
-        yield part
+        if group and sum(GAP + c.width() for c in (*group, column)) > width:
+            yield group
+            group = []
+        group.append(column)
+    if group:
+        yield group
 
 
 def table(names: Column, columns: list[Column]) -> Table:
-    """Explainers by their names, and what is known of them."""
-    found = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 0, 0, GAP - 1))
-    found.add_column(names.head, no_wrap=True)
+    """A rich table with the names of the explainers and the given columns."""
+    result = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 0, 0, GAP - 1))
+    result.add_column(names.header, no_wrap=True)
     for column in columns:
-        found.add_column(column.head, justify="right", no_wrap=True)
+        result.add_column(column.header, justify="right", no_wrap=True)
     for row in zip(names.cells, *(column.cells for column in columns), strict=True):
-        found.add_row(*row)
-    return found
+        result.add_row(*row)
+    return result

@@ -1,4 +1,4 @@
-"""The promise of a check: a survey of a data set in, findings out."""
+"""The interface of a data check: it takes a survey of a data set and yields findings."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -10,22 +10,22 @@ from vision_attn.data.checks.survey import Survey
 
 
 class Severity(IntEnum):
-    """How bad a finding is; the worst are told first."""
+    """How severe a finding is; the most severe are reported first."""
 
     NOTE = 0  # good to know
-    WRONG = 1  # training suffers from it
-    WORST = 2  # scores cannot be believed, or training cannot start
+    WRONG = 1  # harms training
+    WORST = 2  # makes scores meaningless, or prevents training
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was noticed.
+    """One problem or note about a data set.
 
     Attributes:
-        severity: how bad it is.
-        what: what was found, with its number, in one line.
+        severity: how severe it is.
+        what: what was found, with a count, in one line.
         advice: what to do about it, in one line.
-        items: the files or classes concerned, one a line.
+        items: the files or classes affected, one per line.
     """
 
     severity: Severity
@@ -35,35 +35,25 @@ class Finding:
 
 
 class Check(ABC):
-    """Looks for one kind of trouble. A new check is one file with one subclass.
+    """A check for one kind of problem in a data set. A new check is one file with one subclass.
 
     Attributes:
-        by_fit: whether `fit` runs it by itself; it then works on a survey of names and classes
-            alone, without a look into the images and their folders.
+        run_before_fit: whether `fit` runs this check before training. Such a check may use the
+            file names and classes of the survey only: the images and folders are not scanned then.
     """
 
     run_before_fit: ClassVar[bool] = False
 
     @abstractmethod
     def findings(self, survey: Survey) -> Iterator[Finding]:
-        """What there is to tell about a data set; nothing if all is well."""
+        """Yield the findings about a data set; none if there is no problem."""
 
 
-def number(count: int, noun: str) -> str:
-    """A count with its noun.
+def count_noun(count: int, noun: str) -> str:
+    """A count with its noun, in the singular or the plural.
 
-    >>> number(1, "image"), number(1200, "image"), number(2, "class")
+    >>> count_noun(1, "image"), count_noun(1200, "image"), count_noun(2, "class")
     ('1 image', '1,200 images', '2 classes')
     """
-    ending = "" if count == 1 else "es" if noun.endswith(("s", "x")) else "s"
-    return f"{count:,} {noun}{ending}"
-
-
-def few_of(names: Sequence[str]) -> str:
-    """The first few names.
-
-    >>> few_of(["a", "b"]), few_of(["a", "b", "c", "d", "e"])
-    ('a, b', 'a, b, c and 2 more')
-    """
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
+    suffix = "" if count == 1 else "es" if noun.endswith(("s", "x")) else "s"
+    return f"{count:,} {noun}{suffix}"

@@ -1,4 +1,4 @@
-"""Classes of very unequal size."""
+"""Check for class imbalance: training classes of very different sizes."""
 
 from collections.abc import Iterator
 
@@ -8,20 +8,20 @@ from vision_attn.data.class_balance import STRONG
 
 
 class ClassImbalance(Check):
-    """Training classes that differ in size so much that `fit` draws them equally often."""
+    """Class imbalance so strong that `fit` samples the training classes equally often."""
 
     def findings(self, survey: Survey) -> Iterator[Finding]:
-        """One finding, with the largest and the smallest class."""
-        trained = survey.counts.get("train")
-        if not trained:
+        """Yield one finding, with the sizes of the largest and the smallest class."""
+        train = survey.counts.get("train")
+        if not train:
             return
-        (large, most), *_, (small, least) = [*trained.most_common(), *trained.most_common()[-1:]]
+        (largest, most), *_, (smallest, least) = [*train.most_common(), *train.most_common()[-1:]]
         if most >= STRONG * least:
             yield Finding(
                 Severity.NOTE,
-                f"classes from {least:,} ({small}) to {most:,} images ({large}), "
+                f"class sizes range from {least:,} ({smallest}) to {most:,} images ({largest}), "
                 f"{most / least:.0f}:1",
-                "fit draws them equally often (--data.balanced_sampling false: as they are); "
-                "read the balanced accuracy.",
-                [f"{name}: {count:,}" for name, count in trained.most_common()],
+                "fit samples the classes equally often (--data.balanced_sampling false turns this "
+                "off); read the balanced accuracy.",
+                [f"{name}: {count:,}" for name, count in train.most_common()],
             )

@@ -1,4 +1,4 @@
-"""Files that are the same, byte for byte, without comparing each with each."""
+"""Exact duplicates of files, found by size and content hash in linear time."""
 
 import hashlib
 from collections import defaultdict
@@ -10,13 +10,13 @@ from vision_attn.core.progress import progress
 
 
 def groups_of_copies(paths: Sequence[str], limit: int | None = None) -> list[list[int]]:
-    """Indices of equal files, in groups of two and more.
+    """Indices of files with identical bytes, in groups of two or more.
 
-    Only files of one size are read, so that photographs are hardly read at all.
+    Only files that share their size with another are read, so few photographs are read at all.
 
     Args:
-        paths: the files; those that cannot be read equal nothing, nor do empty ones.
-        limit: bytes that may be read; nothing is found where it would take more.
+        paths: the files; unreadable and empty ones match nothing.
+        limit: bytes that may be read; if more would be needed, no group is returned.
     """
     sizes = [size_of(path) for path in paths]
     suspects = [index for group in groups(sizes) for index in group]
@@ -24,24 +24,24 @@ def groups_of_copies(paths: Sequence[str], limit: int | None = None) -> list[lis
         return []
     hashed = threaded_map(digest_of, (paths[index] for index in suspects))
     digests = progress(hashed, "hashing", len(suspects), "files")
-    return [[suspects[place] for place in group] for group in groups(digests)]
+    return [[suspects[k] for k in group] for group in groups(digests)]
 
 
 def groups(keys: Iterable[Hashable]) -> list[list[int]]:
-    """Places of equal keys, in groups of two and more; None equals nothing.
+    """Indices of equal keys, in groups of two or more; None matches nothing.
 
     >>> groups(["a", "b", None, "a", None])
     [[0, 3]]
     """
-    places: dict[Hashable, list[int]] = defaultdict(list)
-    for place, key in enumerate(keys):
+    indices: dict[Hashable, list[int]] = defaultdict(list)
+    for index, key in enumerate(keys):
         if key is not None:
-            places[key].append(place)
-    return [found for found in places.values() if len(found) > 1]
+            indices[key].append(index)
+    return [group for group in indices.values() if len(group) > 1]
 
 
 def size_of(path: str) -> int | None:
-    """Bytes of a file; None if there are none."""
+    """Size of a file in bytes; None if it is empty or cannot be read."""
     try:
         return Path(path).stat().st_size or None
     except OSError:
@@ -49,7 +49,7 @@ def size_of(path: str) -> int | None:
 
 
 def digest_of(path: str) -> bytes | None:
-    """A hash of a file's content, read piece by piece."""
+    """BLAKE2b hash of a file's content, read in chunks; None if it cannot be read."""
     try:
         with Path(path).open("rb") as file:
             return hashlib.file_digest(file, "blake2b").digest()

@@ -1,4 +1,4 @@
-"""Reads an image and keeps of it what checks need: a hundred bytes, no pixels."""
+"""Read an image and keep only the statistics that checks need: about a hundred bytes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,23 +8,23 @@ from PIL import Image, ImageChops
 
 from vision_attn.data.io.image import open_image
 
-SIDE = 9  # places a side of a thumbnail
-FLAT = 4  # of 255: an image whose channels vary no more has one colour
-GREYNESS = 2  # of 255: channels that differ no more are grey; JPEG rounds
+SIDE = 9  # pixels per side of a thumbnail
+FLAT = 4  # of 255: an image has a single color if no channel varies by more
+GRAY_TOLERANCE = 2  # of 255: an image is gray if its channels differ by no more; JPEG rounds
 
 
 @dataclass(frozen=True, slots=True)
 class ImageStats:
-    """What was learnt of one image file.
+    """Statistics of one image file.
 
     Attributes:
-        trouble: why the reader could not read it; then the rest is unknown.
-        format: Pillow's name of the file's format.
-        mode: Pillow's name of how its pixels are stored.
-        size: width and height in pixels, upright.
-        one_colour: whether there is nothing in it.
-        grey: whether its channels are equal.
-        thumbnail: 9x9 bytes of grey, row by row.
+        problem: why the file could not be read, or None; if set, the rest is unknown.
+        format: Pillow's name of the file format.
+        mode: Pillow's name of the pixel mode.
+        size: width and height in pixels, after EXIF rotation.
+        single_color: whether all pixels have about the same color.
+        gray: whether the three channels are equal, up to rounding.
+        thumbnail: 9x9 gray values as bytes, row by row.
     """
 
     problem: str | None = None
@@ -37,7 +37,7 @@ class ImageStats:
 
 
 def image_stats(path: str) -> ImageStats:
-    """Read one file as training would, so that what is told here is what happens there."""
+    """Statistics of one file, read exactly as training reads it."""
     try:
         if Path(path).stat().st_size == 0:
             return ImageStats(problem="is empty: 0 bytes")
@@ -45,7 +45,7 @@ def image_stats(path: str) -> ImageStats:
     except OSError as error:
         return ImageStats(problem=str(error).removeprefix(path).strip(": ."))
     file_format, mode = header(path)
-    # Boxes would jump by whole pixels, and a smaller copy would look another image.
+    # Not box filters: their edges move by whole pixels, so a smaller copy would look different.
     small = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     return ImageStats(
         format=file_format,
@@ -58,7 +58,7 @@ def image_stats(path: str) -> ImageStats:
 
 
 def header(path: str) -> tuple[str, str]:
-    """Format and mode of a file that was read; unknown where Pillow finds it too large to open."""
+    """Format and pixel mode of a file; empty if Pillow refuses to open it as too large."""
     try:
         with Image.open(path) as file:
             return file.format or "", file.mode
@@ -67,14 +67,14 @@ def header(path: str) -> tuple[str, str]:
 
 
 def bands(image: Image.Image) -> Iterator[tuple[int, int]]:
-    """Least and greatest value of each channel."""
+    """Minimum and maximum of each channel."""
     return (band.getextrema() for band in image.split())  # type: ignore[misc]  # bytes: two ints
 
 
 def is_gray(image: Image.Image) -> bool:
-    """Whether an RGB image's channels are equal, but for rounding."""
+    """Whether the channels of an RGB image are equal, up to rounding."""
     red, green, blue = image.split()
     return all(
-        ImageChops.difference(one, other).getextrema()[1] <= GREYNESS  # type: ignore[operator]
-        for one, other in ((red, green), (green, blue))
+        ImageChops.difference(first, second).getextrema()[1] <= GRAY_TOLERANCE  # type: ignore[operator]
+        for first, second in ((red, green), (green, blue))
     )

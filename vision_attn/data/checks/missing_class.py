@@ -1,23 +1,24 @@
-"""Classes that are not in every split."""
+"""Check for classes that are missing from a split."""
 
 from collections.abc import Iterator, Mapping
 
-from vision_attn.data.checks.base import Check, Finding, Severity, few_of, number
+from vision_attn.core.errors import few_of
+from vision_attn.data.checks.base import Check, Finding, Severity, count_noun
 from vision_attn.data.checks.survey import Survey
 
 
 class MissingClass(Check):
-    """Classes that a split lacks, against the training classes."""
+    """Differences between the classes of a split and the training classes."""
 
     run_before_fit = True
 
     def findings(self, survey: Survey) -> Iterator[Finding]:
-        """A finding for each split that lacks classes, and for each with classes of its own."""
-        trained: Mapping[str, int] = survey.counts.get("train", {})
+        """Yield a finding per split with classes that train lacks, and per split without some."""
+        train: Mapping[str, int] = survey.counts.get("train", {})
         for split, counts in survey.counts.items():
-            unknown, lacking = (
-                sorted(set(counts) - set(trained)),
-                sorted(set(trained) - set(counts)),
+            unknown, missing = (
+                sorted(set(counts) - set(train)),
+                sorted(set(train) - set(counts)),
             )
             if unknown:
                 yield Finding(
@@ -26,10 +27,11 @@ class MissingClass(Check):
                     "Give them training images, correct their names, or remove them.",
                     unknown,
                 )
-            if lacking:
+            if missing:
+                classes = count_noun(len(missing), "class")
                 yield Finding(
                     Severity.WRONG,
-                    f"{split} has no image of {number(len(lacking), 'class')} ({few_of(lacking)})",
-                    "Its scores will say nothing of them: add images.",
-                    lacking,
+                    f"{split} has no images of {classes} ({few_of(missing)})",
+                    "Its scores do not cover them: add images.",
+                    missing,
                 )

@@ -1,4 +1,4 @@
-"""Boxes and masks that are missing, empty or impossible."""
+"""Check for object boxes and masks that are missing, empty or invalid."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -7,53 +7,53 @@ from pathlib import Path
 
 from vision_attn.core.parallel import threaded_map
 from vision_attn.core.progress import progress
-from vision_attn.data.checks.base import Check, Finding, Severity, number
+from vision_attn.data.checks.base import Check, Finding, Severity, count_noun
 from vision_attn.data.checks.survey import Survey
 from vision_attn.data.io.image import open_image
 from vision_attn.data.io.object_masks import Box, find_mask, images_by_stem, read_boxes
 
-WHITE = 127  # a mask's object is brighter
+WHITE = 127  # of 255: pixels of the object are brighter
 
 
-class Truth(Check):
-    """What tells where the objects are, held against the images."""
+class ObjectMasks(Check):
+    """Ground-truth boxes or masks of the objects, compared with the images."""
 
     def findings(self, survey: Survey) -> Iterator[Finding]:
-        """Findings on the list of boxes, or on the folder of masks, where there is one."""
+        """Yield findings about the boxes or masks, if the data set has any."""
         if survey.truth is not None:
-            found = about_masks if survey.truth.is_dir() else about_boxes
-            yield from found(survey, survey.truth)
+            check = mask_findings if survey.truth.is_dir() else box_findings
+            yield from check(survey, survey.truth)
 
 
-def about_boxes(survey: Survey, place: Path) -> Iterator[Finding]:
-    """Degenerate boxes, boxes of files that are not there, and images without a box."""
-    boxes = read_boxes(place)
+def box_findings(survey: Survey, boxes_path: Path) -> Iterator[Finding]:
+    """Degenerate boxes, boxes of missing files, and images without a box."""
+    boxes = read_boxes(boxes_path)
     images = {str(Path(image.path).resolve()): image.path for image in survey.images}
-    bad = [
+    degenerate = [
         f"{survey.short(images.get(str(file), str(file)))}: {printable(box)}"
-        for file, found in boxes.items()
-        for box in found
+        for file, file_boxes in boxes.items()
+        for box in file_boxes
         if not (box[2] > box[0] and box[3] > box[1])
     ]
     unknown = [survey.short(str(file)) for file in boxes if str(file) not in images]
     without = [survey.short(path) for file, path in images.items() if Path(file) not in boxes]
-    gone = "Their names are wrong, or files moved."
+    advice = "Correct the file names, or restore the files."
     yield from notes(
-        (bad, "box", f"without an area in {place.name}", "evaluate passes them over."),
-        (unknown, "box", f"of images that are not there in {place.name}", gone),
-        (without, "image", f"without a box in {place.name}", "evaluate passes them over."),
+        (degenerate, "box", f"without an area in {boxes_path.name}", "evaluate skips them."),
+        (unknown, "box", f"of missing images in {boxes_path.name}", advice),
+        (without, "image", f"without a box in {boxes_path.name}", "evaluate skips them."),
     )
 
 
 def notes(*kinds: tuple[Sequence[str], str, str, str]) -> Iterator[Finding]:
-    """A note on each kind of which there are some: items, their noun, what of them, and advice."""
+    """Yield a note per non-empty kind, given as (items, noun, what is wrong, advice)."""
     for items, noun, what, advice in kinds:
         if items:
-            yield Finding(Severity.NOTE, f"{number(len(items), noun)} {what}", advice, items)
+            yield Finding(Severity.NOTE, f"{count_noun(len(items), noun)} {what}", advice, items)
 
 
 def printable(box: Box) -> str:
-    """The edges of a box as they are written.
+    """The edges of a box as text.
 
     >>> printable((3.0, 4.5, 3.0, 9.0))
     '3, 4.5, 3, 9'
@@ -61,41 +61,41 @@ def printable(box: Box) -> str:
     return ", ".join(f"{edge:g}" for edge in box)
 
 
-def about_masks(survey: Survey, place: Path) -> Iterator[Finding]:
-    """Images without a mask, unreadable masks, and empty ones where their class has others."""
+def mask_findings(survey: Survey, folder: Path) -> Iterator[Finding]:
+    """Images without a mask, unreadable masks, and empty masks."""
     masks: dict[int, Path] = {}
-    listed = cache(images_by_stem)
+    stems = cache(images_by_stem)
     for index, image in enumerate(survey.images):
         path = Path(image.path)
-        mask = find_mask(place, path, above(survey.root, path), listed)
+        mask = find_mask(folder, path, parent_folders(survey.root, path), stems)
         if mask is not None:
             masks[index] = mask
-    lightest = progress(
+    maxima = progress(
         threaded_map(brightest, map(str, masks.values())), "reading masks", len(masks), "masks"
     )
-    told = dict(zip(masks, lightest, strict=True))
+    brightness = dict(zip(masks, maxima, strict=True))
     without = [survey.name(i) for i in range(len(survey.images)) if i not in masks]
-    broken = [survey.short(str(masks[i])) for i, value in told.items() if value is None]
-    empty = [i for i, value in told.items() if value is not None and value <= WHITE]
-    by_class = Counter(survey.images[i].label for i in empty)
+    unreadable = [survey.short(str(masks[i])) for i, value in brightness.items() if value is None]
+    empty = [i for i, value in brightness.items() if value is not None and value <= WHITE]
+    empty_by_class = Counter(survey.images[i].label for i in empty)
     counts = Counter(image.label for image in survey.images)
-    whole = [name for name, count in by_class.items() if count == counts[name]]
-    some = [survey.name(i) for i in empty if survey.images[i].label not in whole]
+    all_empty = [name for name, count in empty_by_class.items() if count == counts[name]]
+    some_empty = [survey.name(i) for i in empty if survey.images[i].label not in all_empty]
     yield from notes(
-        (broken, "mask", "cannot be read", "evaluate stops at them: delete or replace them."),
-        (without, "image", "without a mask", "evaluate passes them over."),
-        (some, "empty mask", "in classes that have others", "evaluate passes them over."),
-        (whole, "class", "with empty masks alone", "Nothing to do, if they have no object."),
+        (unreadable, "mask", "cannot be read", "evaluate fails on them: delete or replace them."),
+        (without, "image", "without a mask", "evaluate skips them."),
+        (some_empty, "empty mask", "in classes with non-empty ones", "evaluate skips them."),
+        (all_empty, "class", "with only empty masks", "Nothing to do if they have no object."),
     )
 
 
-def above(root: Path, path: Path) -> tuple[Path, Path]:
-    """The folders that masks may be named from: that of the data, and that of the split."""
+def parent_folders(root: Path, path: Path) -> tuple[Path, Path]:
+    """The folders that mask paths may be relative to: the data folder and the split folder."""
     return root, root / path.relative_to(root).parts[0]
 
 
 def brightest(mask: str) -> int | None:
-    """The brightest value of a mask; None if it cannot be read."""
+    """Maximum gray value of a mask; None if it cannot be read."""
     try:
         return int(open_image(mask).convert("L").getextrema()[1])  # type: ignore[arg-type]
     except OSError:

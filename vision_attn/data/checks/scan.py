@@ -1,4 +1,4 @@
-"""Lists the images of a folder, a table or splits, and what lies beside them; reads none."""
+"""List the image files of a folder or of splits, and the files that are ignored; read none."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -19,55 +19,56 @@ from vision_attn.data.split import Split
 
 
 def survey_of_folder(root: Path, truth: Path | None = None) -> Survey:
-    """A folder of images as `fit` reads it, and what it passes over.
+    """Survey a folder: the images that `fit` would read, and the files that it would ignore.
 
-    `images` beside `masks` with the same folders is looked into, and the masks are taken as such.
+    If the folder has `images` beside `masks` with the same class folders, `images` is surveyed and
+    the masks are used as ground truth.
 
     Raises:
         UserError: the folder is missing or empty, or has no training images.
     """
-    inner = images_beside_masks(root)
-    if inner is not None:
-        root, truth = inner[0], truth or inner[1]
+    pair = images_beside_masks(root)
+    if pair is not None:
+        root, truth = pair[0], truth or pair[1]
     if truth is None and lists_boxes(root / "boxes.csv"):
         truth = root / "boxes.csv"
-    places = find_split_folders(root, default_split="train")
+    split_folders = find_split_folders(root, default_split="train")
     images, classes = [], []
-    for split, place in places.items():
-        for folder in visible_folders(place):
+    for split, split_folder in split_folders.items():
+        for folder in visible_folders(split_folder):
             files = image_files(folder)
             images += [ImageRecord(str(file), split, folder.name) for file in files]
             classes.append((folder, bool(files)))
-    empty = [str(folder) for folder, filled in classes if not filled]
+    empty = [str(folder) for folder, has_images in classes if not has_images]
     listed = {image.path for image in images}
-    stray, hidden, foreign = beside(root, listed, truth)
+    stray, hidden, foreign = ignored_files(root, listed, truth)
     layout = Layout(
         stray=stray,
         hidden=hidden,
         foreign=foreign,
-        unread=unread_folders(root, places, truth),
+        unread=unread_folders(root, split_folders, truth),
         empty=empty,
-        mask_folders=mask_folders(places),
-        inner=str(root) if inner else None,
+        mask_folders=mask_folders(split_folders),
+        inner=str(root) if pair else None,
     )
     return Survey(root, images, layout=layout, truth=truth)
 
 
 def survey_of_splits(root: Path, splits: Mapping[str, Split], limit: int | None = None) -> Survey:
-    """The image files of splits that a source or a table has listed."""
+    """Survey the image files of splits; the folders around them are not scanned."""
     images = [
-        ImageRecord(name, split, label)
-        for split, found in splits.items()
-        for name, label in zip(found.names, found.labels, strict=True)
+        ImageRecord(name, split_name, label)
+        for split_name, split in splits.items()
+        for name, label in zip(split.names, split.labels, strict=True)
     ]
     return Survey(root, images, hash_limit=limit)
 
 
-def mask_folders(places: Mapping[str, Path]) -> list[str]:
-    """Class folders called `masks` or the like, whose folders are called as the other classes."""
+def mask_folders(split_folders: Mapping[str, Path]) -> list[str]:
+    """Class folders with a name like `masks`, whose subfolders are named like the other classes."""
     found = []
-    for place in places.values():
-        classes = visible_folders(place)
+    for split_folder in split_folders.values():
+        classes = visible_folders(split_folder)
         names = {folder.name for folder in classes}
         found += [
             str(folder)
@@ -77,20 +78,20 @@ def mask_folders(places: Mapping[str, Path]) -> list[str]:
     return found
 
 
-def unread_folders(root: Path, places: Mapping[str, Path], truth: Path | None) -> list[str]:
-    """Folders beside the split folders, which nothing reads."""
-    if root in places.values():
+def unread_folders(root: Path, split_folders: Mapping[str, Path], truth: Path | None) -> list[str]:
+    """Folders beside the split folders, which are not read."""
+    if root in split_folders.values():
         return []
-    read = {*places.values(), truth}
+    read = {*split_folders.values(), truth}
     return [str(folder) for folder in visible_folders(root) if folder not in read]
 
 
-def beside(
+def ignored_files(
     root: Path, listed: set[str], truth: Path | None
 ) -> tuple[list[str], list[str], list[str]]:
-    """Images that are in no class, hidden files and folders, and files that are no images."""
+    """Images outside class folders, hidden files and folders, and files that are not images."""
     stray, hidden, foreign = [], [], []
-    for path, is_folder in everything(root, truth):
+    for path, is_folder in walk(root, truth):
         if path.name.startswith(".") or (is_folder and path.name.startswith("__")):
             hidden.append(str(path))
         elif is_folder or str(path) in listed or path == truth:
@@ -102,13 +103,16 @@ def beside(
     return stray, hidden, foreign
 
 
-def everything(root: Path, truth: Path | None) -> Iterator[tuple[Path, bool]]:
-    """Files and folders below a folder, and whether each is a folder; hidden ones from outside."""
-    for place, folders, names in os.walk(root):
-        yield from ((Path(place, name), True) for name in sorted(folders))
+def walk(root: Path, truth: Path | None) -> Iterator[tuple[Path, bool]]:
+    """Every file and folder below `root`, each with whether it is a folder.
+
+    Hidden folders and the ground truth are listed, but not entered.
+    """
+    for parent, folders, names in os.walk(root):
+        yield from ((Path(parent, name), True) for name in sorted(folders))
         folders[:] = [
             name
             for name in folders
-            if not name.startswith((".", "__")) and Path(place, name) != truth
+            if not name.startswith((".", "__")) and Path(parent, name) != truth
         ]
-        yield from ((Path(place, name), False) for name in sorted(names))
+        yield from ((Path(parent, name), False) for name in sorted(names))

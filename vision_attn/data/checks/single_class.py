@@ -1,4 +1,4 @@
-"""Sets in which there is nothing to tell apart."""
+"""Check for data sets with a single class."""
 
 from collections.abc import Iterator
 
@@ -7,15 +7,15 @@ from vision_attn.data.checks.survey import Survey
 
 
 class SingleClass(Check):
-    """Training images of one class alone."""
+    """Training images that all belong to one class."""
 
     def findings(self, survey: Survey) -> Iterator[Finding]:
-        """One finding, if there is one class."""
-        trained = list(survey.counts.get("train", ()))
-        if len(trained) == 1:
+        """Yield one finding if there is only one class."""
+        names = list(survey.counts.get("train", ()))
+        if len(names) == 1:
             yield Finding(
                 Severity.WORST,
-                f"one class only ({trained[0]})",
-                "A classifier needs two: add images of what is not one, in a folder of their own.",
-                trained,
+                f"only one class ({names[0]})",
+                "A classifier needs at least two: add a folder of images that do not show it.",
+                names,
             )

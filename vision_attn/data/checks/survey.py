@@ -1,4 +1,4 @@
-"""What checks look at: the images of a data set, what was read of each, and what lies beside."""
+"""The input of the checks: the images of a data set, their statistics, and ignored files."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from vision_attn.data.checks.image_stats import ImageStats
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """One image file, as its folder or table lists it."""
+    """One image file with its split and label."""
 
     path: str
     split: str
@@ -21,16 +21,16 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class Layout:
-    """What lies in the folders of a data set beside its images, as paths.
+    """Paths in the folders of a data set that are not training images.
 
     Attributes:
-        stray: images outside the class folders, which nothing reads.
+        stray: images outside the class folders, which are not read.
         hidden: hidden files and folders.
-        foreign: files in or above class folders that are no images by their ending.
-        unread: folders beside the split folders.
-        empty: class folders without an image.
-        mask_folders: folders that look like masks of the others' images, but are read as a class.
-        inner: the folder that was checked in the place of the one named, if it was.
+        foreign: files in or above class folders without an image extension.
+        unread: folders beside the split folders, which are not read.
+        empty: class folders without images.
+        mask_folders: folders that look like masks of the other images, but are read as a class.
+        inner: the subfolder that was checked instead of the given folder, or None.
     """
 
     stray: list[str] = field(default_factory=list)
@@ -44,15 +44,15 @@ class Layout:
 
 @dataclass(frozen=True)
 class Survey:
-    """All that is known of a data set.
+    """All that is known about a data set before the checks run.
 
     Attributes:
-        root: the folder that names in messages start from.
+        root: the folder that names in messages are relative to.
         images: every image.
-        readings: what was learnt of each image, in the same order; empty if none was read.
-        layout: what lies beside the images.
-        truth: a list of boxes or a folder of masks, if there is one.
-        hash_limit: bytes of files that may be read to find copies; None for no limit.
+        stats: statistics of each image, in the same order; empty if no image was read.
+        layout: files and folders that are not training images.
+        truth: ground truth of the objects: a list of boxes or a folder of masks, or None.
+        hash_limit: bytes that may be read to find duplicates; None for no limit.
     """
 
     root: Path
@@ -64,7 +64,7 @@ class Survey:
 
     @cached_property
     def counts(self) -> dict[str, Counter[str]]:
-        """Images by class, by split."""
+        """Number of images per class, per split."""
         found: dict[str, Counter[str]] = {}
         for image in self.images:
             found.setdefault(image.split, Counter())[image.label] += 1
@@ -72,19 +72,19 @@ class Survey:
 
     @cached_property
     def copies(self) -> list[list[int]]:
-        """Indices of images that are the same, byte for byte; in groups of two and more."""
+        """Indices of exact duplicates, in groups of two or more."""
         return groups_of_copies([image.path for image in self.images], self.hash_limit)
 
     def name(self, index: int) -> str:
-        """What to call an image: its path below the root."""
+        """The name of an image in messages: its path relative to the root."""
         return self.short(self.images[index].path)
 
     def short(self, path: str) -> str:
-        """A path below the root, or as it is."""
+        """A path relative to the root; unchanged if it is elsewhere."""
         return path.removeprefix(f"{self.root}/")
 
-    def apart(self, group: Sequence[int]) -> str:
-        """What tells images of a group apart that should not be: "class", "split" or nothing."""
+    def what_differs(self, group: Sequence[int]) -> str:
+        """What differs within a group of duplicates: "class", "split", or "" if neither."""
         if len({self.images[index].label for index in group}) > 1:
             return "class"
         return "split" if len({self.images[index].split for index in group}) > 1 else ""

@@ -1,25 +1,25 @@
-"""Files that training would leave out."""
+"""Check for unreadable files, which training leaves out."""
 
 from collections.abc import Iterator
 
-from vision_attn.data.checks.base import Check, Finding, Severity, number
+from vision_attn.data.checks.base import Check, Finding, Severity, count_noun
 from vision_attn.data.checks.survey import Survey
 
 
 class Unreadable(Check):
-    """Truncated, empty and damaged files, and files that are no images."""
+    """Truncated, empty and damaged files, and files that are not images."""
 
     def findings(self, survey: Survey) -> Iterator[Finding]:
-        """One finding for all of them, each with what its reader said."""
+        """Yield one finding that lists all such files, each with the error of its reader."""
         items = [
-            f"{survey.name(index)}: {reading.problem}"
-            for index, reading in enumerate(survey.stats)
-            if reading.problem
+            f"{survey.name(index)}: {stats.problem}"
+            for index, stats in enumerate(survey.stats)
+            if stats.problem
         ]
         if items:
             yield Finding(
                 Severity.WRONG,
-                f"{number(len(items), 'file')} cannot be read",
-                "Copy them anew or delete them: training leaves them out.",
+                f"{count_noun(len(items), 'file')} cannot be read",
+                "Copy them again or delete them: training leaves them out.",
                 items,
             )

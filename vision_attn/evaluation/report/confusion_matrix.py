@@ -1,4 +1,4 @@
-"""The confusion matrix: numbers for few classes, a picture that scrolls for many."""
+"""Confusion matrix of the report: a table for few classes, a scrolling picture for many."""
 
 import base64
 import io
@@ -8,18 +8,18 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-IN_NUMBERS = 20  # classes
-IN_A_PICTURE = 200  # classes; of more, those with the most mistakes
-CELL = 12  # units of the picture; a name is a little less high
-LETTER = 5.6  # width of one, about
-LONGEST = 24  # letters of a name beside the picture
-PAIRS = 15
-COLOUR = (31, 111, 235)  # on white and on black, laid on as thick as the share
+MAX_IN_TABLE = 20  # classes
+MAX_IN_PICTURE = 200  # classes; if there are more, those with the most mistakes are shown
+CELL = 12  # size of a cell in SVG units; a name is slightly less high
+LETTER = 5.6  # approximate width of a letter in SVG units
+MAX_LETTERS = 24  # of a class name beside the picture
+MAX_PAIRS = 15  # confusions that are listed
+COLOR = (31, 111, 235)  # for light and dark pages; its opacity shows the share
 
 
 @dataclass(frozen=True)
 class Cell:
-    """How many images of a class were told as another, and which share of the class's."""
+    """Number of images of one class predicted as another, and their share of the class."""
 
     images: int
     share: float
@@ -27,24 +27,24 @@ class Cell:
 
 @dataclass(frozen=True)
 class Pair:
-    """A class that is taken for another, how often, and which share of its images."""
+    """A confusion of two classes: number of images, and their share of the true class."""
 
-    truth: str
-    told: str
+    true_class: str
+    predicted: str
     images: int
     share: float
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """A confusion matrix for the page.
+    """A confusion matrix for the report.
 
     Attributes:
         names: the classes shown.
-        classes: how many there are in all.
-        rows: cells, row by row; none where it is shown as a picture.
-        picture: a data URI with a pixel a cell; empty where it is shown in numbers.
-        pairs: the commonest confusions.
+        classes: number of all classes.
+        rows: cells, row by row; empty if the matrix is shown as a picture.
+        picture: a data URI with one pixel per cell; empty if the matrix is shown as a table.
+        pairs: the most frequent confusions.
     """
 
     names: list[str]
@@ -55,65 +55,71 @@ class Matrix:
 
     @property
     def margin(self) -> float:
-        """Room for the names beside the picture."""
-        return min(max(len(name) for name in self.names), LONGEST) * LETTER + 8
+        """Space for the class names beside the picture, in SVG units."""
+        return min(max(len(name) for name in self.names), MAX_LETTERS) * LETTER + 8
 
     @property
     def cell(self) -> int:
-        """Height of a line of the picture."""
+        """Height of a row of the picture, in SVG units."""
         return CELL
 
     @property
     def labels(self) -> list[str]:
-        """Names as long as there is room for."""
-        return [n if len(n) <= LONGEST else n[: LONGEST - 1] + "…" for n in self.names]
+        """Class names, shortened to fit beside the picture."""
+        return [n if len(n) <= MAX_LETTERS else n[: MAX_LETTERS - 1] + "…" for n in self.names]
 
 
-def matrix_of(confusion: Tensor, class_names: list[str]) -> Matrix:
-    """The matrix of counts (K, K), true classes down and told classes across."""
+def confusion_matrix(confusion: Tensor, class_names: list[str]) -> Matrix:
+    """Prepare a confusion matrix for the report.
+
+    Args:
+        confusion: number of images (K, K), with a row per true class and a column per predicted
+            class.
+        class_names: in the order of the matrix.
+    """
     counts = confusion.numpy()
     shares = counts / counts.sum(1, keepdims=True).clip(min=1)
     shown = np.arange(len(counts))
-    if len(counts) > IN_A_PICTURE:
+    if len(counts) > MAX_IN_PICTURE:
         mistakes = counts.sum(1) - counts.diagonal()
-        shown = np.sort(np.argsort(-mistakes, kind="stable")[:IN_A_PICTURE])
+        shown = np.sort(np.argsort(-mistakes, kind="stable")[:MAX_IN_PICTURE])
     rows, picture = [], ""
-    if len(counts) <= IN_NUMBERS:
+    if len(counts) <= MAX_IN_TABLE:
         rows = [
             [Cell(int(n), float(s)) for n, s in zip(*row, strict=True)]
             for row in zip(counts, shares, strict=True)
         ]
     else:
-        picture = png(shares[np.ix_(shown, shown)])
+        picture = png_uri(shares[np.ix_(shown, shown)])
     names = [class_names[k] for k in shown]
-    return Matrix(names, len(counts), rows, picture, pairs_of(counts, shares, class_names))
+    return Matrix(names, len(counts), rows, picture, most_frequent(counts, shares, class_names))
 
 
-def pairs_of(counts: np.ndarray, shares: np.ndarray, class_names: list[str]) -> list[Pair]:
-    """The commonest confusions, most images first.
+def most_frequent(counts: np.ndarray, shares: np.ndarray, class_names: list[str]) -> list[Pair]:
+    """The most frequent confusions, in descending order.
 
     >>> counts = np.array([[8, 2], [1, 9]])
-    >>> pairs_of(counts, counts / 10, ["cat", "dog"])[0]
-    Pair(truth='cat', told='dog', images=2, share=0.2)
+    >>> most_frequent(counts, counts / 10, ["cat", "dog"])[0]
+    Pair(true_class='cat', predicted='dog', images=2, share=0.2)
     """
     wrong = counts.copy()
     np.fill_diagonal(wrong, 0)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]
-    places = [divmod(place, len(counts)) for place in order.tolist()]
+    order = np.argsort(-wrong, axis=None, kind="stable")[:MAX_PAIRS]
+    cells = [divmod(index, len(counts)) for index in order.tolist()]
     return [
-        Pair(class_names[t], class_names[s], int(wrong[t, s]), float(shares[t, s]))
-        for t, s in places
-        if wrong[t, s]
+        Pair(class_names[t], class_names[p], int(wrong[t, p]), float(shares[t, p]))
+        for t, p in cells
+        if wrong[t, p]
     ]
 
 
-def png(shares: np.ndarray) -> str:
-    """Shares between 0 and 1 as a data URI: one colour, see-through where there is nothing.
+def png_uri(shares: np.ndarray) -> str:
+    """Shares in [0, 1] as a PNG data URI: one color, transparent where the share is 0.
 
-    The root of the share is shown, so that rare confusions can be seen.
+    The opacity is the square root of the share, so that rare confusions are visible.
     """
     pixels = np.empty((*shares.shape, 4), np.uint8)
-    pixels[..., :3] = COLOUR
+    pixels[..., :3] = COLOR
     pixels[..., 3] = np.sqrt(shares) * 255
     buffer = io.BytesIO()
     Image.fromarray(pixels, "RGBA").save(buffer, "PNG", optimize=True)

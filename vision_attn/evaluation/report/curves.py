@@ -1,4 +1,4 @@
-"""How the training went, from the CSV log of a run."""
+"""Read the training curves (loss and accuracy per epoch) from the CSV logs of a run."""
 
 import csv
 from collections import defaultdict
@@ -20,11 +20,11 @@ SERIES = (
 
 @dataclass(frozen=True)
 class Curves:
-    """Scores by epoch, counted from 1.
+    """Training curves: scores per epoch, with epochs counted from 1.
 
     Attributes:
-        values: of each score, its value at each epoch.
-        monitored: the score by which weights were kept.
+        values: per score, its value at each epoch.
+        monitored: the score that selected the best weights.
     """
 
     values: dict[str, dict[int, float]]
@@ -32,48 +32,48 @@ class Curves:
 
     @property
     def epochs(self) -> int:
-        """How many epochs were trained."""
+        """Number of trained epochs."""
         return max((max(series) for series in self.values.values() if series), default=0)
 
     @property
     def best(self) -> int | None:
-        """The epoch whose weights were kept: of the best validation scores the latest."""
+        """The epoch whose weights were kept: the latest with the best validation score."""
         scores = self.values.get(self.monitored)
         return max(scores, key=lambda epoch: (scores[epoch], epoch)) if scores else None
 
 
-def rows_of(place: Path) -> Iterator[dict[str, str]]:
-    """The whole rows of a log."""
-    with place.open(encoding="utf-8", newline="") as file:
+def complete_rows(path: Path) -> Iterator[dict[str, str]]:
+    """Rows of a CSV log, without a last row that was cut off."""
+    with path.open(encoding="utf-8", newline="") as file:
         yield from csv.DictReader(line for line in file if line.endswith("\n"))
 
 
 def read_curves(logs: Path, monitored: str = "val/accuracy") -> Curves:
-    """What the CSV logger wrote; a resumed run has a log more, whose epochs replace older ones.
+    """Read the logs of the CSV logger; the epochs of a resumed run replace earlier ones.
 
-    A row that was cut off, as by a full disk, is left out.
+    Each resumption adds a log. A row that was cut off, for instance by a full disk, is left out.
 
     Raises:
-        UserError: a log holds something else than numbers.
+        UserError: a log has values that are not numbers.
 
     >>> read_curves(Path("there/is/no/such/folder")).epochs
     0
     """
     values: dict[str, dict[int, float]] = defaultdict(dict)
     versions = logs.glob("version_*/metrics.csv")
-    for place in sorted(versions, key=lambda place: int(place.parent.name.split("_")[1])):
+    for path in sorted(versions, key=lambda path: int(path.parent.name.split("_")[1])):
         try:
-            for row in rows_of(place):
+            for row in complete_rows(path):
                 for name in SERIES:
                     if row.get(name) and row.get("epoch"):
                         values[name][int(row["epoch"]) + 1] = float(row[name])
         except (ValueError, csv.Error) as error:
-            raise UserError(f"{place} is damaged ({first_line(error)}); move it away.") from None
-    trained = max(values["train/loss"], default=0)
-    # The last validation, of the weights that were kept, is logged as if an epoch followed.
+            raise UserError(f"{path} is damaged ({first_line(error)}); move it away.") from None
+    last = max(values["train/loss"], default=0)
+    # The final validation, of the kept weights, is logged under one epoch too many.
     return Curves(
         {
-            name: {epoch: x for epoch, x in series.items() if epoch <= trained}
+            name: {epoch: value for epoch, value in series.items() if epoch <= last}
             for name, series in values.items()
         },
         monitored,

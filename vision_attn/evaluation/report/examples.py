@@ -1,4 +1,4 @@
-"""The surest mistakes and the surest right answers, with the evidence on their pixels."""
+"""Examples of the report: most confident mistakes and correct predictions, with evidence maps."""
 
 import base64
 import io
@@ -18,12 +18,12 @@ from vision_attn.evaluation.report.predictions import SplitPredictions
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.visualization.overlay import blend, vmax
 
-MISTAKES = 12
-RIGHT = 8
-OF_A_KIND = 2  # mistakes of one class for the same other
+MAX_MISTAKES = 12
+MAX_CORRECT = 8
+MAX_PER_PAIR = 2  # mistakes with the same true class and the same predicted class
 DIFFERENCE = "difference"
-SIDE, LARGEST = 208, 320  # pixels of a picture
-QUALITY = 80  # of WebP
+MIN_SIDE, MAX_SIDE = 208, 320  # pixels per side of a picture
+WEBP_QUALITY = 80
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Picture:
     Attributes:
         source: a data URI.
         title: what it shows.
-        alt: the same for who cannot see it.
+        alt: a text description for screen readers.
     """
 
     source: str
@@ -43,123 +43,126 @@ class Picture:
 
 @dataclass(frozen=True)
 class Example:
-    """One image, what the model said of it, and why.
+    """One image with its prediction and the evidence for it.
 
     Attributes:
-        name: the image's.
-        said: the likeliest class.
-        sureness: its probability.
-        truth: the true class.
-        chance: the true class's probability.
-        pictures: the image, then its evidence.
+        name: of the image.
+        predicted: the predicted class.
+        confidence: the probability of the predicted class.
+        true_class: the true class.
+        true_probability: the probability of the true class.
+        pictures: the image, then its evidence maps.
     """
 
     name: str
-    said: str
+    predicted: str
     confidence: float
-    truth: str
-    chance: float
+    true_class: str
+    true_probability: float
     pictures: list[Picture]
 
 
 def most_confident_mistakes(predictions: SplitPredictions) -> list[int]:
-    """Places (in the outcome) of mistakes, the surest first, few of the same kind."""
-    kinds: Counter[tuple[int, int]] = Counter()
+    """Indices of the most confident mistakes, with few of each pair of classes."""
+    pairs: Counter[tuple[int, int]] = Counter()
     chosen = []
-    for place in predictions.confidence.argsort(descending=True, stable=True).tolist():
-        kind = (int(predictions.targets[place]), int(predictions.predicted[place]))
-        if kind[0] != kind[1] and kinds[kind] < OF_A_KIND:
-            kinds[kind] += 1
-            chosen.append(place)
-    return chosen[:MISTAKES]
+    for index in predictions.confidence.argsort(descending=True, stable=True).tolist():
+        pair = (int(predictions.targets[index]), int(predictions.predicted[index]))
+        if pair[0] != pair[1] and pairs[pair] < MAX_PER_PAIR:
+            pairs[pair] += 1
+            chosen.append(index)
+    return chosen[:MAX_MISTAKES]
 
 
 def most_confident_correct(predictions: SplitPredictions) -> list[int]:
-    """Places (in the outcome) of right answers, the surest of each class, the surest first."""
+    """Indices of correct predictions: the most confident of each class, in descending order."""
     chosen: dict[int, int] = {}
-    for place in predictions.confidence.argsort(descending=True, stable=True).tolist():
-        if predictions.correct[place]:
-            chosen.setdefault(int(predictions.targets[place]), place)
-    return list(chosen.values())[:RIGHT]
+    for index in predictions.confidence.argsort(descending=True, stable=True).tolist():
+        if predictions.correct[index]:
+            chosen.setdefault(int(predictions.targets[index]), index)
+    return list(chosen.values())[:MAX_CORRECT]
 
 
 def examples(
-    model: AttentionClassifier, predictions: SplitPredictions, chosen: list[int], size: int
+    model: AttentionClassifier, predictions: SplitPredictions, indices: list[int], size: int
 ) -> list[Example]:
-    """Examples with their pictures.
+    """Create examples with their pictures.
 
     Args:
         model: in eval mode.
         predictions: its predictions.
-        chosen: their places among the predictions.
-        size: pixels a side that the model takes images at.
+        indices: of the examples, among the predictions.
+        size: pixels per side of the input of the model.
     """
-    return [example(model, predictions, place, size) for place in chosen]
+    return [example(model, predictions, index, size) for index in indices]
 
 
 def example(
-    model: AttentionClassifier, predictions: SplitPredictions, place: int, size: int
+    model: AttentionClassifier, predictions: SplitPredictions, index: int, size: int
 ) -> Example:
-    """One example: the image, the evidence for what was said, and if that is wrong, for the truth.
+    """Create one example: the image, and the evidence for its predicted class.
 
-    The maps of an example share one scale, so that they can be compared.
+    For a mistake, the evidence for the true class and the difference of the two are added. The maps
+    of an example share one color scale, so that they can be compared.
     """
-    where = int(predictions.places[place])
-    said, truth = int(predictions.predicted[place]), int(predictions.targets[place])
-    evidence = evidence_of(model, predictions.split.read(where, size))
-    pixels = predictions.split.read(where, min(max(size, SIDE), LARGEST)).permute(1, 2, 0).numpy()
-    name, names = short(predictions.split.names[where]), predictions.class_names
-    maps = {f"for {names[said]}": evidence[said]}
-    if said != truth:
-        maps[f"for {names[truth]}"] = evidence[truth]
-        maps[DIFFERENCE] = evidence[said] - evidence[truth]
-    drawn = {title: Heatmap(title, values, signed=True) for title, values in maps.items()}
-    scale = max(vmax(heatmap) for heatmap in drawn.values())
-    pictures = [Picture(webp(pixels), "image", f"{name}, a {names[truth]}")]
-    for title, heatmap in drawn.items():
+    split_index = int(predictions.indices[index])
+    predicted, true_class = int(predictions.predicted[index]), int(predictions.targets[index])
+    evidence = evidence_of(model, predictions.split.read(split_index, size))
+    side = min(max(size, MIN_SIDE), MAX_SIDE)
+    pixels = predictions.split.read(split_index, side).permute(1, 2, 0).numpy()
+    name, names = short_name(predictions.split.names[split_index]), predictions.class_names
+    maps = {f"for {names[predicted]}": evidence[predicted]}
+    if predicted != true_class:
+        maps[f"for {names[true_class]}"] = evidence[true_class]
+        maps[DIFFERENCE] = evidence[predicted] - evidence[true_class]
+    heatmaps = {title: Heatmap(title, values, signed=True) for title, values in maps.items()}
+    scale = max(vmax(heatmap) for heatmap in heatmaps.values())
+    pictures = [Picture(webp_uri(pixels), "image", f"{name}, a {names[true_class]}")]
+    for title, heatmap in heatmaps.items():
         total = f"{float(heatmap.values.sum()):+.1f}"
         if title == DIFFERENCE:
             bias = model.head.bias.detach()
-            total += of_biases(float(bias[said] - bias[truth]))
-        alt = f"evidence, {title}, on {name}: {total} in all"
-        pictures.append(Picture(webp(blend(pixels, heatmap, scale)), f"{title}: {total}", alt))
+            total += bias_text(float(bias[predicted] - bias[true_class]))
+        alt = f"evidence map, {title}, on {name}: total {total}"
+        picture = webp_uri(blend(pixels, heatmap, scale))
+        pictures.append(Picture(picture, f"{title}: {total}", alt))
     return Example(
         name,
-        names[said],
-        float(predictions.probabilities[place, said]),
-        names[truth],
-        float(predictions.probabilities[place, truth]),
+        names[predicted],
+        float(predictions.probabilities[index, predicted]),
+        names[true_class],
+        float(predictions.probabilities[index, true_class]),
         pictures,
     )
 
 
-def of_biases(difference: float) -> str:
-    """What biases add to the difference of two classes, where that can be seen.
+def bias_text(difference: float) -> str:
+    """Text for the difference of two biases; empty if it rounds to 0.
 
-    >>> of_biases(0.21), of_biases(-0.01)
-    (', of the biases +0.2', '')
+    >>> bias_text(0.21), bias_text(-0.01)
+    (', bias +0.2', '')
     """
-    return f", of the biases {difference:+.1f}" if abs(difference) >= 0.05 else ""
+    return f", bias {difference:+.1f}" if abs(difference) >= 0.05 else ""
 
 
 @torch.no_grad()
 def evidence_of(model: AttentionClassifier, image: Tensor) -> Tensor:
-    """Evidence (K, h, w) for each class in one image (3, H, W) of bytes."""
+    """Evidence maps (K, h, w) for every class, for one image (3, H, W) of type uint8."""
     device = model.backbone.mean.device
     return model.evidence(to_unit_range(image[None].to(device)))[0].cpu()
 
 
-def webp(pixels: NDArray[np.uint8]) -> str:
-    """Pixels as a data URI."""
+def webp_uri(pixels: NDArray[np.uint8]) -> str:
+    """Pixels as a WebP data URI."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "WEBP", quality=QUALITY)
+    Image.fromarray(pixels).save(buffer, "WEBP", quality=WEBP_QUALITY)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def short(name: str) -> str:
-    """The end of a path, with the folder that the file is in.
+def short_name(name: str) -> str:
+    """The file name with its parent folder only, which hides private folders.
 
-    >>> short("/home/me/photos/test/cat/001.jpg"), short("shapes test 7")
+    >>> short_name("/home/me/photos/test/cat/001.jpg"), short_name("shapes test 7")
     ('cat/001.jpg', 'shapes test 7')
     """
     return "/".join(PurePath(name).parts[-2:])

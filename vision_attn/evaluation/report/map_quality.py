@@ -1,4 +1,4 @@
-"""How far the run's maps can be believed: what `evaluate` found, or a quick look at few images."""
+"""Faithfulness of the heatmaps of a run: from `evaluate`, or a quick measurement on few images."""
 
 import json
 import time
@@ -24,27 +24,26 @@ from vision_attn.metrics.explanation.perturbation import STEPS
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.runs.folder import RunFolder
 
-SECONDS = 40.0  # that a quick look may take, about
-MOST, FEWEST = 64, 8  # images
-SIDES = (3, 2)  # of grids, the first for which there are classes enough
-
+SECONDS = 40.0  # approximate time limit of a quick measurement
+MAX_IMAGES, MIN_IMAGES = 64, 8
+SIDES = (3, 2)  # of grids; the first for which there are enough classes is used
 
 Group = tuple[EvaluationBatch, dict[str, ExplanationMetric]]
 
 
 @dataclass(frozen=True)
 class MapQuality:
-    """Scores of kinds of maps.
+    """Faithfulness scores of heatmaps, per explainer.
 
     Attributes:
-        images: how many were explained.
-        better: of each metric, whether higher is better.
-        scores: by explainer and metric: how many were scored, mean, median, quartiles.
-        source: the evaluation that these are from; None for a quick look.
+        images: number of explained images.
+        higher_is_better: per metric, whether higher is better.
+        scores: per explainer and metric: number of images, mean, median, quartiles.
+        source: the `evaluation.json` that has these scores; None for a quick measurement.
     """
 
     images: int
-    better: dict[str, bool]
+    higher_is_better: dict[str, bool]
     scores: dict[str, dict[str, Summary]]
     source: str | None = None
 
@@ -56,112 +55,113 @@ def map_quality(
     size: int,
     seconds: float = SECONDS,
 ) -> MapQuality:
-    """The newest evaluation of the model in a run folder, or else a quick look.
+    """The newest evaluation of the model in a run folder, or else a quick measurement.
 
     Raises:
-        UserError: there are too few images that the model is right about, or it is too slow.
+        UserError: the model classifies too few images correctly, or is too slow.
     """
-    return evaluated(folder) or quick(model, predictions, size, seconds)
+    return newest_evaluation(folder) or quick_measurement(model, predictions, size, seconds)
 
 
-def evaluated(folder: RunFolder) -> MapQuality | None:
-    """The newest `evaluation.json` of the run, if it is not older than the model.
+def newest_evaluation(folder: RunFolder) -> MapQuality | None:
+    """Scores of the newest `evaluation.json` of the run; None if it is older than the model.
 
     Raises:
-        UserError: it is damaged.
+        UserError: the file is damaged.
     """
     trained = folder.weights.stat().st_mtime
-    found = {p.stat().st_mtime: p for p in folder.evaluations.glob("*/evaluation.json")}
-    if not found or max(found) < trained:
+    by_time = {p.stat().st_mtime: p for p in folder.evaluations.glob("*/evaluation.json")}
+    if not by_time or max(by_time) < trained:
         return None
-    newest = found[max(found)]
+    newest = by_time[max(by_time)]
     try:
         content = json.loads(newest.read_text(encoding="utf-8"))
-        scores = {name: of["scores"] for name, of in content["explainers"].items() if of["scores"]}
-        images, better = (
+        explainers = content["explainers"].items()
+        scores = {name: result["scores"] for name, result in explainers if result["scores"]}
+        images, higher_is_better = (
             content["images"].get("correct", content["images"].get("right")),
             content["higher_is_better"],
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{newest} is damaged ({first_line(error)}).") from None
-    return MapQuality(images, better, scores, newest.relative_to(folder.path).as_posix())
+    return MapQuality(images, higher_is_better, scores, newest.relative_to(folder.path).as_posix())
 
 
-def quick(
+def quick_measurement(
     model: AttentionClassifier, predictions: SplitPredictions, size: int, seconds: float
 ) -> MapQuality:
-    """The model's own maps, with random ones as a control, on as many images as time allows.
+    """Score the model's own heatmaps and a random control, on as many images as time allows.
 
     Raises:
-        UserError: as `belief`.
+        UserError: as `map_quality`.
     """
     batch = correct_batch(model, predictions, size)
-    own: dict[str, Explainer] = {
+    explainers: dict[str, Explainer] = {
         "random": Random(),
         "attention": Attention(),
         "evidence": Evidence(),
         "contrast": Contrast(),
     }
-    groups = suited(batch, len(own), seconds)
+    groups = metric_groups(batch, len(explainers), seconds)
     results = {
         name: evaluate_explainer(explainer, groups, 16, lambda: None)
-        for name, explainer in own.items()
+        for name, explainer in explainers.items()
     }
     scores = {
         name: {metric: summary(values) for metric, values in result.scores.items()}
         for name, result in results.items()
     }
     used = {name: metric for _, metrics in groups for name, metric in metrics.items()}
-    better = {name: metric.higher_is_better for name, metric in used.items()}
-    return MapQuality(len(batch), better, scores)
+    higher_is_better = {name: metric.higher_is_better for name, metric in used.items()}
+    return MapQuality(len(batch), higher_is_better, scores)
 
 
-def suited(batch: EvaluationBatch, explainers: int, seconds: float) -> list[Group]:
-    """Which metrics look at how many of the images, in about that time.
+def metric_groups(batch: EvaluationBatch, explainers: int, seconds: float) -> list[Group]:
+    """Metrics with as many images as they can score in about the given time.
 
     Raises:
-        UserError: the time is too short for any.
+        UserError: the time is too short for every metric.
     """
-    each = seconds_per_image(batch)
+    forward_seconds = seconds_per_image(batch)
     grids: list[Group] = []
     side = next((s for s in SIDES if len(batch.targets.unique()) >= s * s), None)
     if side is not None:
-        # Attention is asked for each cell anew, evidence and contrast once for all.
-        count = min(int(seconds / 3 / (side**2 * (side**2 + 2) * each)), len(batch))
-        if count >= FEWEST:
+        # Attention takes a forward pass per cell, evidence and contrast one for all cells.
+        count = min(int(seconds / 3 / (side**2 * (side**2 + 2) * forward_seconds)), len(batch))
+        if count >= MIN_IMAGES:
             name = "grid_pointing" if side == SIDES[0] else f"grid_pointing:{side}"
             grids = prepare(batch, {name: GridPointing(side, count)})[0][1:]
             seconds *= 2 / 3
-    count = min(int(seconds / (2 * (STEPS + 1) * explainers * each)), len(batch))
-    changed: dict[str, ExplanationMetric] = {}
-    if count >= FEWEST:
-        changed = {"insertion": Insertion(), "deletion": Deletion()}
-    if not (grids or changed):
-        raise UserError("the model is too slow on this machine for a quick look")
+    count = min(int(seconds / (2 * (STEPS + 1) * explainers * forward_seconds)), len(batch))
+    perturbation: dict[str, ExplanationMetric] = {}
+    if count >= MIN_IMAGES:
+        perturbation = {"insertion": Insertion(), "deletion": Deletion()}
+    if not (grids or perturbation):
+        raise UserError("the model is too slow on this machine for a quick measurement")
     count = max(count, 1)
     few = replace(batch, images=batch.images[:count], targets=batch.targets[:count])
-    return [(few, changed), *grids]  # the images as they are come first, as `prepare` has them
+    return [(few, perturbation), *grids]  # the original images come first, as in `prepare`
 
 
 def correct_batch(
     model: AttentionClassifier, predictions: SplitPredictions, size: int
 ) -> EvaluationBatch:
-    """Images that the model is right about, the classes in turn.
+    """Images that the model classifies correctly, balanced over the classes (round robin).
 
     Raises:
-        UserError: they are too few.
+        UserError: there are too few.
     """
     correct = predictions.correct.nonzero().flatten().tolist()
     seen: dict[int, int] = {}
-    turn = {}
-    for place in correct:  # already in an order that was drawn
-        target = int(predictions.targets[place])
-        turn[place] = seen[target] = seen.get(target, -1) + 1
-    chosen = sorted(correct, key=lambda place: turn[place])[:MOST]
-    if len(chosen) < FEWEST:
-        raise UserError(f"the model is right about {len(chosen)} images only")
-    places = [int(predictions.places[place]) for place in chosen]
-    images = [image for _, image in readable(predictions.split, places, size)]
+    rank = {}
+    for index in correct:  # already in random order
+        target = int(predictions.targets[index])
+        rank[index] = seen[target] = seen.get(target, -1) + 1
+    chosen = sorted(correct, key=lambda index: rank[index])[:MAX_IMAGES]
+    if len(chosen) < MIN_IMAGES:
+        raise UserError(f"the model classifies only {len(chosen)} images correctly")
+    indices = [int(predictions.indices[index]) for index in chosen]
+    images = [image for _, image in readable(predictions.split, indices, size)]
     device = model.backbone.mean.device
     return EvaluationBatch(
         model,
@@ -172,10 +172,10 @@ def correct_batch(
 
 @torch.no_grad()
 def seconds_per_image(batch: EvaluationBatch) -> float:
-    """What a forward pass takes, measured on a few images after a first pass."""
+    """Seconds per image of a forward pass, measured on a few images after a warm-up."""
     images = batch.images[:16]
     batch.model(images)
-    float(batch.model(images).sum())  # the result is there: a device has finished
+    float(batch.model(images).sum())  # reading the result waits for the device
     started = time.perf_counter()
     float(batch.model(images).sum())
     return (time.perf_counter() - started) / len(images)

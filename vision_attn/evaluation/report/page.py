@@ -1,4 +1,4 @@
-"""The page: everything of a run that is worth a look, in one file."""
+"""Write `report.html`: scores, mistakes, curves and heatmaps of a run in one HTML file."""
 
 import datetime
 import math
@@ -19,7 +19,7 @@ from vision_attn.core.version import __version__
 from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.data.leakage import leakage_warning
 from vision_attn.evaluation.report.advice import advice, wilson
-from vision_attn.evaluation.report.confusion_matrix import Matrix, matrix_of
+from vision_attn.evaluation.report.confusion_matrix import Matrix, confusion_matrix
 from vision_attn.evaluation.report.curves import Curves, read_curves
 from vision_attn.evaluation.report.examples import (
     Example,
@@ -40,13 +40,16 @@ from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.runs.folder import RunFolder
 from vision_attn.runs.settings_summary import About
 
-SECONDS = 60.0  # for the predictions of the page at the end of `fit`
+SECONDS = 60.0  # time limit of the predictions for the report at the end of `fit`
 SCORES = {
-    "accuracy": ("accuracy", "share of the images that are right"),
-    "balanced_accuracy": ("balanced accuracy", "mean over the classes: each has the same say"),
-    "macro_f1": ("macro F1", "mean over the classes of precision and recall, combined"),
-    "auroc": ("AUROC", "how well an image of a class ranks before all others; 0.5 is chance"),
-    "calibration_error": ("calibration error", "how far sureness is from accuracy; 0 is best"),
+    "accuracy": ("accuracy", "share of the images that are classified correctly"),
+    "balanced_accuracy": (
+        "balanced accuracy",
+        "mean recall of the classes: each class counts the same",
+    ),
+    "macro_f1": ("macro F1", "mean F1 of the classes: precision and recall, combined"),
+    "auroc": ("AUROC", "how well images of a class rank above all others; 0.5 is random"),
+    "calibration_error": ("calibration error", "difference of confidence and accuracy; 0 is best"),
 }
 
 
@@ -61,31 +64,31 @@ class Tile:
 
 @dataclass(frozen=True)
 class Contents:
-    """What is on the page; the template says how it looks.
+    """The contents of the report; the template defines the layout.
 
     Attributes:
         title: the run's name.
-        about: what was trained on what: name and text, each with whether it chose itself.
-        outcome: what the model said.
-        of_all: how many images the split has.
+        about: settings, data and model: name, text, and whether it was chosen automatically.
+        predictions: predictions of the model.
+        split_size: number of images of the split.
         tiles: headline scores.
-        interval: 95 % interval of the accuracy.
+        interval: 95 % confidence interval of the accuracy.
         advice: warnings.
-        classes: scores of the classes, the worst first.
-        train: training images of each class.
-        matrix: confusions.
-        bins: calibration.
-        curves: the training.
-        mistakes: the surest ones.
-        correct: the most confident correct answers.
-        belief: how far maps can be believed, if that is known.
-        no_belief: why it is not.
+        classes: scores per class, the lowest F1 first.
+        train: number of training images per class.
+        matrix: the confusion matrix.
+        bins: of the calibration plot.
+        curves: the training curves.
+        mistakes: the most confident mistakes.
+        correct: the most confident correct predictions.
+        map_quality: faithfulness of the heatmaps; None if unknown.
+        map_quality_error: why it is unknown.
     """
 
     title: str
     about: Sequence[About]
     predictions: SplitPredictions
-    of_all: int
+    split_size: int
     tiles: list[Tile]
     interval: tuple[float, float]
     advice: list[str]
@@ -97,7 +100,7 @@ class Contents:
     mistakes: list[Example]
     correct: list[Example]
     map_quality: MapQuality | None
-    no_map_quality: str
+    map_quality_error: str
 
 
 def write_report(
@@ -109,17 +112,18 @@ def write_report(
     precision: Precision = nullcontext,
     seconds: float = float("inf"),
 ) -> None:
-    """Look at a run's test images (validation images where it has none), and write the page.
+    """Write the report on the test images of a run, or on its validation images if it has none.
 
     Args:
-        folder: the run.
-        model: its model.
-        data: its images.
-        about: what was trained on what: name, text, and whether it was chosen automatically.
-        out: where to.
-        precision: makes the context in which the model computes, so that scores are those of test.
-        seconds: time for the predictions; what is shown is of the images seen by then. The scores
-            of maps take half a minute more at most, and the pictures some seconds.
+        folder: the run folder.
+        model: the trained model of the run.
+        data: the images of the run.
+        about: settings, data and model: name, text, and whether it was chosen automatically.
+        out: the path of the HTML file.
+        precision: creates the precision context of the forward passes; the scores equal those of
+            `test` if it is the same.
+        seconds: time limit of the predictions; the report covers the images predicted by then.
+            The scores of heatmaps take at most half a minute more, the pictures some seconds.
 
     Raises:
         UserError: no image could be read.
@@ -138,7 +142,7 @@ def write_report_at_end(
     about: Sequence[About],
     precision: Precision,
 ) -> None:
-    """Write the page at the end of `fit`, in about two minutes; if it fails, the run is complete.
+    """Write the report at the end of `fit`, in about two minutes; a failure is only a warning.
 
     Raises:
         WriteError: the disk is full.
@@ -148,10 +152,10 @@ def write_report_at_end(
         print(f"report    {folder.report}")
     except WriteError:
         raise
-    except Exception as error:  # no page is worth a run, whatever plotting stumbles over
-        again = f"vision-attn report {folder.path} --debug"
+    except Exception as error:  # any plotting error: a report must never fail a finished run
+        retry = f"vision-attn report {folder.path} --debug"
         print(
-            f"no report: {first_line(error)} (again, with the whole error: {again})",
+            f"no report: {first_line(error)} (to retry with the full traceback: {retry})",
             file=sys.stderr,
         )
 
@@ -163,21 +167,21 @@ def gather(
     about: Sequence[About],
     predictions: SplitPredictions,
 ) -> Contents:
-    """Everything that the page shows."""
+    """Collect the contents of the report."""
     curves = read_curves(folder.logs / "csv", data.monitored)
     train = Counter(data.splits["train"].labels) if "train" in data.splits else Counter()
-    found, size = predictions.scores(), data.image_size
-    known, unknown = None, ""
+    scores, size = predictions.scores(), data.image_size
+    quality, quality_error = None, ""
     try:
-        known = map_quality(folder, model, predictions, size)
+        quality = map_quality(folder, model, predictions, size)
     except UserError as error:
-        unknown = str(error)
+        quality_error = str(error)
     return Contents(
         title=folder.path.resolve().name,
         about=about,
         predictions=predictions,
-        of_all=len(predictions.split),
-        tiles=[Tile(name, found[key], meaning) for key, (name, meaning) in SCORES.items()],
+        split_size=len(predictions.split),
+        tiles=[Tile(name, scores[key], meaning) for key, (name, meaning) in SCORES.items()],
         interval=wilson(int(predictions.correct.sum()), len(predictions.targets)),
         advice=[
             *filter(None, [leakage_warning(data, predictions.stage)]),
@@ -185,18 +189,18 @@ def gather(
         ],
         classes=sorted(predictions.by_class(), key=lambda score: (score.images == 0, score.f1)),
         train=train,
-        matrix=matrix_of(predictions.confusion(), predictions.class_names),
+        matrix=confusion_matrix(predictions.confusion(), predictions.class_names),
         bins=predictions.calibration(),
         curves=curves,
         mistakes=examples(model, predictions, most_confident_mistakes(predictions), size),
         correct=examples(model, predictions, most_confident_correct(predictions), size),
-        map_quality=known,
-        no_map_quality=unknown,
+        map_quality=quality,
+        map_quality_error=quality_error,
     )
 
 
 def render(contents: Contents) -> str:
-    """The page as HTML; all text is escaped but the two plots, which are ours."""
+    """The report as HTML; all text is escaped except the two plots, which are generated here."""
     environment = Environment(
         loader=PackageLoader("vision_attn.evaluation.report", "."),
         autoescape=True,
@@ -210,16 +214,16 @@ def render(contents: Contents) -> str:
         "curves_plot": Markup(curves_plot(curves)) if curves.epochs else "",
         "calibration_plot": Markup(calibration_plot(contents.bins)),
     }
-    written = f"{datetime.datetime.now():%Y-%m-%d %H:%M}"
+    date = f"{datetime.datetime.now():%Y-%m-%d %H:%M}"
     return environment.get_template("page.html").render(
-        page=contents, written=written, version=__version__, **plots
+        page=contents, date=date, version=__version__, **plots
     )
 
 
-def score(value: float | None, places: int = 3) -> str:
-    """A score as text; a dash where there is none.
+def score(value: float | None, digits: int = 3) -> str:
+    """A score as text; a dash if it is None or NaN.
 
     >>> score(0.98765), score(None), score(float("nan"))
     ('0.988', '-', '-')
     """
-    return "-" if value is None or math.isnan(value) else f"{value:.{places}f}"
+    return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"

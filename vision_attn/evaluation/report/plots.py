@@ -1,4 +1,4 @@
-"""Curves and the calibration plot as SVG that takes its colours from the page."""
+"""Plot training curves and the calibration plot as SVG in the colors of the page."""
 
 import io
 import re
@@ -14,10 +14,10 @@ from matplotlib.ticker import MaxNLocator
 from vision_attn.evaluation.report.curves import Curves
 from vision_attn.evaluation.report.predictions import Bin
 
-# Colours that nothing else has, replaced by the page's own: it knows whether it is light or dark.
+# Placeholder colors, replaced by CSS variables of the page, which has a light and a dark mode.
 INK, FAINT, TRAIN, VAL = "#010203", "#010204", "#010205", "#010206"
-OF_THE_PAGE = {INK: "--ink", FAINT: "--faint", TRAIN: "--second", VAL: "--accent"}
-STYLE: Any = {  # matplotlib types each key by itself
+CSS_VARIABLES = {INK: "--ink", FAINT: "--faint", TRAIN: "--second", VAL: "--accent"}
+STYLE: Any = {  # matplotlib types each key separately
     "svg.fonttype": "none",  # text stays text
     "font.family": "sans-serif",
     "font.size": 9,
@@ -40,23 +40,23 @@ STYLE: Any = {  # matplotlib types each key by itself
 
 
 def curves_plot(curves: Curves) -> str:
-    """Loss and accuracy by epoch, of training and validation images, and the epoch kept."""
+    """Plot loss and accuracy per epoch for training and validation, and mark the kept epoch."""
     with mpl.rc_context(STYLE | {"svg.hashsalt": "curves"}):
         figure = Figure(figsize=(7.4, 2.7), layout="constrained")
         panels = figure.subplots(1, 2)
-        of_weights = curves.monitored.removeprefix("val/")
-        for axes, score in zip(panels, ("loss", of_weights), strict=True):
-            lines(axes, score, curves)
+        accuracy = curves.monitored.removeprefix("val/")
+        for axes, score in zip(panels, ("loss", accuracy), strict=True):
+            plot_score(axes, score, curves)
         return svg(figure)
 
 
-def lines(axes: Axes, score: str, curves: Curves) -> None:
-    """One score by epoch."""
+def plot_score(axes: Axes, score: str, curves: Curves) -> None:
+    """Plot one score per epoch."""
     for stage, color, label in (("train", TRAIN, "training"), ("val", VAL, "validation")):
         series: Mapping[int, float] = curves.values.get(f"{stage}/{score}", {})
         epochs = sorted(series)
-        mark = "o" if len(epochs) < 2 else None
-        axes.plot(epochs, [series[k] for k in epochs], color=color, label=label, marker=mark)
+        marker = "o" if len(epochs) < 2 else None
+        axes.plot(epochs, [series[k] for k in epochs], color=color, label=label, marker=marker)
     if curves.best is not None:
         axes.axvline(curves.best, color=INK, linewidth=1, linestyle=":", label="kept")
     title = score.replace("_", " ")
@@ -67,31 +67,31 @@ def lines(axes: Axes, score: str, curves: Curves) -> None:
 
 
 def calibration_plot(bins: Sequence[Bin]) -> str:
-    """How often the model is right, by how sure it is; larger dots stand for more images."""
+    """Calibration plot (reliability diagram): accuracy by confidence; larger dots, more images."""
     with mpl.rc_context(STYLE | {"svg.hashsalt": "calibration"}):
         figure = Figure(figsize=(3.6, 3.4), layout="constrained")
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":")
-        sure, right = [b.confidence for b in bins], [b.accuracy for b in bins]
+        confidence, accuracy = [b.confidence for b in bins], [b.accuracy for b in bins]
         most = max(b.images for b in bins)
         sizes = [12 + 120 * b.images / most for b in bins]
-        axes.plot(sure, right, color=VAL, linewidth=1)
-        axes.scatter(sure, right, s=sizes, color=VAL, clip_on=False, zorder=3)
+        axes.plot(confidence, accuracy, color=VAL, linewidth=1)
+        axes.scatter(confidence, accuracy, s=sizes, color=VAL, clip_on=False, zorder=3)
         axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-        axes.set(xlabel="how sure (probability)", ylabel="how often right")
+        axes.set(xlabel="confidence", ylabel="accuracy")
         return svg(figure)
 
 
 def svg(figure: Figure) -> str:
-    """A figure as an element for the page: see-through, in the page's colours."""
+    """An inline SVG element of a figure: transparent, in the colors of the page."""
     FigureCanvasSVG(figure)
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
-    text = re.sub(r' id="[A-Za-z][\w.]*_\d+"', "", text)  # the same in every figure
+    text = re.sub(r' id="[A-Za-z][\w.]*_\d+"', "", text)  # the same ids are in every figure
     text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font: \1px system-ui, sans-serif", text)
-    for color, name in OF_THE_PAGE.items():
+    for color, name in CSS_VARIABLES.items():
         text = text.replace(color, f"var({name})")
     return text.replace("<svg ", '<svg aria-hidden="true" ', 1)

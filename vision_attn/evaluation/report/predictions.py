@@ -1,4 +1,4 @@
-"""What a model says of every image of a split, and the scores of that."""
+"""Predictions of a model for the images of a split, and their scores."""
 
 import time
 from collections.abc import Callable
@@ -23,29 +23,29 @@ from vision_attn.data.split import Split
 from vision_attn.metrics.classification import CALIBRATION_BINS, ClassificationMetrics
 from vision_attn.models.classifier import AttentionClassifier
 
-AT_ONCE = 64  # images
+BATCH_SIZE = 64
 Precision = Callable[[], AbstractContextManager]
 
 
 @dataclass(frozen=True)
 class SplitPredictions:
-    """What a model said of N images of K classes.
+    """Predictions of a model for N images of K classes.
 
     Attributes:
         stage: the split, "test" or "val".
         split: the images.
         class_names: in the order of the logits.
-        places: (N,), of each image its place in the split.
+        indices: (N,), the index of each image in the split.
         targets: (N,), the true classes.
         logits: (N, K).
-        chances: (N, K), probabilities.
-        unreadable: how many images could not be read.
+        probabilities: (N, K), of the classes.
+        unreadable: number of images that could not be read.
     """
 
     stage: str
     split: Split
     class_names: list[str]
-    places: Tensor
+    indices: Tensor
     targets: Tensor
     logits: Tensor
     probabilities: Tensor
@@ -53,71 +53,80 @@ class SplitPredictions:
 
     @property
     def predicted(self) -> Tensor:
-        """The likeliest class of each image (N,)."""
+        """The predicted (top-1) class of each image (N,)."""
         return self.logits.argmax(1)
 
     @property
     def correct(self) -> Tensor:
-        """Whether it is the true one (N,), bool."""
+        """Whether each prediction is correct (N,), bool."""
         return self.predicted == self.targets
 
     @property
     def confidence(self) -> Tensor:
-        """The probability of the likeliest class (N,)."""
+        """The confidence: the probability of the predicted class (N,)."""
         return self.probabilities.gather(1, self.predicted.unsqueeze(1)).squeeze(1)
 
     def scores(self) -> dict[str, float]:
-        """The scores of a stage, but for the loss; NaN where one has no meaning."""
-        # Of several processes, one alone writes the page: the others cannot be asked.
+        """The classification metrics except the loss; NaN if a metric is undefined."""
+        # Not synchronized: with several processes, only one of them writes the report.
         scores = ClassificationMetrics("test", len(self.class_names), shared=False)
         scores.add(self.logits, self.probabilities, self.targets, torch.zeros(()))
-        found = {name.removeprefix("test/"): float(x) for name, x in scores.compute().items()}
-        del found["loss"]
-        return found
+        by_name = {name.removeprefix("test/"): float(x) for name, x in scores.compute().items()}
+        del by_name["loss"]
+        return by_name
 
     def confusion(self) -> Tensor:
-        """How many images of each true class (rows) were told as each class (columns), (K, K)."""
+        """Confusion matrix (K, K): number of images per true class (rows) and predicted class."""
         count = len(self.class_names)
         return multiclass_confusion_matrix(self.predicted, self.targets, count)
 
     def by_class(self) -> list["ClassScore"]:
-        """Scores of each class, in the order of the logits."""
-        asked = (self.predicted, self.targets, len(self.class_names))
+        """Precision, recall and F1 of each class, in the order of the logits."""
+        inputs = (self.predicted, self.targets, len(self.class_names))
         columns = [
-            measure(*asked, average="none").tolist()
-            for measure in (multiclass_precision, multiclass_recall, multiclass_f1_score)
+            metric(*inputs, average="none").tolist()
+            for metric in (multiclass_precision, multiclass_recall, multiclass_f1_score)
         ]
         matrix = self.confusion()
-        images, told = matrix.sum(1).tolist(), matrix.sum(0).tolist()
-        rows = zip(self.class_names, images, told, *columns, strict=True)
+        images, predicted = matrix.sum(1).tolist(), matrix.sum(0).tolist()
+        rows = zip(self.class_names, images, predicted, *columns, strict=True)
         return [
             ClassScore(name, count, times, p if times else None, r if count else None, f)
             for name, count, times, p, r, f in rows
         ]
 
     def calibration(self) -> list["Bin"]:
-        """How often the model is right where it is about so sure; bins without images left out."""
+        """Accuracy and mean confidence per confidence bin; bins without images are left out."""
         edges = torch.linspace(0, 1, CALIBRATION_BINS + 1)
-        places = torch.bucketize(self.confidence, edges[1:-1])  # the upper edge belongs to a bin
-        found = [places == k for k in range(CALIBRATION_BINS)]
+        bins = torch.bucketize(self.confidence, edges[1:-1])  # a bin includes its upper edge
+        members = [bins == k for k in range(CALIBRATION_BINS)]
         return [
             Bin(
                 int(inside.sum()),
                 float(self.confidence[inside].mean()),
                 float(self.correct[inside].float().mean()),
             )
-            for inside in found
+            for inside in members
             if inside.any()
         ]
 
 
 @dataclass(frozen=True)
 class ClassScore:
-    """One class: its images, how often it was told, and scores; None where there is nothing."""
+    """Precision, recall and F1 of one class.
+
+    Attributes:
+        name: of the class.
+        images: number of images of the class.
+        predicted: number of images predicted as the class.
+        precision: share of correct predictions among those of the class; None without predictions.
+        recall: share of the images of the class that are predicted as it; None without images.
+        f1: harmonic mean of precision and recall.
+    """
 
     name: str
     images: int
-    told: int
+    predicted: int
     precision: float | None
     recall: float | None
     f1: float
@@ -125,7 +134,7 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Bin:
-    """Images of which the model is about equally sure."""
+    """A bin of the calibration plot: images with about the same confidence."""
 
     images: int
     confidence: float
@@ -140,47 +149,49 @@ def predict_split(
     precision: Precision = nullcontext,
     seconds: float = float("inf"),
 ) -> SplitPredictions:
-    """Ask a model about the images of a split, in an order drawn once, until the time is up.
+    """Predict the images of a split in a fixed random order, until the time is up.
 
     Args:
         model: in eval mode.
-        data: whose split it is.
+        data: the data module that has the split.
         stage: "test" or "val".
-        precision: makes the context in which the model computes.
-        seconds: after so many no further batch is begun.
+        precision: creates the precision context of the forward passes.
+        seconds: time limit, after which no further batch is started.
 
     Raises:
-        UserError: none of the images could be read.
+        UserError: no image could be read.
     """
     split = data.split(stage)
     device = model.backbone.mean.device
     order = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))
-    parts = list(order.split(AT_ONCE))
+    batches = list(order.split(BATCH_SIZE))
     started = time.monotonic()
-    places: list[int] = []
+    indices: list[int] = []
     logits, unreadable = [], 0
-    for part in progress(parts, f"predicting {stage}", len(parts), "batches"):
-        found = read_many(split, part.tolist(), data.image_size)
-        images = {index: image for index, image, _ in found if image is not None}
-        unreadable += len(part) - len(images)
-        places += images
+    for batch_indices in progress(batches, f"predicting {stage}", len(batches), "batches"):
+        results = read_many(split, batch_indices.tolist(), data.image_size)
+        images = {index: image for index, image, _ in results if image is not None}
+        unreadable += len(batch_indices) - len(images)
+        indices += images
         if images:
             batch = to_unit_range(torch.stack(list(images.values())).to(device))
             with precision():
                 logits.append(model(batch).float())
         if time.monotonic() - started > seconds:
             break
-    if not places:
-        raise UserError(f"none of the {stage} images could be read.")
-    told = torch.cat(logits)
-    targets = torch.tensor([data.class_names.index(split.labels[place]) for place in places])
+    if not indices:
+        raise UserError(
+            f"none of the {stage} images could be read; look for problems with vision-attn check."
+        )
+    all_logits = torch.cat(logits)
+    targets = torch.tensor([data.class_names.index(split.labels[index]) for index in indices])
     return SplitPredictions(
         stage,
         split,
         data.class_names,
-        torch.tensor(places),
+        torch.tensor(indices),
         targets,
-        told.cpu(),
-        model.probabilities(told).cpu(),
+        all_logits.cpu(),
+        model.probabilities(all_logits).cpu(),
         unreadable,
     )
