@@ -33,7 +33,7 @@ class Mosaic(nn.Module):
     """A transparent backbone: the channels of each cell are its mean colors."""
 
     channels = 4
-    finer = ()
+    earlier_channels = ()
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Mosaic(nn.Module):
         cells = nn.functional.avg_pool2d(images, CELL)
         return self.last_grid(torch.cat([cells, cells.mean(1, keepdim=True)], 1))
 
-    def grids(self, images: Tensor, finer: int) -> list[Tensor]:
+    def grids(self, images: Tensor, earlier: int) -> list[Tensor]:
         return [self(images)]
 
 

@@ -33,7 +33,7 @@ class Pixels(nn.Module):
     """A backbone whose grid cells are the pixels themselves."""
 
     channels = 3
-    finer = ()
+    earlier_channels = ()
     name = "pixels"
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Pixels(nn.Module):
         self.register_buffer("mean", torch.full((1, 3, 1, 1), PLAIN))
         self.last_grid = nn.Identity()
 
-    def grids(self, images: Tensor, finer: int) -> list[Tensor]:
+    def grids(self, images: Tensor, earlier: int) -> list[Tensor]:
         return [self.last_grid(images)]
 
 

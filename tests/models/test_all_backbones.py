@@ -1,4 +1,4 @@
-"""Backbones of every family of timm's CNNs keep what the model promises."""
+"""Backbones of all CNN families of timm: grid size, exact evidence, gradients, saving."""
 
 from pathlib import Path
 
@@ -25,8 +25,8 @@ FAMILIES = """
     regnety_002 regnetz_b16 repghostnet_050 repvgg_a0 repvit_m0_9 resnest14d resnet10t
     resnet50_clip resnetv2_18 rexnet_100 selecsls42 sequencer2d_s shvit_s1 skresnet18 starnet_s050
     swiftformer_xs tinynet_e tresnet_m vgg11_bn xception41
-""".split()  # noqa: SIM905  sixty lines of quoted names would hide the test
-UNPADDED = {"inception_v3"}  # loses some places at the borders
+""".split()  # noqa: SIM905  a list of quoted names would take 60 lines
+UNPADDED = {"inception_v3"}  # convolutions without padding make the grid smaller
 MIXING_HEADS = {"vgg11_bn", "resnet50_clip", "efficientvit_b0", "inception_next_atto"}
 SIZE = 128
 
@@ -36,11 +36,11 @@ def backbone(request: pytest.FixtureRequest) -> Backbone:
     return Backbone(request.param).eval()
 
 
-def test_many_families() -> None:
+def test_at_least_60_families_are_listed() -> None:
     assert len(set(FAMILIES)) >= 60
 
 
-def test_the_promise(backbone: Backbone, tmp_path: Path) -> None:
+def test_classifier_with_this_backbone(backbone: Backbone, tmp_path: Path) -> None:
     check_grid(backbone)
     model = AttentionClassifier(backbone, GlobalLocal, 3).eval()
     images = torch.rand(2, 3, SIZE, SIZE)
@@ -50,7 +50,7 @@ def test_the_promise(backbone: Backbone, tmp_path: Path) -> None:
 
 
 def check_grid(backbone: Backbone) -> None:
-    """Features come as (B, C, h, w), and as coarse as timm says."""
+    """Features have shape (B, C, h, w), with the stride that timm reports."""
     reduction = timm_of(backbone.net).feature_info[-1]["reduction"]
     features = backbone(torch.rand(1, 3, SIZE, 2 * SIZE))
     assert features.shape[1] == backbone.channels
@@ -67,7 +67,7 @@ def check_evidence(model: AttentionClassifier, images: torch.Tensor) -> torch.Te
 
 
 def check_gradients(model: AttentionClassifier, logits: torch.Tensor) -> None:
-    """Gradients reach the stem, and every parameter: none is left without, as DDP wants it."""
+    """Gradients reach the stem and every parameter, as DDP requires."""
     logits.sum().backward()
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
     stem = next(p for p in model.backbone.parameters() if p.ndim == 4)
@@ -75,7 +75,7 @@ def check_gradients(model: AttentionClassifier, logits: torch.Tensor) -> None:
 
 
 def check_saved(
-    model: AttentionClassifier, images: torch.Tensor, logits: torch.Tensor, place: Path
+    model: AttentionClassifier, images: torch.Tensor, logits: torch.Tensor, folder: Path
 ) -> None:
     backbone = model.backbone
     spec = ModelSpec(
@@ -89,44 +89,44 @@ def check_saved(
         mean=backbone.mean.flatten().tolist(),
         std=backbone.std.flatten().tolist(),
     )
-    RunFolder(place).save_model(model, spec)
-    loaded = RunFolder(place).load_model()
+    RunFolder(folder).save_model(model, spec)
+    loaded = RunFolder(folder).load_model()
     with torch.no_grad():
         assert_close(loaded(images), logits, rtol=0, atol=0)
 
 
-def test_small_images(backbone: Backbone) -> None:
+def test_refine_for_small_images(backbone: Backbone) -> None:
     shapes = {key: tensor.shape for key, tensor in backbone.state_dict().items()}
     backbone.refine(32, min_grid=4)
     assert min(backbone(torch.rand(1, 3, 32, 32)).shape[-2:]) >= 4
     assert {key: tensor.shape for key, tensor in backbone.state_dict().items()} == shapes
 
 
-def test_a_grid_that_no_stride_can_give() -> None:
-    with pytest.raises(UserError, match="no stride left to leave out; choose larger images"):
+def test_refine_to_an_impossible_grid_is_refused() -> None:
+    with pytest.raises(UserError, match="no stride left to remove; choose larger images"):
         Backbone("resnet10t", options={"channels": [8, 8, 8, 8]}).refine(32, min_grid=64)
 
 
-def test_finer_stages(backbone: Backbone) -> None:
+def test_earlier_stages(backbone: Backbone) -> None:
     images = torch.rand(1, 3, SIZE, SIZE)
     with torch.no_grad():
-        finer, features = backbone.grids(images, 1)
+        earlier, features = backbone.grids(images, 1)
         assert_close(features, backbone(images))
-        assert finer.shape[1] == backbone.finer[-1]
-        assert finer.shape[-1] >= features.shape[-1]
+        assert earlier.shape[1] == backbone.earlier_channels[-1]
+        assert earlier.shape[-1] >= features.shape[-1]
         logits = AttentionClassifier(backbone, Jetley, 3).eval()(images)
     assert torch.isfinite(logits).all()
 
 
-def test_a_cut_backbone_hands_over_what_is_left() -> None:
+def test_a_cut_backbone_returns_the_remaining_stages() -> None:
     backbone = Backbone("resnet10t", stride=8, options={"channels": [8, 16, 24, 32]}).eval()
-    finer, features = backbone.grids(torch.rand(1, 3, 64, 64), 1)
-    assert (finer.shape[1:], features.shape[1:]) == ((8, 16, 16), (16, 8, 8))
-    with pytest.raises(UserError, match="has 1 to 3 layers, not 4"):
+    earlier, features = backbone.grids(torch.rand(1, 3, 64, 64), 1)
+    assert (earlier.shape[1:], features.shape[1:]) == ((8, 16, 16), (16, 8, 8))
+    with pytest.raises(UserError, match="layers must be 1 to 3 with this backbone, not 4"):
         AttentionClassifier(backbone, lambda channels: Jetley(channels, layers=4), 2)
 
 
-def test_what_never_learns_is_left_off() -> None:
+def test_unused_layers_are_removed() -> None:
     backbone = Backbone("vgg11_bn")
     assert isinstance(backbone.net.pre_logits, nn.Identity)
     assert backbone.channels == 512

@@ -1,4 +1,4 @@
-"""The model: logits alone from forward, and evidence that adds up to them."""
+"""AttentionClassifier: evidence sums to the logits; export, compilation and autocast work."""
 
 import shutil
 from collections.abc import Callable
@@ -17,9 +17,7 @@ Build = Callable[..., AttentionClassifier]
 
 @pytest.mark.parametrize("size", [(32, 32), (40, 72), (96, 32)])
 @pytest.mark.parametrize("name", POOLINGS)
-def test_evidence_adds_up_to_the_logits(
-    name: str, size: tuple[int, int], tiny_model: Build
-) -> None:
+def test_evidence_sums_to_the_logits(name: str, size: tuple[int, int], tiny_model: Build) -> None:
     model = tiny_model(name)
     images = torch.rand(5, 3, *size)
     for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-10)):
@@ -32,7 +30,7 @@ def test_evidence_adds_up_to_the_logits(
 
 
 @pytest.mark.parametrize("name", POOLINGS)
-def test_an_image_does_not_depend_on_its_batch(name: str, tiny_model: Build) -> None:
+def test_logits_do_not_depend_on_the_rest_of_the_batch(name: str, tiny_model: Build) -> None:
     model = tiny_model(name).double()
     images = torch.rand(3, 3, 32, 32, dtype=torch.float64)
     assert_close(model(images)[1:2], model(images[1:2]))
@@ -47,7 +45,7 @@ def test_a_1x1_grid_is_refused() -> None:
 
 @pytest.mark.parametrize("name", POOLINGS)
 class TestRuntimes:
-    def test_export_with_a_free_batch(self, name: str, tiny_model: Build) -> None:
+    def test_export_with_a_dynamic_batch_size(self, name: str, tiny_model: Build) -> None:
         model = tiny_model(name)
         batch = torch.export.Dim("batch", min=2)
         example = (torch.rand(2, 3, 32, 32),)
@@ -55,7 +53,7 @@ class TestRuntimes:
         images = torch.rand(5, 3, 32, 32)
         assert_close(program.module()(images), model(images), rtol=1e-4, atol=1e-5)
 
-    def test_compile_in_one_graph(self, name: str, tiny_model: Build) -> None:
+    def test_compile_as_one_graph(self, name: str, tiny_model: Build) -> None:
         torch.compiler.reset()
         model = tiny_model(name)
         compiled = torch.compile(model, fullgraph=True, backend="aot_eager")  # no C++ needed
@@ -65,19 +63,19 @@ class TestRuntimes:
         logits.sum().backward()
         assert model.backbone.net.conv1[0].weight.grad.abs().max() > 0
 
-    def test_bf16_autocast(self, name: str, tiny_model: Build) -> None:
+    def test_bfloat16_autocast_is_close_to_float32(self, name: str, tiny_model: Build) -> None:
         model = tiny_model(name)
         images = torch.rand(6, 3, 32, 32)
         exact = model(images)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            near = model(images)
-        assert (near - exact).abs().max() < 0.05 * (exact.abs().max() + 1)
+            approximate = model(images)
+        assert (approximate - exact).abs().max() < 0.05 * (exact.abs().max() + 1)
 
-    def test_channels_last_images(self, name: str, tiny_model: Build) -> None:
+    def test_channels_last_images_give_the_same_logits(self, name: str, tiny_model: Build) -> None:
         model = tiny_model(name)
         images = torch.rand(3, 3, 32, 32)
-        other = images.to(memory_format=torch.channels_last)
-        assert_close(model(other), model(images), rtol=1e-4, atol=1e-5)
+        channels_last = images.to(memory_format=torch.channels_last)
+        assert_close(model(channels_last), model(images), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler: g++")

@@ -1,4 +1,4 @@
-"""Every pooling in the folder keeps the promise, and agrees with its paper in plain loops."""
+"""Every pooling satisfies the interface, and matches its paper's formula in plain Python loops."""
 
 import math
 from collections.abc import Callable
@@ -17,59 +17,63 @@ from vision_attn.pooling.global_local import GlobalLocal
 from vision_attn.pooling.local_gaussian import LocalGaussian
 from vision_attn.pooling.local_window import LocalWindow
 
-B, C, H, W, K = 2, 12, 5, 7, 3  # no two alike; C takes the default number of heads
-FINER = 8  # width of a layer before the last
+B, C, H, W, K = 2, 12, 5, 7, 3  # all different; C is divisible by the default number of heads
+EARLIER = 8  # width of the stage before the last
 
 
-def spread(pooling: Pooling) -> Pooling:
-    """Random parameters, so that no weight is near uniform."""
+def randomize(pooling: Pooling) -> Pooling:
+    """Randomize the parameters, so that attention is far from uniform."""
     for parameter in pooling.parameters():
         nn.init.normal_(parameter, std=0.7)
     return pooling.double().requires_grad_(False)
 
 
 def build(name: str, channels: int = C) -> Pooling:
-    return POOLINGS[name](Channels(channels, classes=K, finer=(FINER,)))
+    return POOLINGS[name](Channels(channels, classes=K, earlier_channels=(EARLIER,)))
 
 
 def maps(pooling: Pooling, grid: tuple[int, int] = (H, W), scale: int = 1) -> list[Tensor]:
-    """What a pooling is given: the last features, and those of the layers before it."""
+    """Random inputs of a pooling: the last features, then the earlier feature maps that it uses."""
     height, width = grid
     features = [torch.randn(B, C, height, width, dtype=torch.float64)]
-    if pooling.finer:
-        finer = torch.randn(B, FINER, scale * height, scale * width, dtype=torch.float64)
-        features.append(finer)
+    if pooling.earlier_layers:
+        earlier = torch.randn(B, EARLIER, scale * height, scale * width, dtype=torch.float64)
+        features.append(earlier)
     return features
 
 
 @pytest.mark.parametrize("name", POOLINGS)
-class TestPromise:
+class TestInterface:
     @pytest.mark.parametrize("scale", [1, 2, 3])
     @pytest.mark.parametrize("grid", [(H, W), (1, 2), (11, 3), (4, 4)])
-    def test_weights_are_shares(self, name: str, grid: tuple[int, int], scale: int) -> None:
-        pooling = spread(build(name))
+    def test_weights_are_nonnegative_and_sum_to_one(
+        self, name: str, grid: tuple[int, int], scale: int
+    ) -> None:
+        pooling = randomize(build(name))
         pooled = pooling(*maps(pooling, grid, scale))
-        finest = tuple(scale * side for side in grid) if pooling.finer else grid
+        finest = tuple(scale * side for side in grid) if pooling.earlier_layers else grid
         assert pooled.weights.shape[-2:] == pooled.values.shape[-2:] == finest
         assert (pooled.weights >= 0).all()
         assert_close(pooled.weights.sum((-2, -1)), torch.ones_like(pooled.weights[..., 0, 0]))
 
     def test_context_is_the_weighted_sum(self, name: str) -> None:
-        pooling = spread(build(name))
+        pooling = randomize(build(name))
         pooled = pooling(*maps(pooling))
         heads, width = pooled.values.shape[1:3]
-        slow = torch.zeros(B, heads, width, dtype=torch.float64)
+        expected = torch.zeros(B, heads, width, dtype=torch.float64)
         for y in range(H):
             for x in range(W):
-                slow += pooled.weights[:, :, None, y, x] * pooled.values[..., y, x]
+                expected += pooled.weights[:, :, None, y, x] * pooled.values[..., y, x]
         assert pooled.context.shape == (B, pooling.context_channels)
-        assert_close(pooled.context, slow.flatten(1))
+        assert_close(pooled.context, expected.flatten(1))
 
     @pytest.mark.parametrize(
         ("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)]
     )
-    def test_evidence_adds_up(self, name: str, dtype: torch.dtype, tolerance: float) -> None:
-        pooling = spread(build(name)).to(dtype)
+    def test_evidence_sums_to_the_logits(
+        self, name: str, dtype: torch.dtype, tolerance: float
+    ) -> None:
+        pooling = randomize(build(name)).to(dtype)
         head = pooling.make_head(K).to(dtype)
         pooled = pooling(*(features.to(dtype) for features in maps(pooling, scale=2)))
         logits = head(pooled.context)
@@ -77,7 +81,7 @@ class TestPromise:
         assert (total - logits).abs().max() <= tolerance * logits.abs().max()
 
     def test_values_do_not_mix_places(self, name: str) -> None:
-        pooling = spread(build(name))
+        pooling = randomize(build(name))
         features = maps(pooling)
         changed = [each.clone() for each in features]
         for each in changed:
@@ -87,11 +91,11 @@ class TestPromise:
         difference[2, 3] = 0
         assert difference.max() < 1e-12
 
-    def test_gradients(self, name: str) -> None:
-        pooling = spread(build(name, channels=4))
+    def test_gradients_match_finite_differences(self, name: str) -> None:
+        pooling = randomize(build(name, channels=4))
         inputs = [torch.randn(1, 4, 2, 3, dtype=torch.float64, requires_grad=True)]
-        if pooling.finer:
-            inputs.append(torch.randn(1, FINER, 4, 6, dtype=torch.float64, requires_grad=True))
+        if pooling.earlier_layers:
+            inputs.append(torch.randn(1, EARLIER, 4, 6, dtype=torch.float64, requires_grad=True))
         assert torch.autograd.gradcheck(lambda *x: pooling(*x).context, inputs)
 
     def test_weights_sum_to_one_under_autocast(self, name: str) -> None:
@@ -100,17 +104,17 @@ class TestPromise:
             pooled = pooling(*(features.float() for features in maps(pooling)))
         assert_close(pooled.weights.sum((-2, -1)), torch.ones_like(pooled.weights[..., 0, 0]))
 
-    def test_half_precision_is_near(self, name: str) -> None:
+    def test_half_precision_is_close_to_float32(self, name: str) -> None:
         pooling = build(name).eval()
         features = [each.float() for each in maps(pooling)]
         exact = pooling(*features).context
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            near = pooling(*(each.bfloat16() for each in features)).context
-        # A place may step over the hard edge of a window.
-        assert (near - exact).abs().max() < 0.1 * exact.abs().max()
+            approximate = pooling(*(each.bfloat16() for each in features)).context
+        # Rounding can move a place across the hard edge of a window.
+        assert (approximate - exact).abs().max() < 0.1 * exact.abs().max()
 
     def test_memory_layout_does_not_matter(self, name: str) -> None:
-        pooling = spread(build(name))
+        pooling = randomize(build(name))
         features = maps(pooling)
         other = [each.contiguous(memory_format=torch.channels_last) for each in features]
         assert_close(pooling(*other).context, pooling(*features).context)
@@ -127,7 +131,7 @@ def layer_norm(vector: list[float], norm: nn.LayerNorm) -> list[float]:
 
 
 def scores_by_hand(features: Tensor, query: Tensor, norm: nn.LayerNorm) -> list[list[float]]:
-    """<q, LN(x_i)> / sqrt(C) of one image, place by place."""
+    """Scores <q, LN(x_i)> / sqrt(C) of one image, in plain Python loops."""
     channels, height, width = features.shape
     result = []
     for y in range(height):
@@ -141,21 +145,21 @@ def scores_by_hand(features: Tensor, query: Tensor, norm: nn.LayerNorm) -> list[
 
 
 def compare(pooling: Pooling, by_hand: Callable[[Tensor, int], list[list[float]]]) -> None:
-    """Each image's and head's weights against `by_hand(features, head)`."""
+    """Compare the weights of each image and head with `by_hand(features, head)`."""
     features = torch.randn(B, C, H, W, dtype=torch.float64)
     weights = pooling(features).weights
     for image in range(B):
         for head in range(weights.shape[1]):
-            slow = torch.tensor(by_hand(features[image], head), dtype=torch.float64)
-            assert_close(weights[image, head], slow)
+            expected = torch.tensor(by_hand(features[image], head), dtype=torch.float64)
+            assert_close(weights[image, head], expected)
 
 
-def test_average_twin() -> None:
+def test_average_matches_plain_loops() -> None:
     compare(Average(C), lambda features, head: [[1 / (H * W)] * W for _ in range(H)])
 
 
-def test_global_attention_twin() -> None:
-    pooling = spread(GlobalAttention(C, heads=3))
+def test_global_attention_matches_plain_loops() -> None:
+    pooling = randomize(GlobalAttention(C, heads=3))
 
     def by_hand(features: Tensor, head: int) -> list[list[float]]:
         scores = scores_by_hand(features, pooling.queries[head], pooling.keys.norm)
@@ -165,34 +169,34 @@ def test_global_attention_twin() -> None:
     compare(pooling, by_hand)
 
 
-def test_local_gaussian_twin() -> None:
-    pooling = spread(LocalGaussian(C, heads=3))
+def test_local_gaussian_matches_plain_loops() -> None:
+    pooling = randomize(LocalGaussian(C, heads=3))
 
     def by_hand(features: Tensor, head: int) -> list[list[float]]:
-        predict = pooling.windows
+        predictor = pooling.windows
         mean = features.mean((1, 2))
-        hidden = torch.tanh(predict.hidden.weight @ mean + predict.hidden.bias)
-        center = torch.sigmoid(predict.center.weight @ hidden + predict.center.bias)
+        hidden = torch.tanh(predictor.hidden.weight @ mean + predictor.hidden.bias)
+        center = torch.sigmoid(predictor.center.weight @ hidden + predictor.center.bias)
         p_y, p_x = float(center[2 * head]) * (H - 1), float(center[2 * head + 1]) * (W - 1)
-        reach = math.exp(float(predict.log_radius[head]))
-        s_y, s_x = max(reach * H / 2, 0.5), max(reach * W / 2, 0.5)
+        radius = math.exp(float(predictor.log_radius[head]))
+        s_y, s_x = max(radius * H / 2, 0.5), max(radius * W / 2, 0.5)
         scores = scores_by_hand(features, pooling.queries[head], pooling.keys.norm)
-        raised = [[0.0] * W for _ in range(H)]
+        unnormalized = [[0.0] * W for _ in range(H)]
         for y in range(H):
             for x in range(W):
                 if abs(y - p_y) <= 2 * s_y and abs(x - p_x) <= 2 * s_x:
                     window = math.exp(-((y - p_y) ** 2) / (2 * s_y**2))
                     window *= math.exp(-((x - p_x) ** 2) / (2 * s_x**2))
-                    raised[y][x] = math.exp(scores[y][x]) * window
-        total = sum(sum(row) for row in raised)
-        return [[value / total for value in row] for row in raised]
+                    unnormalized[y][x] = math.exp(scores[y][x]) * window
+        total = sum(sum(row) for row in unnormalized)
+        return [[value / total for value in row] for row in unnormalized]
 
     compare(pooling, by_hand)
 
 
-def test_local_window_twin() -> None:
+def test_local_window_matches_plain_loops() -> None:
     side = 2
-    pooling = spread(LocalWindow(C, heads=3, window=side))
+    pooling = randomize(LocalWindow(C, heads=3, window=side))
 
     def by_hand(features: Tensor, head: int) -> list[list[float]]:
         norm = pooling.keys.norm
@@ -215,36 +219,39 @@ def test_local_window_twin() -> None:
                     mean_key = [m + within[y][x] * k for m, k in zip(mean_key, key, strict=True)]
                 dot = sum(q * k for q, k in zip(window_query, mean_key, strict=True))
                 window_score[top, left] = math.exp(dot / math.sqrt(C))
-        everything = sum(window_score.values())
+        total_score = sum(window_score.values())
         return [
-            [within[y][x] * window_score[y - y % side, x - x % side] / everything for x in range(W)]
+            [
+                within[y][x] * window_score[y - y % side, x - x % side] / total_score
+                for x in range(W)
+            ]
             for y in range(H)
         ]
 
     compare(pooling, by_hand)
 
 
-def test_global_local_is_both_side_by_side() -> None:
-    pooling = spread(GlobalLocal(C))
+def test_global_local_concatenates_both_poolings() -> None:
+    pooling = randomize(GlobalLocal(C))
     features = torch.randn(B, C, H, W, dtype=torch.float64)
     pooled = pooling(features)
-    whole, parts = pooling.global_pooling(features), pooling.local_pooling(features)
-    assert_close(pooled.weights, torch.cat([whole.weights, parts.weights], 1))
-    assert_close(pooled.context, torch.cat([whole.context, parts.context], 1))
+    global_pooled, local_pooled = pooling.global_pooling(features), pooling.local_pooling(features)
+    assert_close(pooled.weights, torch.cat([global_pooled.weights, local_pooled.weights], 1))
+    assert_close(pooled.context, torch.cat([global_pooled.context, local_pooled.context], 1))
 
 
-def test_global_local_of_unequal_heads() -> None:
-    pooling = spread(
+def test_global_local_splits_heads_of_different_widths() -> None:
+    pooling = randomize(
         GlobalLocal(C, global_pooling=Average, local_pooling=lambda c: LocalWindow(c, heads=3))
     )
     features = torch.randn(B, C, H, W, dtype=torch.float64)
     pooled = pooling(features)
-    assert pooled.weights.shape[1] == 6  # one head of 12 channels as three of 4, and three more
-    whole, parts = pooling.global_pooling(features), pooling.local_pooling(features)
-    assert_close(pooled.context, torch.cat([whole.context, parts.context], 1))
+    assert pooled.weights.shape[1] == 6  # one head of 12 channels as 3 of 4, and 3 more
+    global_pooled, local_pooled = pooling.global_pooling(features), pooling.local_pooling(features)
+    assert_close(pooled.context, torch.cat([global_pooled.context, local_pooled.context], 1))
 
 
-def test_a_far_place_cannot_silence_a_local_window() -> None:
+def test_a_strong_distant_place_does_not_change_a_local_window() -> None:
     pooling = LocalGaussian(C, heads=4).double()
     nn.init.zeros_(pooling.windows.center.weight)
     nn.init.constant_(pooling.windows.log_radius, math.log(0.3))
@@ -252,7 +259,7 @@ def test_a_far_place_cannot_silence_a_local_window() -> None:
     before = pooling(features).weights
     features[..., 11, 11] = 100 * pooling.queries[3].detach()
     after = pooling(features).weights
-    assert_close(after[:, 0], before[:, 0])  # the glimpse at the upper left keeps its say
+    assert_close(after[:, 0], before[:, 0])  # the head at the upper left is unaffected
     assert (after[:, 3] - before[:, 3]).abs().max() > 1e-3
 
 

@@ -1,4 +1,4 @@
-"""The rest of the family against the papers in plain loops, and against timm's own layers."""
+"""Poolings from the literature match their papers in plain Python loops, and timm's own layers."""
 
 import math
 
@@ -8,7 +8,7 @@ from timm.layers import SimPool2d
 from torch import Tensor
 from torch.testing import assert_close
 
-from tests.pooling.test_pooling import B, C, H, W, compare, layer_norm, scores_by_hand, spread
+from tests.pooling.test_pooling import B, C, H, W, compare, layer_norm, randomize, scores_by_hand
 from vision_attn.core.errors import UserError
 from vision_attn.pooling.efficient_probing import EfficientProbing
 from vision_attn.pooling.gated_attention import GatedAttention
@@ -27,7 +27,7 @@ def softmax(scores: Map) -> Map:
 
 
 def places(score: object) -> Map:
-    """A map from a function of (y, x)."""
+    """Evaluate a function of (y, x) at all places."""
     return [[float(score(y, x)) for x in range(W)] for y in range(H)]  # type: ignore[operator]
 
 
@@ -42,18 +42,18 @@ def test_maximum_is_max_pooling() -> None:
     assert set(pooled.weights.unique().tolist()) == {0.0, 1.0}
 
 
-def test_generalised_mean_twin() -> None:
+def test_generalized_mean_matches_plain_loops() -> None:
     pooling = GeneralizedMean(C, power=2.5).double().requires_grad_(False)
 
     def by_hand(features: Tensor, head: int) -> Map:
-        raised = places(lambda y, x: max(float(features[head, y, x]), 1e-6) ** 1.5)
-        total = sum(sum(row) for row in raised)
-        return [[value / total for value in row] for row in raised]
+        powers = places(lambda y, x: max(float(features[head, y, x]), 1e-6) ** 1.5)
+        total = sum(sum(row) for row in powers)
+        return [[value / total for value in row] for row in powers]
 
     compare(pooling, by_hand)
 
 
-def test_generalised_mean_goes_from_average_to_maximum() -> None:
+def test_generalized_mean_ranges_from_average_to_max_pooling() -> None:
     features = torch.rand(B, C, H, W, dtype=torch.float64)
     one = GeneralizedMean(C, power=1.0).double()(features)
     assert_close(one.context, features.mean((2, 3)))
@@ -61,8 +61,8 @@ def test_generalised_mean_goes_from_average_to_maximum() -> None:
     assert_close(large.context, features.amax((2, 3)), rtol=1e-3, atol=1e-3)
 
 
-def test_gated_attention_twin() -> None:
-    pooling = spread(GatedAttention(C, heads=3, hidden=5))
+def test_gated_attention_matches_plain_loops() -> None:
+    pooling = randomize(GatedAttention(C, heads=3, hidden=5))
 
     def by_hand(features: Tensor, head: int) -> Map:
         def score(y: int, x: int) -> float:
@@ -81,8 +81,8 @@ def test_gated_attention_twin() -> None:
     compare(pooling, by_hand)
 
 
-def test_efficient_probing_twin() -> None:
-    pooling = spread(EfficientProbing(C, heads=3))
+def test_efficient_probing_matches_plain_loops() -> None:
+    pooling = randomize(EfficientProbing(C, heads=3))
 
     def by_hand(features: Tensor, head: int) -> Map:
         query = pooling.queries[head].tolist()
@@ -92,12 +92,12 @@ def test_efficient_probing_twin() -> None:
     features = torch.randn(B, C, H, W, dtype=torch.float64)
     matrix = pooling.value.weight[:, :, 0, 0]
     for y, x in ((0, 0), (3, 5)):
-        by_matrix = features[..., y, x] @ matrix.T
-        assert_close(pooling(features).values[..., y, x].flatten(1), by_matrix)
+        expected = features[..., y, x] @ matrix.T
+        assert_close(pooling(features).values[..., y, x].flatten(1), expected)
 
 
-def test_simpool_twin() -> None:
-    pooling = spread(SimPool(C, heads=3))
+def test_simpool_matches_plain_loops() -> None:
+    pooling = randomize(SimPool(C, heads=3))
     width = C // 3
 
     def by_hand(features: Tensor, head: int) -> Map:
@@ -116,8 +116,8 @@ def test_simpool_twin() -> None:
 
 
 @pytest.mark.parametrize("heads", [1, 3])
-def test_simpool_gives_timms_context(heads: int) -> None:
-    pooling = spread(SimPool(C, heads))
+def test_simpool_matches_timms_context(heads: int) -> None:
+    pooling = randomize(SimPool(C, heads))
     theirs = SimPool2d(C, num_heads=heads).double()
     theirs.load_state_dict(
         {
@@ -132,19 +132,19 @@ def test_simpool_gives_timms_context(heads: int) -> None:
     assert_close(pooling(features).context, theirs(features))
 
 
-def test_neighbourhood_twin() -> None:
-    pooling = spread(Neighborhood(C, heads=3, kernel_size=3))
+def test_neighborhood_matches_plain_loops() -> None:
+    pooling = randomize(Neighborhood(C, heads=3, kernel_size=3))
 
     def by_hand(features: Tensor, head: int) -> Map:
         scores = scores_by_hand(features, pooling.queries[head], pooling.keys.norm)
 
         def share(y: int, x: int) -> float:
-            around = [
+            neighbors = [
                 math.exp(scores[v][u])
                 for v in range(max(y - 1, 0), min(y + 2, H))
                 for u in range(max(x - 1, 0), min(x + 2, W))
             ]
-            return math.exp(scores[y][x]) / sum(around)
+            return math.exp(scores[y][x]) / sum(neighbors)
 
         shares = places(share)
         total = sum(sum(row) for row in shares)
@@ -153,18 +153,18 @@ def test_neighbourhood_twin() -> None:
     compare(pooling, by_hand)
 
 
-def test_a_far_place_silences_global_attention_but_no_neighbourhood() -> None:
+def test_a_strong_distant_place_dominates_global_attention_but_not_a_neighborhood() -> None:
     features = torch.randn(1, C, 9, 9, dtype=torch.float64)
-    for build, kept in ((GlobalAttention, False), (Neighborhood, True)):
+    for build, robust in ((GlobalAttention, False), (Neighborhood, True)):
         pooling = build(C, heads=1).double().requires_grad_(False)
         pooling.queries[:] = 4 * torch.randn(1, C)
         changed = features.clone()
         changed[..., 8, 8] = pooling.queries[0]
         before, after = pooling(features).weights, pooling(changed).weights
         corner = (after[..., :4, :4].sum() / before[..., :4, :4].sum()).item()
-        assert corner > 0.9 if kept else corner < 0.6
+        assert corner > 0.9 if robust else corner < 0.6
 
 
-def test_a_neighbourhood_has_a_middle() -> None:
-    with pytest.raises(UserError, match="odd side"):
+def test_an_even_kernel_size_is_refused() -> None:
+    with pytest.raises(UserError, match="kernel_size must be odd and at least 1, not 4"):
         Neighborhood(C, kernel_size=4)

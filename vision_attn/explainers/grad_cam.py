@@ -32,10 +32,10 @@ class GradCam(Explainer):
         Runs the backbone once for all classes, which Captum's layer method cannot do.
         """
         with torch.no_grad():
-            *finer, last = model.backbone.grids(images, model.pooling.finer)
+            *earlier, last = model.backbone.grids(images, model.pooling.earlier_layers)
         with torch.enable_grad():
             features = last.clone().requires_grad_()
-            logits = model.head(model.pooling(features, *finer).context).sum(0)
+            logits = model.head(model.pooling(features, *earlier).context).sum(0)
             gradients = [torch.autograd.grad(z, features, retain_graph=True)[0] for z in logits]
         weights = torch.stack(gradients, dim=1).mean((-2, -1))
         return torch.einsum("bkc,bchw->bkhw", weights, last)

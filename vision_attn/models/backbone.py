@@ -1,4 +1,4 @@
-"""Images in [0, 1] -> normalise -> feature grid. The only file that uses timm's models."""
+"""Feature extractor (backbone) from timm; no other file creates timm's models."""
 
 import json
 from collections.abc import Callable
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from vision_attn.core.errors import UserError, did_you_mean, first_line
 from vision_attn.models import airbench  # noqa: F401  (registers itself with timm)
-from vision_attn.models.strides import blank, in_eval, leave_out_first_stride
+from vision_attn.models.strides import blank, in_eval, remove_first_stride
 
-PROBE_SIZE = 64  # pixels a side: enough for most CNNs, and quick
-RESERVED = {
+PROBE_SIZE = 64  # side of the probe image in pixels: enough for most CNNs, and fast
+RESERVED_OPTIONS = {
     "cache_dir",
-    "checkpoint_path",  # timm would read it; a stranger's model.json must open no file
+    "checkpoint_path",  # timm would read it; an untrusted model.json must not open any file
     "features_only",
     "global_pool",
     "num_classes",
@@ -25,35 +25,36 @@ RESERVED = {
     "pretrained_cfg",
     "pretrained_cfg_overlay",
 }
-CHOOSE = "choose a CNN such as resnet18, convnext_tiny or efficientnet_b0."
+SUGGESTION = "choose a CNN such as resnet18, convnext_tiny or efficientnet_b0."
 
 
 class Backbone(nn.Module):
-    """Any CNN of timm as a feature extractor, with its normalisation inside.
+    """Feature extractor: any CNN of timm, with the normalization of images built in.
 
-    What timm has between features and classifier (a norm, a 1x1 convolution) is taken along where
-    it acts on each place by itself. Where it mixes places (VGG's 7x7 convolution, the attention of
-    CLIP's ResNets), or cannot be had without timm's pooling, it is left off.
+    The layers that timm has between features and classifier (a norm, a 1x1 convolution) are kept
+    if they are pointwise, that is, act on each place separately. They are removed if they mix
+    places (VGG's 7x7 convolution, the attention of CLIP's ResNets) or need timm's pooling.
 
     Args:
         name: timm's name of the architecture.
-        pretrained: False for fresh weights, True for timm's own from its hub, or the path of a
-            weights file, or of a folder that timm saved.
-        removed_strides: how many halvings of the grid, counted from the stem, are left out. Small
-            images need it: a ResNet reduces 32x32 to 1x1. The weights keep their shapes.
+        pretrained: False for random initialization, True for timm's pretrained weights from its
+            hub, or the path of a weights file or of a folder saved by timm.
+        removed_strides: how many times to halve the first stride that is left, from the stem on.
+            Small images need this: a ResNet reduces 32x32 to 1x1. The weights keep their shapes.
         options: further arguments of `timm.create_model`.
-        stride: the last stages are left off, from where images are reduced more than this many
-            times; None keeps all. Places then see less of the image, and less than an object:
-            what they argue for is what lies under them.
+        stride: remove the last stages, whose output stride is larger than this; None keeps all.
+            The receptive fields are then smaller, even smaller than an object, so that the
+            evidence of a place depends on what is at that place.
 
     Attributes:
         channels: width C of the features.
-        strides: how many times the whole network reduces images by the end of each stage.
-        finer: widths of the stages before the last, finest first: what else `grids` can give.
-        mean, std: (1, 3, 1, 1), what the weights expect images to be normalised with.
+        strides: output stride of each stage of the whole network.
+        earlier_channels: widths of the stages before the last, finest grid first; `grids` can
+            return their feature maps, too.
+        mean, std: (1, 3, 1, 1), the normalization of images that the weights expect.
 
     Raises:
-        UserError: no such architecture, no such weights, or not a CNN.
+        UserError: the architecture or the weights do not exist, or it is not a CNN.
     """
 
     mean: Tensor
@@ -77,52 +78,52 @@ class Backbone(nn.Module):
         widths = [stage["num_chs"] for stage in stages]
         self.strides = tuple(stage["reduction"] for stage in stages)
         if stride is not None:
-            widths = widths[: leave_off_stages(name, self.net, stride) + 1]
-        self.finer = tuple(widths[:-1])
+            widths = widths[: cut_after_stride(name, self.net, stride) + 1]
+        self.earlier_channels = tuple(widths[:-1])
         self.uses_timm_head = True
         self.channels_last = getattr(self.net, "output_fmt", "NCHW") == "NHWC"
         self.channels = self.probe_head(widths[-1])
-        self.last_grid = nn.Identity()  # where Grad-CAM looks
+        self.last_grid = nn.Identity()  # the layer that Grad-CAM uses
         for key in ("mean", "std"):
-            numbers = torch.tensor(timm_of(self.net).pretrained_cfg[key])
-            self.register_buffer(key, numbers.view(1, -1, 1, 1))
+            per_channel = torch.tensor(timm_of(self.net).pretrained_cfg[key])
+            self.register_buffer(key, per_channel.view(1, -1, 1, 1))
         for _ in range(removed_strides):
-            self.leave_out_stride()
-        # Convolutions of this layout take 0.6 of the time on CPUs, and tensor cores want it too.
+            self.remove_stride()
+        # Channels last: convolutions take 0.6 of the time on CPUs, and tensor cores prefer it too.
         for parameter in self.net.parameters():
             if parameter.ndim == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
         """Features (B, C, h, w) of images (B, 3, H, W) in [0, 1]."""
-        features = timm_of(self.net).forward_features(self.normalized(images))
+        features = timm_of(self.net).forward_features(self.normalize(images))
         return self.last_grid(self.head(features))
 
-    def grids(self, images: Tensor, finer: int) -> list[Tensor]:
-        """The features, last, after those of the `finer` stages before them, finest first."""
-        if finer == 0:
+    def grids(self, images: Tensor, earlier: int) -> list[Tensor]:
+        """Feature maps of the `earlier` stages before the last, finest first, then the features."""
+        if earlier == 0:
             return [self(images)]
-        last = len(self.finer)
+        last = len(self.earlier_channels)
         features, stages = timm_of(self.net).forward_intermediates(
-            self.normalized(images), indices=list(range(last - finer, last + 1))
+            self.normalize(images), indices=list(range(last - earlier, last + 1))
         )
         return [*stages[:-1], self.last_grid(self.head(features))]
 
-    def normalized(self, images: Tensor) -> Tensor:
-        """Images as the weights expect them."""
-        images = images.to(self.mean.dtype)  # a model in half precision takes float images, too
+    def normalize(self, images: Tensor) -> Tensor:
+        """Normalize images in [0, 1] by the mean and standard deviation of the weights."""
+        images = images.to(self.mean.dtype)  # a half-precision model also accepts float32 images
         return (images - self.mean) / self.std
 
     def init_from_data(self, sample: Callable[[], Tensor]) -> None:
-        """Let a network that asks for it (airbench) see training images (B, 3, H, W) at first.
+        """Initialize a network from training images (B, 3, H, W) if it supports that (airbench).
 
-        They are read for such a network alone: a sample of large photographs fills a memory.
+        `sample` is called for such networks only: a sample of large photographs can fill memory.
         """
         if hasattr(self.net, "init_from_data"):
-            timm_of(self.net).init_from_data(self.normalized(sample()))
+            timm_of(self.net).init_from_data(self.normalize(sample()))
 
     def frozen_parameters(self, epoch: int) -> list[nn.Parameter]:
-        """Parameters that a network that says so (airbench) does not learn in an epoch."""
+        """Parameters that the network does not train in an epoch (airbench); others have none."""
         return (
             timm_of(self.net).frozen_parameters(epoch)
             if hasattr(self.net, "frozen_parameters")
@@ -130,44 +131,44 @@ class Backbone(nn.Module):
         )
 
     def post_step(self) -> None:
-        """Let a network that asks for it (airbench) put its weights right after an update."""
+        """Call the network's `post_step` after an optimizer step, if it has one (airbench)."""
         if hasattr(self.net, "post_step"):
             timm_of(self.net).post_step()
 
     def head(self, features: Tensor) -> Tensor:
-        """From timm's features to a grid (B, C, h, w), by way of timm's head where it acts so."""
+        """Apply timm's head to its features if the head is pointwise; returns (B, C, h, w)."""
         if self.uses_timm_head:
             features = timm_of(self.net).forward_head(features)
         return features.movedim(-1, 1) if self.channels_last else features
 
     def probe_head(self, last_width: int) -> int:
-        """Find out whether timm's head can be taken along; returns the width of the features.
+        """Check whether timm's head can be kept (is pointwise); returns the width of the features.
 
         Raises:
-            UserError: the network gives no grid, or takes images of its own size only.
+            UserError: the network returns no feature grid, or requires a fixed image size.
         """
         net = timm_of(self.net)
         with in_eval(net):
             features, used = run_features(self.name, net)
             if not isinstance(features, Tensor) or features.ndim != 4:
-                raise UserError(f"{self.name} gives no grid of features; {CHOOSE}")
+                raise UserError(f"{self.name} returns no feature grid; {SUGGESTION}")
             if self.channels_last:
                 width = features.shape[-1]
-                self.uses_timm_head = acts_by_place(lambda x: self.head(x.movedim(1, -1)), width)
+                self.uses_timm_head = is_pointwise(lambda x: self.head(x.movedim(1, -1)), width)
             else:
-                self.uses_timm_head = acts_by_place(self.head, features.shape[1])
+                self.uses_timm_head = is_pointwise(self.head, features.shape[1])
             channels = self.head(features).shape[1]
         if channels not in {last_width, net.num_features, getattr(net, "head_hidden_size", None)}:
-            raise UserError(f"{self.name} gives no grid of features; {CHOOSE}")
+            raise UserError(f"{self.name} returns no feature grid; {SUGGESTION}")
         if not self.uses_timm_head:
-            leave_off_unused(net, used)
+            remove_unused(net, used)
         return channels
 
     def grid(self, image_size: int) -> tuple[int, int]:
-        """The places (h, w) that a square image of that size ends on.
+        """Feature grid size (h, w) for square images of the given size.
 
         Raises:
-            UserError: the network cannot take images of that size.
+            UserError: the network cannot process images of that size.
         """
         try:
             with in_eval(self):
@@ -175,31 +176,31 @@ class Backbone(nn.Module):
             return height, width
         except (RuntimeError, AssertionError, ValueError) as error:
             raise UserError(
-                f"{self.name} cannot take {image_size}x{image_size} images "
+                f"{self.name} cannot process {image_size}x{image_size} images "
                 f"({first_line(error)}); choose another --data.image_size or backbone."
             ) from error
 
     def refine(self, image_size: int, min_grid: int) -> None:
-        """Leave out strides, from the stem on, until images of that size end on a fine grid.
+        """Remove strides, starting at the stem, until the feature grid is fine enough.
 
         Raises:
-            UserError: the network has too few strides that can be left out.
+            UserError: the network has too few strides that can be removed.
         """
-        while not self.is_fine(image_size, min_grid):
-            self.leave_out_stride()
+        while not self.is_fine_enough(image_size, min_grid):
+            self.remove_stride()
 
-    def is_fine(self, image_size: int, min_grid: int) -> bool:
-        """Whether images of that size end on at least `min_grid` places a side."""
+    def is_fine_enough(self, image_size: int, min_grid: int) -> bool:
+        """Whether the feature grid for that image size has at least `min_grid` places per side."""
         try:
             return min(self.grid(image_size)) >= min_grid
-        except UserError:  # some networks cannot do anything with a grid of one place
+        except UserError:  # some networks fail on a grid of one place
             return False
 
     def lr_scales(self, first: float) -> dict[Tensor, float]:
-        """Of each parameter the share of the learning rate, from `first` up to 1 by even ratios.
+        """Layer-wise learning rate decay: a factor per parameter, from `first` at the stem to 1.
 
-        The steps are timm's groups of layers, a stage each where it names stages. A network of
-        which timm knows no groups, or one alone, learns at 1 throughout.
+        Factors grow geometrically over timm's groups of layers (one per stage if timm defines
+        stages). If timm defines no groups or only one, all factors are 1.
         """
         net = timm_of(self.net)
         if not hasattr(net, "group_matcher"):
@@ -213,71 +214,75 @@ class Backbone(nn.Module):
             if name in layers
         }
 
-    def leave_out_stride(self) -> None:
-        """Run the first strided layers at half their stride, parallel branches together."""
-        if not leave_out_first_stride(self):
+    def remove_stride(self) -> None:
+        """Halve the stride of the first strided layers, in all parallel branches."""
+        if not remove_first_stride(self):
             raise UserError(
-                f"{self.name} has no stride left to leave out; choose larger images "
+                f"{self.name} has no stride left to remove; choose larger images "
                 "(--data.image_size) or a smaller --model.min_grid."
             )
         self.removed_strides += 1
 
 
-def timm_of(net: nn.Module) -> Any:  # what timm adds to a module has no type
-    """The network with what timm adds to a module, which no type describes."""
+def timm_of(net: nn.Module) -> Any:
+    """The same network, untyped: no type describes the attributes that timm adds to a module."""
     return net
 
 
 def create_network(name: str, pretrained: bool | str, options: dict[str, Any]) -> nn.Module:
-    """Build timm's network without its classifier and, where timm can, without its pooling."""
+    """Create a timm model without its classifier and, where possible, without its pooling.
+
+    Raises:
+        UserError: timm has no such model, cannot build it, or cannot load the weights.
+    """
     if not timm.is_model(name):
         hint = did_you_mean(name, timm.list_models())
         raise UserError(
-            f"timm has no backbone '{name}'.{hint} Python's timm.list_models() lists them."
+            f"timm has no backbone '{name}'.{hint} List them in Python: timm.list_models()."
         )
-    if reserved := sorted(RESERVED & set(options)):
+    if reserved := sorted(RESERVED_OPTIONS & set(options)):
         raise UserError(
-            f"backbone_options: {reserved[0]} is not to be set there; weights come from "
+            f"backbone_options: {reserved[0]} cannot be set there; choose weights with "
             "--model.pretrained or --init_from."
         )
     overlay = local_weights(pretrained) if isinstance(pretrained, str) else None
-    wanted: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "pretrained": bool(pretrained),
         "pretrained_cfg_overlay": overlay,
         "num_classes": 0,
     }
     try:
         try:
-            return timm.create_model(name, **wanted, global_pool="", **options)
-        except AssertionError:  # its head cannot do without a pooling
-            return timm.create_model(name, **wanted, **options)
-    except Exception as error:  # timm, its hub client and torch raise whatever they like here
+            return timm.create_model(name, **arguments, global_pool="", **options)
+        except AssertionError:  # its head needs a pooling
+            return timm.create_model(name, **arguments, **options)
+    except Exception as error:  # timm, its hub client and torch raise many kinds of errors here
         reason = first_line(error)
         if not pretrained:
             raise UserError(f"timm cannot build {name} with {options}: {reason}") from error
         raise UserError(
-            f"no pretrained weights for {name}: {reason}\n"
-            "Offline, name a weights file or a folder that timm saved: --model.pretrained PATH."
+            f"cannot load pretrained weights for {name}: {reason}\n"
+            "Offline, give a weights file or a folder saved by timm: --model.pretrained PATH."
         ) from error
 
 
 def local_weights(path: str) -> dict[str, Any]:
-    """What timm must be told to take weights from a file or a folder of its own."""
-    place = Path(path).expanduser()
-    if place.is_file():
-        return {"file": str(place)}
-    if not place.is_dir():
-        raise UserError(f"--model.pretrained: there is no file or folder {place}.")
-    described = place / "config.json"
-    config = json.loads(described.read_text()) if described.is_file() else {}
-    return {**config.get("pretrained_cfg", {}), "source": "local-dir", "file": str(place)}
+    """The `pretrained_cfg_overlay` with which timm loads weights from a local file or folder."""
+    source = Path(path).expanduser()
+    if source.is_file():
+        return {"file": str(source)}
+    if not source.is_dir():
+        raise UserError(f"--model.pretrained: there is no file or folder {source}.")
+    config_file = source / "config.json"
+    config = json.loads(config_file.read_text()) if config_file.is_file() else {}
+    return {**config.get("pretrained_cfg", {}), "source": "local-dir", "file": str(source)}
 
 
-def leave_off_stages(name: str, net: nn.Module, stride: int) -> int:
-    """Cut a network after its last stage of at most that stride; returns that stage's number.
+def cut_after_stride(name: str, net: nn.Module, stride: int) -> int:
+    """Remove the stages whose output stride is larger than `stride`; returns the last one's index.
 
     Raises:
-        UserError: no stage has so small a stride, or timm cannot cut this network.
+        UserError: all stages have a larger stride, or timm cannot cut this network.
     """
     reductions = [stage["reduction"] for stage in timm_of(net).feature_info]
     kept = [index for index, reduction in enumerate(reductions) if reduction <= stride]
@@ -291,10 +296,10 @@ def leave_off_stages(name: str, net: nn.Module, stride: int) -> int:
 
 
 def run_features(name: str, net: nn.Module) -> tuple[Any, set[int]]:
-    """Run timm's features on a black image; returns the ids of the modules that made them, too.
+    """Run timm's `forward_features` on a black image; returns features and ids of modules used.
 
     Raises:
-        UserError: the network takes images of its own size only.
+        UserError: the network requires a fixed image size.
     """
     own_size = timm_of(net).pretrained_cfg.get("input_size", (3, 224, 224))[-1]
     used: set[int] = set()
@@ -307,34 +312,34 @@ def run_features(name: str, net: nn.Module) -> tuple[Any, set[int]]:
             try:
                 return timm_of(net).forward_features(blank(net, size)), used
             except (RuntimeError, AssertionError, ValueError):
-                continue  # too small for a CNN without padding; any size is too odd for a ViT
+                continue  # too small for a CNN without padding; a ViT fails with both sizes
     finally:
         for handle in handles:
             handle.remove()
     raise UserError(
-        f"{name} takes images of {own_size}x{own_size} pixels only, as no CNN does; {CHOOSE}"
+        f"{name} requires images of {own_size}x{own_size} pixels and is not a CNN; {SUGGESTION}"
     )
 
 
-def leave_off_unused(net: nn.Module, used: set[int]) -> None:
-    """Put nothing in the place of those parts of a network of which no module was used."""
-    for name, part in list(net.named_children()):
-        if not used & {id(module) for module in part.modules()}:
+def remove_unused(net: nn.Module, used: set[int]) -> None:
+    """Replace a network's children by identities if none of their modules was used."""
+    for name, child in list(net.named_children()):
+        if not used & {id(module) for module in child.modules()}:
             setattr(net, name, nn.Identity())
 
 
 @torch.no_grad()
-def acts_by_place(layer: Callable[[Tensor], Tensor], channels: int) -> bool:
-    """Whether a layer keeps the grid (B, C, h, w) and never mixes its places.
+def is_pointwise(layer: Callable[[Tensor], Tensor], channels: int) -> bool:
+    """Whether a layer is pointwise: keeps the grid of (B, C, h, w) and never mixes places.
 
-    >>> acts_by_place(nn.Conv2d(2, 5, 1), channels=2)
+    >>> is_pointwise(nn.Conv2d(2, 5, 1), channels=2)
     True
-    >>> acts_by_place(nn.Conv2d(2, 5, 3, padding=1), channels=2)
+    >>> is_pointwise(nn.Conv2d(2, 5, 3, padding=1), channels=2)
     False
     """
     grid = torch.rand(1, channels, 3, 5)
     changed = grid.clone()
-    changed[..., 1, 2] += torch.randn(channels)  # a norm forgets what all channels share
+    changed[..., 1, 2] += torch.randn(channels)  # differs by channel: a norm removes a common shift
     before, after = layer(grid), layer(changed)
     if before.ndim != 4 or before.shape[-2:] != grid.shape[-2:]:
         return False

@@ -1,4 +1,4 @@
-"""The whole story on one page: images -> features -> attention -> context -> logits.
+"""Attention classifier on one page: images -> features -> attention -> context -> logits.
 
 Axes: B images, H x W pixels, C channels, h x w places of the feature grid, K classes.
 """
@@ -15,14 +15,14 @@ Activation = Literal["softmax", "sigmoid"]
 
 
 class AttentionClassifier(nn.Module):
-    """A classifier whose every logit is the sum of what each place of the grid contributed.
+    """Image classifier in which each logit is the sum of the evidence of all places of the grid.
 
     Args:
-        backbone: turns images into features.
-        pooling: builds the attention pooling for the backbone's channels.
+        backbone: feature extractor.
+        pooling: builds the attention pooling from the backbone's number of channels.
         num_classes: number K of classes.
-        activation: what turns logits into probabilities: "softmax", or "sigmoid" for a model trained
-            with binary cross entropy, in which each class has a probability of its own.
+        activation: converts logits to probabilities: "softmax", or "sigmoid" for a model trained
+            with binary cross entropy, in which each class has an independent probability.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class AttentionClassifier(nn.Module):
         super().__init__()
         self.activation = activation
         self.backbone = backbone
-        self.pooling = pooling(Channels(backbone.channels, num_classes, backbone.finer))
+        self.pooling = pooling(Channels(backbone.channels, num_classes, backbone.earlier_channels))
         self.head = self.pooling.make_head(num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -47,36 +47,36 @@ class AttentionClassifier(nn.Module):
         return logits.sigmoid() if self.activation == "sigmoid" else logits.softmax(-1)
 
     def attend(self, images: Tensor) -> Pooled:
-        """Where the model looks: attention weights (B, n, h, w), and the values they weigh.
+        """Attention weights (B, n, h, w), and the values (B, n, d, h, w) that they weight.
 
         Raises:
             UserError: the grid has a single place, where attention is always 1.
         """
-        features, *finer = self.features(images)
-        return self.pooling(features, *finer)
+        features, *earlier = self.features(images)
+        return self.pooling(features, *earlier)
 
     def windows(self, images: Tensor) -> list[list[Window]]:
-        """The windows that heads look through, for each image; a pooling may have none."""
-        features, *finer = self.features(images)
-        return self.pooling.windows_of(features, *finer)
+        """Attention windows of the heads, for each image; global poolings have none."""
+        features, *earlier = self.features(images)
+        return self.pooling.windows_of(features, *earlier)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """What pooling is given: the backbone's last grid, and as many finer ones as it asks for.
+        """Inputs of the pooling: the last features, then the earlier feature maps that it uses.
 
         Raises:
             UserError: the grid has a single place, where attention is always 1.
         """
-        *finer, features = self.backbone.grids(images, self.pooling.finer)
+        *earlier, features = self.backbone.grids(images, self.pooling.earlier_layers)
         if features.shape[-2] * features.shape[-1] == 1:
             raise UserError(
-                "the feature grid is 1x1, where attention has nothing to choose from; "
+                "the feature grid is 1x1, so attention has only one place to attend to; "
                 "use larger images (--data.image_size) or a finer grid (--model.min_grid 4)."
             )
-        return [features, *finer]
+        return [features, *earlier]
 
     def evidence(self, images: Tensor) -> Tensor:
-        """What each place argues for each class (B, K, h, w).
+        """Evidence map (B, K, h, w): the contribution of each place to the logit of each class.
 
-        Its sum over places plus `head.bias` is the logit, exactly, in eval mode.
+        Its sum over places plus `head.bias` is exactly the logit, in eval mode.
         """
         return self.attend(images).evidence(self.head.weight)

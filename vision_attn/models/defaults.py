@@ -1,4 +1,4 @@
-"""Default backbone, feature grid and stride, for settings that the user left open."""
+"""Default backbone, feature grid size and stride, for settings that the user did not set."""
 
 from typing import Any
 
@@ -8,34 +8,34 @@ from vision_attn.models.backbone import Backbone
 DEFAULT_BACKBONE = "resnet18"
 LIGHT_BACKBONE = "resnet10t"
 LIGHT_BACKBONE_OPTIONS = {"channels": [32, 64, 128, 256], "stem_width": 16}
-"""Half as wide as usual, its stem a quarter of the work; a sixth of a ResNet-18's operations."""
-SMALL = 48  # pixels: below, a 4x4 grid must do, and no stage can be spared
+"""Half the usual width, and a stem of a quarter of the cost: a sixth of a ResNet-18's FLOPs."""
+SMALL_IMAGE = 48  # pixels: for smaller images a 4x4 grid is enough, and no stage is cut
 
 
 def default_grid_size(image_size: int) -> int:
-    """Places a side that the feature grid has at least: ImageNet models have 7 for 224 pixels.
+    """Default minimum side of the feature grid; ImageNet models have 7 places for 224 pixels.
 
     >>> default_grid_size(32), default_grid_size(96), default_grid_size(224)
     (4, 6, 7)
     """
-    return 4 if image_size < SMALL else 6 if image_size < 128 else 7
+    return 4 if image_size < SMALL_IMAGE else 6 if image_size < 128 else 7
 
 
 def default_stride(backbone: str, options: dict[str, Any] | None, image_size: int) -> int | None:
-    """Where to cut a network that learns from scratch and whose grid would be too coarse.
+    """Stride at which to cut a network that is trained from scratch, if its grid is too coarse.
 
-    A finer grid can be had by leaving out a stride, at four times the cost, or by leaving off the
-    last stage, which costs nothing and leaves less to be learnt. Weights that were learnt
-    elsewhere are worth more than that, so this is not for them.
+    There are two ways to a finer grid: removing a stride, at four times the cost, or removing the
+    last stage, which costs nothing and leaves fewer parameters to train. Pretrained weights of the
+    last stage are worth more than that, so pretrained networks are not cut.
 
     Returns:
-        The stride of the last stage but one; None where the whole network has a fine grid, or
-        cannot be cut.
+        The stride of the second-to-last stage; None if the grid of the whole network is fine
+        enough, or the network cannot be cut.
     """
-    whole = Backbone(backbone, options=options)
-    if image_size < SMALL or whole.is_fine(image_size, default_grid_size(image_size)):
+    uncut = Backbone(backbone, options=options)
+    if image_size < SMALL_IMAGE or uncut.is_fine_enough(image_size, default_grid_size(image_size)):
         return None
-    stride = max((step for step in whole.strides if step < whole.strides[-1]), default=None)
+    stride = max((step for step in uncut.strides if step < uncut.strides[-1]), default=None)
     try:
         Backbone(backbone, options=options, stride=stride)
     except UserError:  # timm cannot cut this network
@@ -46,17 +46,18 @@ def default_stride(backbone: str, options: dict[str, Any] | None, image_size: in
 def default_backbone(
     backbone: str | None, options: dict[str, Any] | None, from_scratch: bool, accelerated: bool
 ) -> tuple[str, dict[str, Any]]:
-    """The network to train and its further options; what is named stays.
+    """Default backbone and its options; what the user set is kept.
 
-    A ResNet-18, of which there are weights to start from. But a training from scratch without a
-    GPU is bounded by its operations (`length.py`), and a light network sees the images six times
-    as often for as many (RESULTS.md, "Custom images"). Options without a name are a ResNet-18's.
+    The default is a ResNet-18, for which pretrained weights exist. But training from scratch
+    without a GPU has a fixed budget of operations (`training/duration.py`), in which a light
+    network is trained for six times as many epochs (RESULTS.md, "Custom images"). Options without
+    a backbone's name are those of a ResNet-18.
 
     Args:
-        backbone: timm's name, or None.
+        backbone: timm's name of the architecture, or None.
         options: further arguments of `timm.create_model`, or None.
-        from_scratch: whether no weights come from elsewhere.
-        accelerated: whether there is a GPU.
+        from_scratch: True if no pretrained weights are used.
+        accelerated: True if there is a GPU.
 
     >>> default_backbone(None, None, from_scratch=True, accelerated=True)
     ('resnet18', {})

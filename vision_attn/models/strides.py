@@ -1,6 +1,6 @@
-"""Leaving out strides: small images must not end on a grid of one place.
+"""Remove strides from a CNN, so that small images do not end on a 1x1 feature grid.
 
-The weights keep their shapes, so that pretrained ones still fit.
+The weights keep their shapes, so that pretrained weights still fit.
 """
 
 import math
@@ -11,24 +11,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-PROBE_SIZE = 256  # pixels a side: every stride of a common CNN shows as a step of its own
+PROBE_SIZE = 256  # side of the probe image in pixels: large enough for all strides of common CNNs
 
 
-def leave_out_first_stride(net: nn.Module) -> bool:
-    """Run the first strided layers at half their stride, parallel branches together.
+def remove_first_stride(net: nn.Module) -> bool:
+    """Halve the stride of the first strided layers, in all parallel branches.
 
     Returns:
-        Whether there was a stride to leave out.
+        Whether there was a stride to remove.
     """
     layers = first_strided_layers(net)
     for path in layers:
-        net.set_submodule(path, at_half_stride(net.get_submodule(path)))
+        net.set_submodule(path, with_half_stride(net.get_submodule(path)))
     return bool(layers)
 
 
 @contextmanager
 def in_eval(net: nn.Module) -> Iterator[None]:
-    """Run a network without gradients and without touching its state."""
+    """Context manager: eval mode and no gradients; restores the training mode afterward."""
     was_training = net.training
     net.eval()
     try:
@@ -39,20 +39,20 @@ def in_eval(net: nn.Module) -> Iterator[None]:
 
 
 def blank(net: nn.Module, size: int) -> Tensor:
-    """One black image (1, 3, size, size) of the network's device and number type."""
-    like = next(net.parameters())
-    return torch.zeros(1, 3, size, size, device=like.device, dtype=like.dtype)
+    """One black image (1, 3, size, size) with the network's device and dtype."""
+    parameter = next(net.parameters())
+    return torch.zeros(1, 3, size, size, device=parameter.device, dtype=parameter.dtype)
 
 
 def first_strided_layers(net: nn.Module) -> list[str]:
-    """Paths of the layers that do the first halving of the grid.
+    """Module paths of the layers that first reduce the grid.
 
-    Layers that reduce grids of the same size belong together: the branches of a residual block
-    must agree.
+    All layers that reduce a grid of the same size are included: the branches of a residual block
+    must have the same output size.
     """
     reduced: list[tuple[int, str]] = []
 
-    def note(path: str) -> Callable[[nn.Module, tuple, object], None]:
+    def record(path: str) -> Callable[[nn.Module, tuple, object], None]:
         def hook(_: nn.Module, inputs: tuple, output: object) -> None:
             if not (inputs and isinstance(inputs[0], Tensor) and isinstance(output, Tensor)):
                 return
@@ -63,8 +63,8 @@ def first_strided_layers(net: nn.Module) -> list[str]:
 
         return hook
 
-    leaves = [(path, layer) for path, layer in net.named_modules() if strides(layer)]
-    handles = [layer.register_forward_hook(note(path)) for path, layer in leaves]
+    leaves = [(path, layer) for path, layer in net.named_modules() if has_stride(layer)]
+    handles = [layer.register_forward_hook(record(path)) for path, layer in leaves]
     try:
         with in_eval(net):
             net(blank(net, PROBE_SIZE))
@@ -77,33 +77,34 @@ def first_strided_layers(net: nn.Module) -> list[str]:
     return [path for size, path in reduced if size == largest]
 
 
-def strides(layer: nn.Module) -> bool:
-    """Whether this is a single layer with a stride, such as a convolution or a pooling."""
+def has_stride(layer: nn.Module) -> bool:
+    """Whether this is a single layer with a stride, such as a convolution or a pooling layer."""
     return hasattr(layer, "stride") and not any(True for _ in layer.children())
 
 
-def at_half_stride(layer: nn.Module) -> nn.Module:
-    """The layer with half its stride, its weights untouched.
+def with_half_stride(layer: nn.Module) -> nn.Module:
+    """The layer with half its stride and unchanged weights.
 
-    A layer without weights whose window is its stride (a 2x2 average) would shift the grid if it
-    moved by less than its window, and has nothing to say at stride 1: it becomes the identity.
+    A layer without weights whose kernel size equals its stride (such as 2x2 average pooling) is
+    replaced by the identity: with a smaller stride it would shift the grid, and at stride 1 it is
+    not needed.
     """
     stride: Any = layer.stride
     pair = as_pair(stride)
     halved = tuple(max(math.ceil(step / 2), 1) for step in pair)
-    window = as_pair(getattr(layer, "kernel_size", 0))
-    if not any(True for _ in layer.parameters()) and (window == pair or window == (0, 0)):
+    kernel = as_pair(getattr(layer, "kernel_size", 0))
+    if not any(True for _ in layer.parameters()) and (kernel == pair or kernel == (0, 0)):
         return nn.Identity()
     changes: dict[str, Any] = {"stride": halved if isinstance(stride, tuple) else halved[0]}
-    if window == pair and getattr(layer, "padding", None) == (0, 0):  # a patchify stem
-        changes["padding"] = tuple((w - s) // 2 for w, s in zip(window, halved, strict=True))
+    if kernel == pair and getattr(layer, "padding", None) == (0, 0):  # a patchify stem
+        changes["padding"] = tuple((k - s) // 2 for k, s in zip(kernel, halved, strict=True))
     for key, value in changes.items():
         setattr(layer, key, value)
     return layer
 
 
 def as_pair(value: int | Sequence[int]) -> tuple[int, int]:
-    """A size along both sides.
+    """A size as (height, width).
 
     >>> as_pair(2), as_pair((2, 1))
     ((2, 2), (2, 1))

@@ -1,10 +1,10 @@
-"""One line on a model: backbone, pooling, parameters and feature grid."""
+"""Model summary in one line: backbone, pooling, number of parameters and feature grid."""
 
 from vision_attn.models.classifier import AttentionClassifier
 
 
 def describe_model(model: AttentionClassifier, image_size: int, pooling: str) -> str:
-    """One line on a model, for images of a size; `pooling` is the pooling's name."""
+    """One-line summary of a model for a given image size; `pooling` is the pooling's name."""
     backbone = model.backbone
     height, width = backbone.grid(image_size)
     millions = sum(p.numel() for p in model.parameters()) / 1e6
@@ -13,7 +13,7 @@ def describe_model(model: AttentionClassifier, image_size: int, pooling: str) ->
         notes += f" (first {backbone.removed_strides} strides removed)"
     if backbone.stride is not None and backbone.stride < backbone.strides[-1]:
         notes += (
-            f" (nothing beyond stride {backbone.stride}; the whole backbone: "
+            f" (cut at stride {backbone.stride}; for the whole backbone: "
             f"--model.stride {backbone.strides[-1]})"
         )
     return (

@@ -1,4 +1,4 @@
-"""Average pooling as attention: every place weighs the same."""
+"""Global average pooling, written as attention with uniform weights."""
 
 from torch import Tensor
 
@@ -6,7 +6,7 @@ from vision_attn.pooling.base import Pooled, Pooling
 
 
 class Average(Pooling):
-    """Uniform weights: the baseline, under the same promise (Lin et al. 2013, arXiv 1312.4400).
+    """Global average pooling (Lin et al. 2013, arXiv 1312.4400): the baseline without attention.
 
     Its evidence is the class activation map of Zhou et al. 2016 (arXiv 1512.04150).
 
@@ -26,7 +26,7 @@ class Average(Pooling):
         self.context_channels = channels
 
     def forward(self, features: Tensor) -> Pooled:
-        """Weigh all places alike: weights (B, 1, h, w), values (B, 1, C, h, w)."""
+        """Give every place the same weight: weights (B, 1, h, w), values (B, 1, C, h, w)."""
         batch, _, height, width = features.shape
         weights = features.new_full((1, 1, 1, 1), 1 / (height * width))
         return Pooled(weights.expand(batch, 1, height, width), features.unsqueeze(1))

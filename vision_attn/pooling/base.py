@@ -1,6 +1,8 @@
-"""The promise of every pooling: weights times values, and nothing else, reaches the head.
+"""Pooling interface: attention weights and values, whose weighted sum goes to the classifier.
 
-Axes: B images, C channels, n heads, d channels a head, h x w places of the grid, K classes.
+Nothing else reaches the linear head, so that each logit is an exact sum of evidence over places.
+
+Axes: B images, C channels, n heads, d channels per head, h x w places of the grid, K classes.
 """
 
 from abc import ABC, abstractmethod
@@ -14,14 +16,14 @@ from vision_attn.core.errors import UserError
 
 
 class Pooled(NamedTuple):
-    """What attention did: how much each place weighs, and what is summed with those weights.
+    """Output of a pooling: the attention weights, and the values that they weight.
 
     Attributes:
         weights: (B, n, h, w), >= 0, summing to 1 over h, w for each head.
         values: (B, n, d, h, w), affine in the features at each place.
 
     >>> weights = torch.tensor([[[[0.25, 0.75]]]])            # one image, one head, 1 x 2 places
-    >>> values = torch.tensor([[[[[4.0, 8.0]], [[0.0, 2.0]]]]])  # d = 2 channels a place
+    >>> values = torch.tensor([[[[[4.0, 8.0]], [[0.0, 2.0]]]]])  # d = 2 channels per place
     >>> pooled = Pooled(weights, values)
     >>> pooled.context                        # .25 * 4 + .75 * 8 = 7 and .25 * 0 + .75 * 2 = 1.5
     tensor([[7.0000, 1.5000]])
@@ -39,11 +41,11 @@ class Pooled(NamedTuple):
         return torch.einsum("bnhw,bndhw->bnd", weights, self.values).flatten(1)
 
     def evidence(self, head_weight: Tensor) -> Tensor:
-        """What each place argues for each class (B, K, h, w), exact for a linear head.
+        """Evidence map (B, K, h, w): the exact contribution of each place to each logit.
 
-        `evidence_c(i) = sum_n weights_n(i) <W_cn, values_n(i)>`, so that its sum over places plus
-        the bias is the logit of class c: the class activation map (Zhou et al. 2016,
-        arXiv 1512.04150) with attention in the place of the mean, as SAOL does (Kim et al. 2020).
+        `evidence_c(i) = sum_n weights_n(i) <W_cn, values_n(i)>`. Its sum over places plus the bias
+        is the logit of class c. This is the class activation map (Zhou et al. 2016,
+        arXiv 1512.04150) with attention instead of the mean, as in SAOL (Kim et al. 2020).
 
         Args:
             head_weight: (K, n*d), the weight matrix of the linear head.
@@ -55,15 +57,15 @@ class Pooled(NamedTuple):
 
 
 class Window(NamedTuple):
-    """What a head looks through, in shares of the image's height and width.
+    """Window of a local attention head; lengths are fractions of the image's height and width.
 
     Attributes:
-        heads: numbers of the heads that look through it, from 0.
-        centre: (y, x), each in [0, 1].
-        reach: how far it goes up and down, and left and right; what lies beyond the image is cut
-            off.
-        sigma: that of a Gaussian in it, likewise; None where places differ by their content alone.
-        about: what a picture's caption says of windows of this kind.
+        heads: indices of the heads that attend within this window, from 0.
+        center: (y, x), each in [0, 1].
+        reach: half its height and half its width; what lies beyond the image is cut off.
+        sigma: (y, x), the standard deviations of the Gaussian in it; None if the window has no
+            Gaussian, so that within it only the content of the places decides.
+        about: caption that explains windows of this kind below a picture.
     """
 
     heads: tuple[int, ...]
@@ -74,61 +76,64 @@ class Window(NamedTuple):
 
 
 class Channels(int):
-    """The width of the features, which also knows what else a pooling may want to know.
+    """Number of feature channels, an int that also carries the number of classes.
 
-    Most poolings take it as the integer that it is.
+    Most poolings use it as a plain integer.
 
     Attributes:
-        classes: number K of classes that the model tells apart.
-        finer: widths of the backbone's stages before the last, finest first.
+        classes: number K of classes of the model.
+        earlier_channels: widths of the backbone's stages before the last, finest grid first.
 
-    >>> channels = Channels(512, classes=10, finer=(128, 256))
-    >>> channels // 4, channels.finer[-1]
+    >>> channels = Channels(512, classes=10, earlier_channels=(128, 256))
+    >>> channels // 4, channels.earlier_channels[-1]
     (128, 256)
     """
 
     classes: int
-    finer: tuple[int, ...]
+    earlier_channels: tuple[int, ...]
 
-    def __new__(cls, width: int, classes: int = 1, finer: tuple[int, ...] = ()) -> "Channels":
-        """An integer of the value `width`."""
+    def __new__(
+        cls, width: int, classes: int = 1, earlier_channels: tuple[int, ...] = ()
+    ) -> "Channels":
+        """Create an integer of value `width` with the two attributes."""
         channels = super().__new__(cls, width)
         channels.classes = classes
-        channels.finer = finer
+        channels.earlier_channels = earlier_channels
         return channels
 
 
 class Pooling(nn.Module, ABC):
-    """A way to weigh the places of a feature map.
+    """Interface of a pooling: attention over the places of a feature map.
 
-    A subclass takes `channels` first (the backbone supplies it), works with its other defaults,
-    and sets `context_channels`, the width n*d of the context vector. One that looks at several
-    layers of the backbone sets `finer`, and is given that many feature maps after the last one:
-    `forward(features, *finer_features)`, finest first.
+    A subclass takes `channels` as its first argument (the backbone supplies it), has defaults for
+    all other arguments, and sets `context_channels`, the width n*d of the context vector. A
+    pooling that also attends to earlier layers of the backbone sets `earlier_layers` to their
+    number. It then receives their feature maps after the last one, finest grid first:
+    `forward(features, *earlier)`.
     """
 
     context_channels: int
-    finer: int = 0
+    earlier_layers: int = 0
 
     @abstractmethod
     def forward(self, features: Tensor) -> Pooled:
-        """Weigh the places of `features` (B, C, h, w)."""
+        """Compute attention weights and values of `features` (B, C, h, w)."""
 
-    def windows_of(self, features: Tensor, *finer: Tensor) -> list[list[Window]]:
-        """The windows that heads look through, for each of the images; none, unless it has some."""
+    def windows_of(self, features: Tensor, *earlier: Tensor) -> list[list[Window]]:
+        """The heads' attention windows for each image; empty lists for global attention."""
         return [[] for _ in features]
 
     def make_head(self, num_classes: int) -> nn.Linear:
-        """The linear head that reads the context; poolings with weights by class have their own."""
+        """Create the linear head on the context; class-specific poolings override this."""
         return nn.Linear(self.context_channels, num_classes)
 
 
 PoolingFactory = Callable[[Channels], Pooling]
-"""What a configuration names: a pooling that lacks only its width, the number of channels."""
+"""Builds a pooling from the number of channels; a configuration sets all other arguments."""
 
 
 def split_heads(features: Tensor, heads: int) -> Tensor:
-    """Give each head its own slice of the channels: (B, C, h, w) to (B, n, C/n, h, w).
+    """Split the channels among the heads: (B, C, h, w) to (B, n, C/n, h, w).
 
     >>> split_heads(torch.zeros(2, 6, 3, 5), heads=2).shape
     torch.Size([2, 2, 3, 3, 5])
@@ -137,21 +142,21 @@ def split_heads(features: Tensor, heads: int) -> Tensor:
 
 
 def check_heads(channels: int, heads: int) -> None:
-    """Refuse a number of heads that does not divide the channels.
+    """Check that the number of heads divides the number of channels.
 
     Raises:
-        UserError: with the numbers that do divide them.
+        UserError: it does not; the message lists the numbers up to 16 that do.
     """
     if heads < 1 or channels % heads:
-        fitting = [str(n) for n in range(1, 17) if channels % n == 0]
+        divisors = [str(n) for n in range(1, 17) if channels % n == 0]
         raise UserError(
             f"{heads} heads do not divide the backbone's {channels} channels; "
-            f"heads can be {', '.join(fitting)}."
+            f"heads can be {', '.join(divisors)}."
         )
 
 
 def at_least_float32(scores: Tensor) -> Tensor:
-    """Scores in a type whose softmax sums to 1: half precision under autocast does not.
+    """Cast half-precision scores to float32, so that their softmax sums to 1 under autocast.
 
     >>> at_least_float32(torch.zeros(1, dtype=torch.bfloat16)).dtype
     torch.float32
@@ -160,9 +165,10 @@ def at_least_float32(scores: Tensor) -> Tensor:
 
 
 def learned_queries(heads: int, channels: int) -> nn.Parameter:
-    """Queries (n, C) at their start.
+    """Initialize learned queries (n, C) from a normal distribution of standard deviation 0.1.
 
-    Small, so that training starts near average pooling; not zero, so that heads differ.
+    They are small, so that training starts near average pooling, but not zero, so that the heads
+    differ.
     """
     queries = nn.Parameter(torch.empty(heads, channels))
     nn.init.normal_(queries, std=0.1)
@@ -170,19 +176,23 @@ def learned_queries(heads: int, channels: int) -> nn.Parameter:
 
 
 def softmax_over_places(scores: Tensor) -> Tensor:
-    """Softmax over the last two axes, in float32 or better so that it sums to 1 under autocast.
+    """Spatial softmax over the last two axes, in float32 or float64.
+
+    In half precision, as under autocast, the weights would not sum to 1.
 
     >>> softmax_over_places(torch.zeros(1, 1, 2, 5))[0, 0, 0, 0]
     tensor(0.1000)
     """
-    exact = at_least_float32(scores)
-    return exact.flatten(-2).softmax(-1).view_as(exact)
+    scores = at_least_float32(scores)
+    return scores.flatten(-2).softmax(-1).view_as(scores)
 
 
-def largest_over_places(scores: Tensor) -> Tensor:
-    """All weight on the largest score; ties share it, as the gradient of a maximum does.
+def hardmax_over_places(scores: Tensor) -> Tensor:
+    """Hardmax over the last two axes: all weight on the largest score.
 
-    >>> largest_over_places(torch.tensor([[[[1.0, 3.0, 3.0]]]]))
+    Ties share the weight, as in the gradient of a maximum.
+
+    >>> hardmax_over_places(torch.tensor([[[[1.0, 3.0, 3.0]]]]))
     tensor([[[[0.0000, 0.5000, 0.5000]]]])
     """
     largest = at_least_float32((scores == scores.amax((-2, -1), keepdim=True)).to(scores.dtype))
@@ -190,9 +200,10 @@ def largest_over_places(scores: Tensor) -> Tensor:
 
 
 class KeyNorm(nn.Module):
-    """Layer norm over the channels of each place: the keys that attention scores are taken from.
+    """Attention keys: layer norm over the channels of each place, without a key projection.
 
-    Scores then do not depend on the scale of a backbone's features; values stay as they are.
+    The norm makes scores independent of the scale of the backbone's features. Values are not
+    normalized.
     """
 
     def __init__(self, channels: int) -> None:
@@ -200,13 +211,13 @@ class KeyNorm(nn.Module):
         self.norm = nn.LayerNorm(channels)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Normalise (B, C, h, w) over C."""
+        """Normalize features (B, C, h, w) over C."""
         return self.norm(features.movedim(1, -1)).movedim(-1, 1)
 
     def scores(self, features: Tensor, queries: Tensor) -> Tensor:
-        """Scaled dot products <q_n, LN(x_i)> / sqrt(C) of queries (n, C): (B, n, h, w).
+        """Scaled dot-product scores <q_n, LN(x_i)> / sqrt(C) of queries (n, C): (B, n, h, w).
 
-        One product of matrices, in the layout that a CNN's features have in memory.
+        This is one matrix product, in the memory layout (channels last) of a CNN's features.
         """
         keys = self.norm(features.movedim(1, -1))
         return (keys @ queries.T).movedim(-1, 1) * queries.shape[1] ** -0.5

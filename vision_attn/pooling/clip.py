@@ -1,4 +1,4 @@
-"""CLIP's attention pooling: the mean token asks, every place answers."""
+"""CLIP's attention pooling: the mean feature is the query, every place is a key and a value."""
 
 import torch
 from torch import Tensor, nn
@@ -16,25 +16,26 @@ from vision_attn.pooling.base import (
 class ClipAttention(Pooling):
     r"""The attention pooling of CLIP's ResNets (Radford et al. 2021, arXiv 2103.00020).
 
-    The mean m of all places is token 0 and asks; the places are tokens 1 to N. With learned
-    positions p::
+    Token 0 is the mean m of all places and gives the query; the places are tokens 1 to N. With
+    learned position embeddings p::
 
         q = W_q (m + p_0),   k_0 = W_k (m + p_0),   k_i = W_k (x_i + p_i),   v_i = W_v x_i
         a_n = softmax over tokens 0..N of <q_n, k_n> / sqrt(C/n)
         weights_n(i) = a_n(i) + a_n(0) / N,     values_n(i) = slice n of v_i
 
-    The mean token weighs itself, too. It is the mean of the places, so its weight is handed on
-    to them evenly, and nothing is hidden. Two things differ from CLIP for the sake of the
-    promise: positions tell where to look, but are no part of the values (a place would argue by
-    where it is), and no projection follows the sum (the linear head is one).
+    The mean token also attends to itself. As it is the mean of the places, its weight is divided
+    evenly among them, so that the weights account for everything. Two things differ from CLIP, so
+    that the evidence stays exact: position embeddings enter the scores but not the values
+    (otherwise a place would contribute by where it is, not by what it shows), and no projection
+    follows the sum (the linear head already is one).
 
     Args:
         channels: width C of the feature map.
         heads: number n of attention heads.
-        grid: side of the grid that positions are learned for; resampled to other grids.
+        grid: side of the grid of learned position embeddings; resampled for other grids.
 
     Raises:
-        UserError: `heads` does not divide `channels`, or `grid` is under 1.
+        UserError: `heads` does not divide `channels`, or `grid` is less than 1.
 
     >>> pool = ClipAttention(channels=1, heads=1, grid=2)
     >>> for layer in (pool.query, pool.key, pool.value):
@@ -49,39 +50,40 @@ class ClipAttention(Pooling):
         super().__init__()
         check_heads(channels, heads)
         if grid < 1:
-            raise UserError(f"clip learns positions for a grid of at least 1 place, not {grid}.")
+            raise UserError(f"clip: grid must be at least 1, not {grid}.")
         self.heads = heads
         self.context_channels = channels
         self.query = nn.Linear(channels, channels)
-        self.key = nn.Linear(channels, channels, bias=False)  # a softmax forgets it
+        self.key = nn.Linear(channels, channels, bias=False)  # cancels in the softmax
         self.value = nn.Linear(channels, channels)
         self.mean_place = nn.Parameter(torch.empty(channels))
         self.places = nn.Parameter(torch.empty(channels, grid, grid))
-        for start in (self.query.weight, self.key.weight, self.value.weight, self.places):
-            nn.init.trunc_normal_(start, std=channels**-0.5)
+        for parameter in (self.query.weight, self.key.weight, self.value.weight, self.places):
+            nn.init.trunc_normal_(parameter, std=channels**-0.5)
         nn.init.trunc_normal_(self.mean_place, std=channels**-0.5)
         nn.init.zeros_(self.query.bias)
         nn.init.zeros_(self.value.bias)
 
     def forward(self, features: Tensor) -> Pooled:
-        """Weights (B, n, h, w), values (B, n, C/n, h, w)."""
+        """Attention weights (B, n, h, w) and values (B, n, C/n, h, w)."""
         grid = features.shape[-2:]
         mean = features.mean((-2, -1)) + self.mean_place
-        tokens = (features + self.places_on(grid)).flatten(2)
-        # <q, W x> = <W^T q, x>: the keys of all places need not be built.
+        tokens = (features + self.positions_on(grid)).flatten(2)
+        # <q, W x> = <W^T q, x>: projecting the query is cheaper than projecting all places.
         query = self.query(mean).unflatten(1, (self.heads, -1))
-        asked = torch.einsum("bnd,ndc->bnc", query, self.key.weight.unflatten(0, (self.heads, -1)))
-        to_all = torch.cat([mean.unsqueeze(2), tokens], dim=2)
-        scores = at_least_float32((asked @ to_all) * query.shape[-1] ** -0.5)
-        itself, places = scores.softmax(-1).split([1, tokens.shape[2]], dim=-1)
-        weights = (places + itself / tokens.shape[2]).unflatten(2, tuple(grid))
+        by_head = self.key.weight.unflatten(0, (self.heads, -1))
+        projected = torch.einsum("bnd,ndc->bnc", query, by_head)
+        all_tokens = torch.cat([mean.unsqueeze(2), tokens], dim=2)
+        scores = at_least_float32((projected @ all_tokens) * query.shape[-1] ** -0.5)
+        mean_weight, place_weights = scores.softmax(-1).split([1, tokens.shape[2]], dim=-1)
+        weights = (place_weights + mean_weight / tokens.shape[2]).unflatten(2, tuple(grid))
         values = linear(features.movedim(1, -1), self.value.weight, self.value.bias)
         return Pooled(weights, values.movedim(-1, 1).unflatten(1, (self.heads, -1)))
 
-    def places_on(self, grid: torch.Size) -> Tensor:
-        """The learned positions (C, h, w) on a grid, resampled as timm and CLIP's users do."""
+    def positions_on(self, grid: torch.Size) -> Tensor:
+        """Position embeddings (C, h, w) for a grid, resampled as timm and users of CLIP do."""
         if self.places.shape[-2:] == grid:
             return self.places
-        exact = at_least_float32(self.places).unsqueeze(0)  # half precision has no bicubic
+        exact = at_least_float32(self.places).unsqueeze(0)  # bicubic needs at least float32
         resampled = interpolate(exact, tuple(grid), mode="bicubic", antialias=True)
         return resampled.squeeze(0).to(self.places.dtype)

@@ -1,4 +1,4 @@
-"""Efficient probing: learned queries on raw features, values mixed by one projection."""
+"""Efficient probing (EP): attentive probing with learned queries and no key projection."""
 
 import torch
 from torch import Tensor, nn
@@ -9,14 +9,14 @@ from vision_attn.pooling.base import Pooled, Pooling, check_heads, softmax_over_
 class EfficientProbing(Pooling):
     r"""Attentive probing without key projections (Psomas et al. 2025, arXiv 2506.10178).
 
-    Learned queries meet the raw features; one projection W mixes the values, whose channels are
-    then shared out among the queries::
+    Scores are dot products of learned queries with the raw features. One projection W gives the
+    values, whose channels are then split among the queries::
 
         weights_n(i) = softmax_i(<u_n, x_i> / sqrt(C)),     values_n(i) = slice n of W x_i
 
     Args:
         channels: width C of the feature map.
-        heads: number n of queries.
+        heads: number n of queries; each weights its own slice of C/n channels.
 
     Raises:
         UserError: `heads` does not divide `channels`.
@@ -37,7 +37,7 @@ class EfficientProbing(Pooling):
         self.value = nn.Conv2d(channels, channels, 1, bias=False)
 
     def forward(self, features: Tensor) -> Pooled:
-        """Weights (B, n, h, w), values (B, n, C/n, h, w)."""
+        """Attention weights (B, n, h, w) and values (B, n, C/n, h, w)."""
         scale = features.shape[1] ** -0.5
         scores = torch.einsum("nc,bchw->bnhw", self.queries, features) * scale
         return Pooled(softmax_over_places(scores), split_heads(self.value(features), self.heads))

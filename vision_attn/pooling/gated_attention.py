@@ -1,4 +1,4 @@
-"""Gated attention: each place scores itself through a small gated network."""
+"""Gated attention pooling from multiple-instance learning (MIL)."""
 
 import torch
 from torch import Tensor, nn
@@ -7,16 +7,16 @@ from vision_attn.pooling.base import Pooled, Pooling, check_heads, softmax_over_
 
 
 class GatedAttention(Pooling):
-    r"""The gated attention of multiple-instance learning (Ilse et al. 2018, arXiv 1802.04712).
+    r"""Gated attention for multiple-instance learning (Ilse et al. 2018, arXiv 1802.04712).
 
-    A place's score comes from its own features alone::
+    A small gated network scores each place from the features of that place alone::
 
         weights_n(i) = softmax_i(w_n . (tanh(V x_i) * sigmoid(U x_i))),     values(i) = x_i
 
     Args:
         channels: width C of the feature map.
-        heads: number n of score vectors w_n; each weighs its own slice of C/n channels.
-        hidden: width of the gated network; 128 as in the paper.
+        heads: number n of score vectors w_n; each weights its own slice of C/n channels.
+        hidden: hidden width of the gated network; 128 as in the paper.
 
     Raises:
         UserError: `heads` does not divide `channels`.
@@ -40,7 +40,7 @@ class GatedAttention(Pooling):
         self.score = nn.Conv2d(hidden, heads, 1, bias=False)
 
     def forward(self, features: Tensor) -> Pooled:
-        """Weights (B, n, h, w), values (B, n, C/n, h, w)."""
+        """Attention weights (B, n, h, w) and values (B, n, C/n, h, w)."""
         hidden = torch.tanh(self.content(features)) * torch.sigmoid(self.gate(features))
         weights = softmax_over_places(self.score(hidden))
         return Pooled(weights, split_heads(features, self.heads))

@@ -1,4 +1,4 @@
-"""Global attention: learned queries weigh every place of the grid against every other."""
+"""Global attention pooling: learned queries with a softmax over all places of the grid."""
 
 from torch import Tensor
 
@@ -14,7 +14,7 @@ from vision_attn.pooling.base import (
 
 
 class GlobalAttention(Pooling):
-    r"""Learned-query attention pooling with several heads.
+    r"""Multi-head attention pooling with learned queries.
 
     Head n has one learned query q_n; its scores are scaled dot products with the keys
     (Vaswani et al. 2017, arXiv 1706.03762), which are the layer-normed features themselves
@@ -24,7 +24,7 @@ class GlobalAttention(Pooling):
 
     Args:
         channels: width C of the feature map.
-        heads: number n of queries; each weighs its own slice of C/n channels.
+        heads: number n of queries; each weights its own slice of C/n channels.
 
     Raises:
         UserError: `heads` does not divide `channels`.
@@ -48,6 +48,6 @@ class GlobalAttention(Pooling):
         self.queries = learned_queries(heads, channels)
 
     def forward(self, features: Tensor) -> Pooled:
-        """Weigh all places: weights (B, n, h, w), values (B, n, C/n, h, w)."""
+        """Attention weights (B, n, h, w) and values (B, n, C/n, h, w)."""
         scores = self.keys.scores(features, self.queries)
         return Pooled(softmax_over_places(scores), split_heads(features, self.heads))

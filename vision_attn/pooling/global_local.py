@@ -1,4 +1,4 @@
-"""Global and local attention side by side."""
+"""Global and local attention pooling, concatenated."""
 
 from collections.abc import Iterator
 
@@ -11,19 +11,20 @@ from vision_attn.pooling.local_gaussian import LocalGaussian
 
 
 class GlobalLocal(Pooling):
-    """Two poolings side by side: one sees the whole, one cannot be silenced from afar.
+    """Concatenation of a global and a local attention pooling.
 
-    A single softmax over all places lets one region silence all others; heads that look through
-    local windows keep their say. The context is the two contexts, one after the other.
+    A single softmax over all places lets one strong region push the weights of all others to
+    zero. Heads with local windows are not affected by places outside their windows. The context
+    is the concatenation of both contexts.
 
     Args:
         channels: width of the feature map.
-        whole: the global half; None takes `GlobalAttention`.
-        parts: the local half; None takes `LocalGaussian`.
+        global_pooling: builds the global pooling; None means `GlobalAttention`.
+        local_pooling: builds the local pooling; None means `LocalGaussian`.
 
     >>> import torch
     >>> pooled = GlobalLocal(Channels(8))(torch.rand(1, 8, 3, 5))
-    >>> pooled.weights.shape, pooled.context.shape   # 4 global heads and 4 glimpses
+    >>> pooled.weights.shape, pooled.context.shape   # 4 global and 4 local heads
     (torch.Size([1, 8, 3, 5]), torch.Size([1, 16]))
     """
 
@@ -39,19 +40,21 @@ class GlobalLocal(Pooling):
         self.context_channels = (
             self.global_pooling.context_channels + self.local_pooling.context_channels
         )
-        self.finer = max(self.global_pooling.finer, self.local_pooling.finer)
+        self.earlier_layers = max(
+            self.global_pooling.earlier_layers, self.local_pooling.earlier_layers
+        )
 
-    def forward(self, features: Tensor, *finer: Tensor) -> Pooled:
-        """Weigh places twice: weights (B, n1 + n2, h, w), values (B, n1 + n2, d, h, w)."""
-        return concatenate(*(half(features, *its) for half, its in self.halves(finer)))
+    def forward(self, features: Tensor, *earlier: Tensor) -> Pooled:
+        """Weights (B, n1 + n2, h, w) and values (B, n1 + n2, d, h, w) of both poolings."""
+        return concatenate(*(pooling(features, *maps) for pooling, maps in self.inputs(earlier)))
 
-    def windows_of(self, features: Tensor, *finer: Tensor) -> list[list[Window]]:
-        """Those of both halves."""
-        pooled = [half(features, *its) for half, its in self.halves(finer)]
-        windows = [half.windows_of(features, *its) for half, its in self.halves(finer)]
+    def windows_of(self, features: Tensor, *earlier: Tensor) -> list[list[Window]]:
+        """Attention windows of both poolings."""
+        pooled = [pooling(features, *maps) for pooling, maps in self.inputs(earlier)]
+        windows = [pooling.windows_of(features, *maps) for pooling, maps in self.inputs(earlier)]
         return concatenate_windows(pooled, windows)
 
-    def halves(self, finer: tuple[Tensor, ...]) -> Iterator[tuple[Pooling, tuple[Tensor, ...]]]:
-        """Each half, with the finer features that it asks for."""
-        for half in (self.global_pooling, self.local_pooling):
-            yield half, finer[len(finer) - half.finer :]
+    def inputs(self, earlier: tuple[Tensor, ...]) -> Iterator[tuple[Pooling, tuple[Tensor, ...]]]:
+        """Each of the two poolings, with the feature maps of the earlier layers it uses."""
+        for pooling in (self.global_pooling, self.local_pooling):
+            yield pooling, earlier[len(earlier) - pooling.earlier_layers :]

@@ -1,4 +1,4 @@
-"""Learn to pay attention: local features of several layers against the global vector."""
+"""Multi-layer attention pooling of Jetley et al., "Learn to Pay Attention"."""
 
 from typing import Literal
 
@@ -16,26 +16,26 @@ from vision_attn.pooling.concatenate import concatenate
 
 
 class DotProduct(nn.Module):
-    """Compatibility <l_i, W g>: how far a place agrees with the whole.
+    """Dot-product compatibility <l_i, W g> of local features with the global feature vector.
 
-    W brings the global vector to the width of the layer, and is left out where they are alike.
+    W projects the global vector to the width of the layer. It is left out if the widths are equal.
     """
 
     def __init__(self, width: int, channels: int) -> None:
         super().__init__()
-        alike = width == channels
-        self.match = nn.Identity() if alike else nn.Linear(channels, width, bias=False)
+        same_width = width == channels
+        self.match = nn.Identity() if same_width else nn.Linear(channels, width, bias=False)
 
-    def forward(self, places: Tensor, whole: Tensor) -> Tensor:
-        """Scores (B, 1, h, w) of places (B, width, h, w) against the whole (B, C)."""
-        asked = self.match(whole).unsqueeze(1)
-        return (asked @ places.flatten(2)).unflatten(2, places.shape[-2:])
+    def forward(self, features: Tensor, global_vector: Tensor) -> Tensor:
+        """Scores (B, 1, h, w) of features (B, width, h, w) and the global vector (B, C)."""
+        query = self.match(global_vector).unsqueeze(1)
+        return (query @ features.flatten(2)).unflatten(2, features.shape[-2:])
 
 
 class Parametrized(nn.Module):
-    """Compatibility <u, l_i + W g> with a learned u.
+    """Parametrized compatibility <u, l_i + W g> with a learned vector u.
 
-    <u, W g> is the same for all places, so the softmax over places forgets it: what is left is
+    <u, W g> is the same for all places, so it cancels in the softmax over places. What remains is
     one learned query.
     """
 
@@ -43,34 +43,35 @@ class Parametrized(nn.Module):
         super().__init__()
         self.query = learned_queries(1, width)
 
-    def forward(self, places: Tensor, whole: Tensor) -> Tensor:
-        """Scores (B, 1, h, w) of places (B, width, h, w)."""
-        return (self.query @ places.flatten(2)).unflatten(2, places.shape[-2:])
+    def forward(self, features: Tensor, global_vector: Tensor) -> Tensor:
+        """Scores (B, 1, h, w) of features (B, width, h, w)."""
+        return (self.query @ features.flatten(2)).unflatten(2, features.shape[-2:])
 
 
 COMPATIBILITY = {"dot_product": DotProduct, "parametrized": Parametrized}
 
 
 class Jetley(Pooling):
-    r"""Attention at several layers (Jetley et al. 2018, arXiv 1804.02391), contexts concatenated.
+    r"""Attention pooling at several layers (Jetley et al. 2018, arXiv 1804.02391).
 
-    The whole is the mean g of the last layer. At each layer s, places l_i are weighed by their
-    compatibility c with it, and layer s hands over the sum::
+    The global feature vector g is the mean of the last layer's features. At each layer s, the
+    local features l_i are weighted by their compatibility c with g. The context is the
+    concatenation of the weighted sums of all layers::
 
         weights_s(i) = softmax_i(c_s(l_i, g)),     values_s(i) = l_i
 
-    All layers are shown on the finest grid: a place of a coarser one shares its weight among the
-    cells it covers. As in the paper, g itself does not reach the head. The paper takes g from a
-    fully connected layer; here it is the mean, so that the backbone stays what it is.
+    All layers are upsampled to the finest grid: a place of a coarser grid divides its weight among
+    the cells that it covers. As in the paper, g itself does not reach the head. The paper takes g
+    from a fully connected layer; here it is the mean, so that the backbone is unchanged.
 
     Args:
-        channels: width of the feature map, and those of the layers before it.
-        layers: how many of the backbone's last stages are attended; 2 and 3 in the paper.
+        channels: width of the last feature map, with the widths of the earlier ones.
+        layers: number of the backbone's last stages to attend to; 2 and 3 in the paper.
         compatibility: `parametrized` (pc), with which the paper's best networks were trained, or
-            `dot_product` (dp). The latter is not scaled: many channels saturate its softmax.
+            `dot_product` (dp), which is not scaled, so that many channels saturate its softmax.
 
     Raises:
-        UserError: the backbone has fewer layers.
+        UserError: the backbone has fewer stages than `layers`, or `layers` is less than 1.
 
     >>> import torch
     >>> pool = Jetley(Channels(2), layers=1, compatibility="dot_product")
@@ -86,22 +87,24 @@ class Jetley(Pooling):
         compatibility: Literal["dot_product", "parametrized"] = "parametrized",
     ) -> None:
         super().__init__()
-        available = [*channels.finer, int(channels)]
+        available = [*channels.earlier_channels, int(channels)]
         if not 1 <= layers <= len(available):
-            raise UserError(f"this backbone has 1 to {len(available)} layers, not {layers}.")
+            raise UserError(
+                f"jetley: layers must be 1 to {len(available)} with this backbone, not {layers}."
+            )
         widths = available[-layers:]
-        self.finer = layers - 1
+        self.earlier_layers = layers - 1
         self.context_channels = sum(widths)
         build = COMPATIBILITY[compatibility]
         self.compatibility = nn.ModuleList(build(width, int(channels)) for width in widths)
 
-    def forward(self, features: Tensor, *finer: Tensor) -> Pooled:
-        """Weights (B, n, h, w) and values (B, n, d, h, w) on the finest of the grids."""
-        whole = features.mean((-2, -1))
-        grids = [*finer, features]
+    def forward(self, features: Tensor, *earlier: Tensor) -> Pooled:
+        """Attention weights (B, n, h, w) and values (B, n, d, h, w) on the finest of the grids."""
+        global_vector = features.mean((-2, -1))
+        layers = [*earlier, features]
         return concatenate(
             *(
-                Pooled(softmax_over_places(compatible(places, whole)), places.unsqueeze(1))
-                for places, compatible in zip(grids, self.compatibility, strict=True)
+                Pooled(softmax_over_places(score(layer, global_vector)), layer.unsqueeze(1))
+                for layer, score in zip(layers, self.compatibility, strict=True)
             )
         )

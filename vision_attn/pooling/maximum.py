@@ -1,15 +1,15 @@
-"""Max pooling as attention: in each channel, the largest place takes all the weight."""
+"""Global max pooling, written as attention with all weight on each channel's maximum."""
 
 from torch import Tensor
 
-from vision_attn.pooling.base import Pooled, Pooling, largest_over_places, split_heads
+from vision_attn.pooling.base import Pooled, Pooling, hardmax_over_places, split_heads
 
 
 class Maximum(Pooling):
-    """One head a channel, all of its weight on the channel's largest value.
+    """Global max pooling: one head per channel, with all weight on the channel's maximum.
 
-    Places that tie for the largest share the weight, as the gradient of a maximum does. Max
-    pooling over all places is that of Oquab et al. 2015 ("Is object localization for free?").
+    Places that tie for the maximum share the weight, as in the gradient of a maximum. Global max
+    pooling follows Oquab et al. 2015 ("Is object localization for free?").
 
     Args:
         channels: width of the feature map.
@@ -29,5 +29,5 @@ class Maximum(Pooling):
         self.context_channels = channels
 
     def forward(self, features: Tensor) -> Pooled:
-        """Weights (B, C, h, w), values (B, C, 1, h, w)."""
-        return Pooled(largest_over_places(features), split_heads(features, features.shape[1]))
+        """Attention weights (B, C, h, w) and values (B, C, 1, h, w)."""
+        return Pooled(hardmax_over_places(features), split_heads(features, features.shape[1]))
