@@ -139,7 +139,7 @@ def test_weights_that_are_no_numbers(run: Path, trained: Trained, capsys: Captur
     tensors = load_file(run / "model.safetensors")
     tensors["head.weight"][0, 0] = float("nan")
     save_file(tensors, run / "model.safetensors")
-    told = "head.weight holds NaN"
+    told = "head.weight contains NaN"
     refused(["predict", str(run), str(trained[1] / "test")], capsys, told)
     words = ["fit", "--data", str(trained[1]), "--run_dir", "new", "--init_from", str(run)]
     refused(words, capsys, told)

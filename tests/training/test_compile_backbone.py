@@ -59,6 +59,6 @@ def test_a_training_goes_on_without_a_compiler(
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "compile   failed, so nothing is compiled: InvalidCxxCompiler: " in done.stdout
+    assert "compile   failed, so training is not compiled: InvalidCxxCompiler: " in done.stdout
     weights = load_file(run / "model.safetensors")
     assert all(torch.equal(weights[name], plain[name]) for name in plain)

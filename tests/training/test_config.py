@@ -219,7 +219,7 @@ def test_files_that_are_not_configurations(tmp_path: Path) -> None:
         read_config("cifar1O")
     with pytest.raises(UserError, match="is not YAML"):
         read_config(written(tmp_path, "a: [1"))
-    with pytest.raises(UserError, match="holds no settings"):
+    with pytest.raises(UserError, match="contains no settings"):
         read_config(written(tmp_path, "- 1"))
 
 

@@ -102,4 +102,4 @@ def test_without_validation_the_average_is_kept(image_root: Path, tmp_path: Path
 
 def test_a_decay_out_of_range(image_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", "--data", str(image_root), *TINY_RUN, "--ema", "1"]) == 2
-    assert "--ema is at least 0 and below 1" in capsys.readouterr().err
+    assert "--ema must be at least 0 and below 1" in capsys.readouterr().err

@@ -17,8 +17,8 @@ from vision_attn.training.cell_deletion import delete_one_cell
 from vision_attn.training.losses import (
     binary_cross_entropy,
     cross_entropy,
-    evidence_for_absent,
-    evidence_off,
+    absent_evidence_loss,
+    deletion_loss,
 )
 from vision_attn.training.task import ClassificationTask
 
@@ -51,7 +51,7 @@ def test_evidence_for_absent_classes_in_loops() -> None:
         for c in range(K):
             places = evidence[image, c].flatten().tolist()
             argued += sum(max(e, 0.0) for e in places if c != targets[image])
-    assert evidence_for_absent(evidence, targets).item() == pytest.approx(argued / B)
+    assert absent_evidence_loss(evidence, targets).item() == pytest.approx(argued / B)
 
 
 def test_evidence_in_cells_in_loops() -> None:
@@ -69,7 +69,7 @@ def test_evidence_in_cells_in_loops() -> None:
         for c in range(K):
             row, column = divmod(int(cells[image]), 4)
             off += float(inside[image, c, row, column] - falls[image, c]) ** 2
-    assert evidence_off(evidence, falls, cells).item() == pytest.approx(off / B)
+    assert deletion_loss(evidence, falls, cells).item() == pytest.approx(off / B)
 
 
 def test_one_cell_is_deleted() -> None:
@@ -111,7 +111,7 @@ def test_evidence_learns_what_a_cell_is_worth(monkeypatch: pytest.MonkeyPatch) -
         with torch.no_grad():
             changed, cells = delete_one_cell(images, model.backbone.mean)
             falls = model(images) - model(changed)
-            off[weight] = evidence_off(model.evidence(images), falls, cells).item()
+            off[weight] = deletion_loss(model.evidence(images), falls, cells).item()
     assert off[5.0] < off[0.0] / 2
 
 
@@ -119,7 +119,7 @@ def test_no_class_of_a_mixed_image_is_absent() -> None:
     evidence = torch.randn(1, 4, 2, 3, dtype=torch.float64)
     argued = sum(max(e, 0.0) for c in (1, 3) for e in evidence[0, c].flatten().tolist())
     mixed = torch.tensor([[0.2, 0.0, 0.8, 0.0]])
-    assert evidence_for_absent(evidence, mixed).item() == pytest.approx(argued)
+    assert absent_evidence_loss(evidence, mixed).item() == pytest.approx(argued)
 
 
 def test_places_learn_not_to_argue_for_absent_classes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +129,7 @@ def test_places_learn_not_to_argue_for_absent_classes(monkeypatch: pytest.Monkey
         task = small_task(absent_evidence_weight=weight)
         images, targets = torch.rand(12, 3, 32, 32), torch.arange(12) % 3
         learn(task, images, targets)
-        argued[weight] = evidence_for_absent(task.model.evidence(images), targets).item()
+        argued[weight] = absent_evidence_loss(task.model.evidence(images), targets).item()
     assert argued[5.0] < argued[0.0] / 2
 
 

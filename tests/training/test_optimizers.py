@@ -4,7 +4,7 @@ import pytest
 import timm.optim
 import torch
 
-from vision_attn.training.optimizers import fused
+from vision_attn.training.optimizers import with_fused_update
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from vision_attn.training.optimizers import fused
 def test_the_same_updates(make) -> None:
     weights = [torch.nn.Parameter(torch.rand(7, 11)) for _ in range(2)]
     weights[1].data.copy_(weights[0].data)
-    plain, quick = make([weights[0]]), fused(make([weights[1]]))
+    plain, quick = make([weights[0]]), with_fused_update(make([weights[1]]))
     assert (plain.param_groups[0]["fused"], quick.param_groups[0]["fused"]) == (None, True)
     for _ in range(5):
         gradient = torch.randn(7, 11)
@@ -29,10 +29,10 @@ def test_the_same_updates(make) -> None:
 
 def test_what_cannot_be_fused_or_is_decided_stays() -> None:
     weight = torch.nn.Parameter(torch.rand(3, 5))
-    assert "fused" not in fused(timm.optim.Muon([weight])).param_groups[0]
-    assert fused(torch.optim.AdamW([weight], foreach=True)).param_groups[0]["fused"] is None
+    assert "fused" not in with_fused_update(timm.optim.Muon([weight])).param_groups[0]
+    assert with_fused_update(torch.optim.AdamW([weight], foreach=True)).param_groups[0]["fused"] is None
     on_meta = torch.nn.Parameter(torch.rand(3, device="meta"))
-    assert fused(torch.optim.AdamW([on_meta])).param_groups[0]["fused"] is None
+    assert with_fused_update(torch.optim.AdamW([on_meta])).param_groups[0]["fused"] is None
 
 
 def test_an_older_checkpoint_goes_on_as_it_was() -> None:
@@ -40,7 +40,7 @@ def test_an_older_checkpoint_goes_on_as_it_was() -> None:
     before = torch.optim.AdamW([weight])
     weight.grad = torch.ones(3, 5)
     before.step()
-    again = fused(torch.optim.AdamW([weight]))
+    again = with_fused_update(torch.optim.AdamW([weight]))
     again.load_state_dict(before.state_dict())
     assert again.param_groups[0]["fused"] is None
     again.step()

@@ -1,4 +1,4 @@
-"""Assemble one configuration: packaged defaults < config files < options of the user.
+"""Merge configurations: packaged defaults < config files < options of the user.
 
 Settings are merged key by key, with one exception: a class drops the arguments of another class
 that it replaces. (jsonargparse would pass them on to the new class: its issue 460.)
@@ -57,7 +57,7 @@ def read_config(name: str, trusted: Sequence[str] = ()) -> Config:
 
 
 def read_config_file(path: Path, trusted: Sequence[str]) -> Config:
-    """The settings in a file, once the classes that it names are known to be trusted.
+    """The settings in a file, if the classes that it names are trusted.
 
     Raises:
         UserError: it names a class that is neither ours nor trusted.
@@ -158,9 +158,9 @@ def resolve_data(name_or_path: str) -> Config:
 
 
 def merge(base: Config, over: Config) -> Config:
-    """Lay `over` on `base`; a class that replaces another drops the arguments of that one.
+    """Merge `over` into `base`; a class that replaces another one drops its arguments.
 
-    A key that ends with `+` appends to a list.
+    A value whose key ends with `+` is appended to a list.
 
     >>> merge({"p": {"class_path": "A", "init_args": {"heads": 2}}}, {"p": {"class_path": "B"}})
     {'p': {'class_path': 'B'}}

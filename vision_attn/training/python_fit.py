@@ -38,7 +38,7 @@ def fit(
     overlays: bool = True,
     **settings: Setting,
 ) -> TrainedModel:
-    """Train a model, test it, and leave everything in one run folder.
+    """Train a model, test it, and write everything into one run folder.
 
     Settings that are None are chosen automatically, and printed.
 
@@ -70,7 +70,7 @@ def fit(
         The trained model, in eval mode.
 
     Raises:
-        UserError: settings, images or files are not as they should be.
+        UserError: invalid settings, images or files.
         KeyboardInterrupt: training was interrupted; `resume` goes on with it.
     """
     short = {
@@ -105,7 +105,7 @@ def fit(
 
 
 def pairs(settings: Mapping[str, Setting]) -> Iterator[Pair]:
-    """Settings by their dotted names.
+    """Flatten keyword arguments to settings with dotted names.
 
     >>> list(pairs({"epochs": 2, "model": {"freeze_epochs": 1}}))
     [('trainer.max_epochs', 2), ('model.freeze_epochs', 1)]
@@ -118,7 +118,7 @@ def pairs(settings: Mapping[str, Setting]) -> Iterator[Pair]:
 
 
 def in_python(message: str) -> str:
-    """An error message with the names of settings in the place of command line options.
+    """Remove the dashes of command line options from an error message.
 
     >>> in_python("name the images: --data DIR, or --data shapes to try it out.")
     'name the images: data DIR, or data shapes to try it out.'
