@@ -24,14 +24,14 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
             return all_finite(upgrade_tensor_names(load_file(path)), path)
         content = read_torch_file(path)
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise unusable(path, error) from error
+        raise unreadable(path, error) from error
     except Exception as error:  # UnpicklingError, or the error that torch raises instead
-        raise unusable(path, error) from error
+        raise unreadable(path, error) from error
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict):
-        raise unusable(path, TypeError(f"it contains a {type(content).__name__}"))
+        raise unreadable(path, TypeError(f"it contains a {type(content).__name__}"))
     tensors = {k: v for k, v in content.items() if isinstance(v, torch.Tensor)}
     named = {str(k).removeprefix("model."): v for k, v in tensors.items()}
     return all_finite(upgrade_tensor_names(named), path)
@@ -49,7 +49,7 @@ def all_finite(tensors: dict[str, torch.Tensor], path: Path) -> dict[str, torch.
     return tensors
 
 
-def unusable(path: Path, error: Exception) -> UserError:
+def unreadable(path: Path, error: Exception) -> UserError:
     """The error for a weights file that cannot be read."""
     reason = first_line(error)[:160]
     return UserError(f"{path} is damaged or not a weights file ({reason}).")

@@ -22,7 +22,7 @@ T = TypeVar("T")
 Config = dict[str, Any]
 INTERFACES: dict[str, type] = {"data.source": ImageSource, "model.pooling": Pooling}
 """Settings that take one of our classes, by file name or dotted path."""
-OF_A_BACKBONE = ("backbone_options", "stride", "removed_strides", "pretrained")
+BACKBONE_SETTINGS = ("backbone_options", "stride", "removed_strides", "pretrained")
 """Settings that belong to one backbone and are dropped when another replaces it."""
 
 
@@ -173,7 +173,7 @@ def merge(base: Config, over: Config) -> Config:
     """
     result = dict(base)
     if base.get("backbone") and over.get("backbone", base["backbone"]) != base["backbone"]:
-        result = {key: value for key, value in base.items() if key not in OF_A_BACKBONE}
+        result = {key: value for key, value in base.items() if key not in BACKBONE_SETTINGS}
     for key, value in over.items():
         if key.endswith("+"):
             result[key[:-1]] = as_list(result.get(key[:-1])) + as_list(value)

@@ -16,7 +16,7 @@ from vision_attn.runs.settings_summary import about_run
 from vision_attn.runs.yaml_file import load_yaml
 from vision_attn.training.auto_settings import auto_settings, recorded_auto_settings
 from vision_attn.training.callbacks.best_model import SaveBestModel, spec_of
-from vision_attn.training.callbacks.checkpoint_io import epoch_to_come
+from vision_attn.training.callbacks.checkpoint_io import next_epoch
 from vision_attn.training.callbacks.progress import Throughput
 from vision_attn.training.callbacks.tensorboard_overlays import TensorBoardOverlays
 from vision_attn.training.callbacks.terminate_on_nan import TerminateOnNaN
@@ -74,13 +74,13 @@ def fit(request: FitRequest) -> FitResult:
     """
     attempt = resumed_run(request) if request.resume else new_run(request)
     try:
-        return retry_in_halves(attempt)
+        return train_with_retry(attempt)
     except UserError:
-        forget_table(attempt.folder)
+        remove_table(attempt.folder)
         raise
 
 
-def forget_table(folder: RunFolder) -> None:
+def remove_table(folder: RunFolder) -> None:
     """Remove the image table of a run that did not start."""
     if folder.table.is_file() and not folder.config.exists():
         folder.table.unlink()
@@ -88,7 +88,7 @@ def forget_table(folder: RunFolder) -> None:
             folder.path.rmdir()
 
 
-def retry_in_halves(attempt: Attempt) -> FitResult:
+def train_with_retry(attempt: Attempt) -> FitResult:
     """Train; if an automatic batch size does not fit into memory, retry once with half of it."""
     try:
         return train(attempt)
@@ -118,7 +118,7 @@ def train(attempt: Attempt) -> FitResult:
     model, data = cli.model.model, cli.datamodule
     if checkpoint:
         resolved["model"]["pretrained"] = pretrained
-        data.first_epoch = epoch_to_come(checkpoint)
+        data.first_epoch = next_epoch(checkpoint)
     loaded = ""
     if request.init_from:
         loaded = init_from(model, request.init_from, data.class_names)

@@ -37,7 +37,7 @@ from vision_attn.training.duration import (
 from vision_attn.training.task import ClassificationTask
 
 PATIENCE_HELP = (
-    "early stopping after this many validations without a better score; 0 turns it off; by default, "
+    "early stopping after this many validations without a better score; 0 turns it off; default: "
     "a third of the epochs if their number is chosen automatically, else off"
 )
 EMA_HELP = "keep and score an exponential moving average of the weights with this decay, e.g. 0.99"

@@ -60,7 +60,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             raise UserError(f"{path} is damaged or not a checkpoint ({reason}).") from error
 
 
-def epoch_to_come(path: Path) -> int:
+def next_epoch(path: Path) -> int:
     """The number of the first epoch of a training that resumes from a checkpoint.
 
     Raises:

@@ -42,7 +42,7 @@ class TensorBoardOverlays(Callback):
             return
         data = cast(Any, trainer).datamodule  # Lightning sets it without typing it
         if self.images is None:
-            self.images, self.titles = some_images(data)
+            self.images, self.titles = sample_images(data)
         if not self.images:
             return
         model = cast(AttentionClassifier, pl_module.model)
@@ -51,7 +51,7 @@ class TensorBoardOverlays(Callback):
                 board.experiment.add_image(title, picture, trainer.global_step, dataformats="HWC")
 
 
-def some_images(data: ImageDataModule) -> tuple[list[Tensor], list[str]]:
+def sample_images(data: ImageDataModule) -> tuple[list[Tensor], list[str]]:
     """A few validation images, uint8 (3, size, size), and their classes.
 
     Unreadable images are left out; they were already reported when the data was read.
