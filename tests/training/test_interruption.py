@@ -238,7 +238,7 @@ class TestOutOfMemory:
     ) -> None:
         run = tmp_path / "run"
         assert self.fit(image_root, run, OutOfMemoryInSecondEpoch) == 0
-        assert f"{self.SHORT}going on from the last checkpoint" in capsys.readouterr().out
+        assert f"{self.SHORT}resuming from the last checkpoint" in capsys.readouterr().out
         checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
         # 20 images: 2 steps of batch size 8 in epoch 1, then 3 steps (4 + 4, 4 + 4, 4) in epoch 2.
         assert (checkpoint["epoch"], checkpoint["global_step"]) == (1, 2 + 3)

@@ -137,7 +137,7 @@ class RunFolder:
             return spec_from(content, self.spec_file)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(
-                f"{self.spec_file} is damaged ({error}); train again or copy it anew."
+                f"{self.spec_file} is damaged ({error}); train again or copy it again."
             ) from None
 
     def load_model(self, trusted: Collection[str] = ()) -> AttentionClassifier:

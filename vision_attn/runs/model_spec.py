@@ -25,7 +25,7 @@ class ModelSpec:
     Attributes:
         backbone: timm's name of the architecture.
         backbone_options: further arguments of `timm.create_model`.
-        stride: stages with a larger stride are left off; None keeps the whole backbone.
+        stride: stages with a larger stride are left out; None keeps all stages of the backbone.
         removed_strides: how many strides of the backbone are removed, counted from the stem.
         pooling: {"class_path": NAME, "init_args": {...}}; NAME is the file name of one of our
             poolings, or the dotted path of the user's own class.

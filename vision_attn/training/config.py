@@ -50,7 +50,7 @@ def read_config(name: str, trusted: Sequence[str] = ()) -> Config:
     packaged = packaged_configs()
     if name not in packaged:
         raise UserError(
-            f"--config: there is no file '{name}', nor a packaged configuration of that name."
+            f"--config: '{name}' is neither a file nor the name of a packaged configuration."
             f"{did_you_mean(name, packaged)} Packaged: {', '.join(sorted(packaged))}."
         )
     return read_config_file(packaged[name], trusted)
@@ -94,7 +94,7 @@ def with_short_names(config: Config) -> Config:
 
 
 def as_class_spec(interface: type, value: str | Config) -> Config:
-    """A class by its path, with its arguments, which may be classes of the same kind."""
+    """A class by its path, with its arguments, which may be classes with the same interface."""
     spec: Config = {"class_path": value} if isinstance(value, str) else dict(value)
     arguments = {
         key: as_class_spec(interface, inner) if names_class(interface, inner) else inner
@@ -107,7 +107,7 @@ def as_class_spec(interface: type, value: str | Config) -> Config:
 
 
 def names_class(interface: type, value: object) -> bool:
-    """Whether an argument is itself a class of the same kind, as in `global_local`."""
+    """Whether an argument is a class with the same interface, as in `global_local`."""
     if isinstance(value, dict):
         return "class_path" in value or "init_args" in value
     return interface is Pooling and isinstance(value, str) and value in available(Pooling)
@@ -123,10 +123,10 @@ def as_optimizer_spec(value: str | Config) -> Config:
 
 
 def resolve_data(name_or_path: str) -> Config:
-    """What `--data` names: a data set by name or dotted path, a folder, or a table of images.
+    """Resolve `--data`: a data set by name or dotted path, a folder, or a table of images.
 
     Raises:
-        UserError: none of these.
+        UserError: it is none of these.
     """
     known = available(ImageSource)
     path = Path(name_or_path).expanduser()

@@ -51,7 +51,7 @@ class BatchSettings:
         >>> BatchSettings(64).message(resumes=False)
         'memory    too small for batches of 64 images: starting again with 2 batches of 32 per step'
         """
-        start = "going on from the last checkpoint" if resumes else "starting again"
+        start = "resuming from the last checkpoint" if resumes else "starting again"
         return (
             f"memory    too small for batches of {self.size} images: {start} with "
             f"{2 * self.per_step} batches of {self.size // 2} per step"

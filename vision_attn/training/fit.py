@@ -51,7 +51,7 @@ SCORES = {
 
 @dataclass(frozen=True)
 class FitResult:
-    """How a training ended.
+    """The result of `fit`.
 
     Attributes:
         folder: the run folder.

@@ -41,7 +41,7 @@ class FitRequest:
         options: settings by dotted names, in the order in which they were given.
         run_dir: the run folder; None names it by date, time and data.
         init_from: a run or weights file to start from.
-        resume: whether to go on with the run in `run_dir`.
+        resume: whether to resume the run in `run_dir`.
         trust: dotted paths of the user's own classes that files may name.
         report: whether to write `report.html` at the end.
         overlays: whether TensorBoard shows attention on some validation images after each epoch.
@@ -189,7 +189,7 @@ def resumed_run(request: FitRequest) -> Attempt:
     other += [name for name, value in given.items() if value]
     if other:
         raise UserError(
-            f"--resume goes on with the run as it was, so --{other[0]} cannot change; "
+            f"--resume continues the run with its own settings, so --{other[0]} cannot change; "
             f"for a new run from its weights: --init_from {folder.path} --run_dir NEW."
         )
     config = read_config_file(folder.config, request.trust)

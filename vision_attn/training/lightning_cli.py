@@ -68,7 +68,7 @@ def parse_error(message: str, options: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Duration:
-    """How long a training may take.
+    """The number of epochs and the early-stopping patience of a training.
 
     Attributes:
         epochs: its number of epochs; None if the user set another limit.

@@ -59,7 +59,7 @@ def fit(
         name: name of the run: its folder is `runs/NAME`.
         run_dir: the run folder; None names it by date, time and data.
         init_from: a run or weights file to start from.
-        resume: whether to go on with the run in `run_dir`.
+        resume: whether to resume the run in `run_dir`.
         trust: dotted paths of your own classes that files may name.
         report: whether to write `report.html` at the end.
         overlays: whether TensorBoard shows attention on some validation images.
@@ -71,7 +71,7 @@ def fit(
 
     Raises:
         UserError: invalid settings, images or files.
-        KeyboardInterrupt: training was interrupted; `resume` goes on with it.
+        KeyboardInterrupt: training was interrupted; `resume=True` continues it.
     """
     short = {
         "epochs": epochs, "batch_size": batch_size, "lr": lr, "image_size": image_size,
@@ -99,7 +99,7 @@ def fit(
         raise UserError(in_python(str(error))) from error
     if result.interrupted:
         raise KeyboardInterrupt(
-            f"go on with: vision_attn.fit(run_dir={result.folder.path}, resume=True)"
+            f"resume with: vision_attn.fit(run_dir={result.folder.path}, resume=True)"
         )
     return load(result.folder.path, trust)
 

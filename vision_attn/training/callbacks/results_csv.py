@@ -78,7 +78,7 @@ def as_csv(rows: list[Row]) -> str:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a `results.csv`; none if there is no such file, or it is not one."""
+    """Read the rows of a `results.csv`; [] if the file is missing or is not a `results.csv`."""
     if not path.is_file():
         return []
     with path.open(encoding="utf-8", newline="") as file:
