@@ -1,4 +1,4 @@
-"""Shared pieces: a tiny backbone, tiny folders of images, and prime-sized tensors."""
+"""Shared fixtures: a tiny model, folders of tiny images, and a trained run."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ from vision_attn.models.backbone import Backbone
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.pooling.base import Pooling
 
-TINY = {"channels": [8, 8, 16, 16]}  # a ResNet that a CPU runs in a millisecond
+TINY = {"channels": [8, 8, 16, 16]}  # a ResNet that takes a millisecond on a CPU
 POOLINGS = available(Pooling)
 
 
@@ -25,7 +25,7 @@ def _seeded() -> None:
 
 @pytest.fixture
 def tiny_model() -> Callable[..., AttentionClassifier]:
-    """Builds a model and trains it for some steps, so that nothing in it is as initialised."""
+    """Builds a model and trains it for some steps, so that all its weights have changed."""
 
     def build(pooling: str = "global_local", classes: int = 3) -> AttentionClassifier:
         backbone = Backbone("resnet10t", False, 2, TINY)
@@ -54,7 +54,7 @@ def write_images(folder: Path, count: int, color: int, size: tuple[int, int] = (
 
 @pytest.fixture
 def image_root(tmp_path: Path) -> Path:
-    """train and test folders of two classes that differ in colour."""
+    """A data set with train and test folders of two classes that differ in color."""
     root = tmp_path / "images"
     for split, count in (("train", 12), ("test", 4)):
         for color, name in enumerate(("red", "green")):
@@ -65,27 +65,27 @@ def image_root(tmp_path: Path) -> Path:
 TINY_RUN = [
     "--model.backbone", "resnet10t", "--model.backbone_options", '{"channels": [8, 8, 16, 16]}',
     "--data.image_size", "32", "--data.batch_size", "8",
-    "--report", "false",  # seconds that few tests need
+    "--report", "false",  # it takes seconds, and few tests need it
 ]  # fmt: skip
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A run on red and green images, and its images."""
-    place = tmp_path_factory.mktemp("trained")
+    """A run that was trained on red and green images, and the folder of its images."""
+    folder = tmp_path_factory.mktemp("trained")
     for split, count in (("train", 12), ("test", 4)):
         for color, name in enumerate(("red", "green")):
-            write_images(place / "images" / split / name, count, color)
-    run = place / "run"
-    words = ["fit", "--data", str(place / "images"), "--run_dir", str(run), *TINY_RUN]
+            write_images(folder / "images" / split / name, count, color)
+    run = folder / "run"
+    words = ["fit", "--data", str(folder / "images"), "--run_dir", str(run), *TINY_RUN]
     words += ["--trainer.max_epochs", "6", "--model.optimizer.lr", "0.01", "--report", "true"]
     assert main(words) == 0
-    return run, place / "images"
+    return run, folder / "images"
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Images below folders, of several sizes, one that is damaged, and a file that is no image."""
+    """Images of several sizes in nested folders, a damaged one, and a file that is not an image."""
     root = tmp_path / "photos"
     write_images(root / "b", 5, 0, size=(40, 30))
     write_images(root / "a" / "deep", 6, 1)

@@ -1,4 +1,4 @@
-"""Commands in processes of their own, forked so that torch is imported once."""
+"""Run commands concurrently, in forked processes (so that torch is imported only once)."""
 
 import multiprocessing
 import os
@@ -9,40 +9,40 @@ from pathlib import Path
 from vision_attn.cli.main import main
 
 FORK = multiprocessing.get_context("fork")
-SLOWEST = 120  # seconds
+TIMEOUT = 120  # seconds
 UNLIMITED = resource.RLIM_INFINITY
 
 
-def work(words: list[str], ready: object, log: Path, largest: int) -> None:
-    """What a process does: wait for the others, then the command."""
-    ready.wait(SLOWEST)  # type: ignore[attr-defined]
-    with log.open("w") as told, redirect_stdout(told), redirect_stderr(told):
+def run_command(words: list[str], ready: object, log: Path, largest: int) -> None:
+    """Wait for the other processes, then run a command and exit with its code."""
+    ready.wait(TIMEOUT)  # type: ignore[attr-defined]
+    with log.open("w") as output, redirect_stdout(output), redirect_stderr(output):
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest, UNLIMITED))
         code = main(words)
         resource.setrlimit(resource.RLIMIT_FSIZE, (UNLIMITED, UNLIMITED))
-    os._exit(code)  # no fixture of the process that it was forked from is to end here
+    os._exit(code)  # without finalizing fixtures of the parent process
 
 
 def at_once(
-    commands: list[list[str]], place: Path, largest: int = UNLIMITED
+    commands: list[list[str]], folder: Path, largest: int = UNLIMITED
 ) -> list[tuple[int | None, str]]:
-    """Exit codes and words of commands that begin in the same moment, each in its process.
+    """Start commands at the same time, one process each; returns exit codes and outputs.
 
     Args:
-        commands: the words of each.
-        place: a folder for what they say.
-        largest: bytes that a file may have.
+        commands: the arguments of each command.
+        folder: a folder for their outputs.
+        largest: largest file size in bytes that they may write.
     """
     ready = FORK.Barrier(len(commands))
-    logs = [place / f"log{number}" for number in range(len(commands))]
+    logs = [folder / f"log{number}" for number in range(len(commands))]
     processes = [
-        FORK.Process(target=work, args=(words, ready, log, largest))
+        FORK.Process(target=run_command, args=(words, ready, log, largest))
         for words, log in zip(commands, logs, strict=True)
     ]
     for process in processes:
         process.start()
     for process in processes:
-        process.join(SLOWEST)
+        process.join(TIMEOUT)
     return [
         (process.exitcode, log.read_text()) for process, log in zip(processes, logs, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""What a stranger may send: each is refused in a line or two with exit code 2, and nothing runs."""
+"""Untrusted models, checkpoints and images: refused in a line or two, and no code in them runs."""
 
 import json
 import os
@@ -24,14 +24,14 @@ Trained = tuple[Path, Path]
 
 
 class Hostile:
-    """Unpickling it runs a command."""
+    """Unpickling this object runs a command."""
 
     def __reduce__(self) -> tuple:
         return (os.system, (f"touch {RAN}",))
 
 
 class Payload(dict):
-    """As a checkpoint of Lightning that names what builds it."""
+    """Hyper-parameters in a Lightning checkpoint; unpickling them runs a command."""
 
     def __reduce__(self) -> tuple:
         return (os.system, (f"touch {RAN}",))
@@ -44,33 +44,34 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def run(trained: Trained, tmp_path: Path) -> Path:
-    """A copy of a run, to be spoilt."""
+    """A copy of a trained run, to be modified."""
     return Path(shutil.copytree(trained[0], tmp_path / "run"))
 
 
-def refused(words: list[str], capsys: Capture, told: str = "") -> None:
+def refused(words: list[str], capsys: Capture, message: str = "") -> None:
+    """Check that a command fails with exit code 2 and a short message, and runs no code."""
     capsys.readouterr()
     assert main(words) == 2
     error = capsys.readouterr().err
     lines = [line for line in error.splitlines() if line.startswith("vision-attn:")]
     assert len(lines) == 1
     assert len(error.splitlines()) <= 3
-    assert told in error
+    assert message in error
     assert "Traceback" not in error
     assert not Path(RAN).exists()
 
 
-def pickled(place: Path) -> None:
-    place.write_bytes(pickle.dumps(Hostile()))
+def pickled(path: Path) -> None:
+    path.write_bytes(pickle.dumps(Hostile()))
 
 
-def in_a_checkpoint(place: Path) -> None:
-    torch.save({"state_dict": {"head.weight": torch.zeros(2, 2)}, "loops": Hostile()}, place)
+def in_a_checkpoint(path: Path) -> None:
+    torch.save({"state_dict": {"head.weight": torch.zeros(2, 2)}, "loops": Hostile()}, path)
 
 
-def in_hyper_parameters(place: Path) -> None:
+def in_hyper_parameters(path: Path) -> None:
     hyper = Payload(_class_path="os.system", _instantiator="os.system")
-    torch.save({"state_dict": {}, "hyper_parameters": hyper}, place)
+    torch.save({"state_dict": {}, "hyper_parameters": hyper}, path)
 
 
 @pytest.mark.parametrize("write", [pickled, in_a_checkpoint, in_hyper_parameters])
@@ -79,10 +80,10 @@ class TestPickles:
     def test_init_from(
         self, write: Callable[[Path], None], ending: str, trained: Trained, capsys: Capture
     ) -> None:
-        place = Path(f"weights.{ending}")
-        write(place)
+        path = Path(f"weights.{ending}")
+        write(path)
         words = ["fit", "--data", str(trained[1]), "--run_dir", "new", *TINY_RUN]
-        refused([*words, "--init_from", str(place)], capsys, "weights")
+        refused([*words, "--init_from", str(path)], capsys, "weights")
         assert not Path("new").exists()
 
     def test_pretrained(
@@ -97,55 +98,59 @@ class TestPickles:
         refused(["fit", "--run_dir", str(run), "--resume"], capsys, "last.ckpt is damaged")
 
 
-def test_classes_that_a_checkpoint_names_are_not_imported(run: Path, capsys: Capture) -> None:
-    """Plain text, so that it can be read; nothing asks for it."""
-    Path("stranger.py").write_text(f"open({RAN!r}, 'w')")
-    place = run / "checkpoints" / "last.ckpt"
-    content = torch.load(place, weights_only=True)
-    names = {"_class_path": "stranger.X", "_instantiator": "stranger.instantiate"}
-    torch.save(content | {"hyper_parameters": names}, place)
+def test_classes_named_in_a_checkpoint_are_not_imported(run: Path, capsys: Capture) -> None:
+    """The checkpoint is readable, since names are plain text; nothing imports them."""
+    Path("untrusted.py").write_text(f"open({RAN!r}, 'w')")
+    path = run / "checkpoints" / "last.ckpt"
+    content = torch.load(path, weights_only=True)
+    names = {"_class_path": "untrusted.X", "_instantiator": "untrusted.instantiate"}
+    torch.save(content | {"hyper_parameters": names}, path)
     assert main(["fit", "--run_dir", str(run), "--resume", "--report", "false"]) == 0
     assert not Path(RAN).exists()
 
 
-CARDS = {
-    "a foreign class": {"pooling": {"class_path": "os.system", "init_args": {}}},
+SPECS = {
+    "an untrusted class": {"pooling": {"class_path": "os.system", "init_args": {}}},
     "a path": {"backbone_options": {"checkpoint_path": "/etc/passwd"}},
     "timm's configuration": {"backbone_options": {"pretrained_cfg": {"file": "/etc/passwd"}}},
-    "the hub": {"backbone": "hf-hub:stranger/model"},
+    "the hub": {"backbone": "hf-hub:untrusted/model"},
     "a huge number": {"backbone_options": {"channels": [8, 8, 16, 10**9]}},
     "wide": {"backbone_options": {"channels": [8, 8, 16, 60_000]}},
     "deep": {"backbone_options": {"layers": [60_000, 1, 1, 1], "channels": [8, 8, 16, 16]}},
     "huge images": {"image_size": 10**6},
     "no classes": {"class_names": []},
-    "a class that is no text": {"class_names": [["a"], "b"]},
-    "many strides": {"removed_strides": 10**6},
-    "no colours": {"std": [0, 0, 0]},
+    "a class name that is not text": {"class_names": [["a"], "b"]},
+    "many removed strides": {"removed_strides": 10**6},
+    "zero std": {"std": [0, 0, 0]},
     "wrong types": {"backbone": ["resnet18"], "mean": "abc"},
     "other shapes": {"backbone_options": {"channels": [8, 8, 16, 24]}},
 }
 
 
 @pytest.mark.parametrize("command", ["predict", "test"])
-@pytest.mark.parametrize("spoilt", CARDS.values(), ids=CARDS)
-def test_cards(spoilt: dict, command: str, run: Path, trained: Trained, capsys: Capture) -> None:
+@pytest.mark.parametrize("changes", SPECS.values(), ids=SPECS)
+def test_invalid_specifications_are_refused(
+    changes: dict, command: str, run: Path, trained: Trained, capsys: Capture
+) -> None:
     spec = json.loads((run / "model.json").read_text())
-    (run / "model.json").write_text(json.dumps(spec | spoilt))
+    (run / "model.json").write_text(json.dumps(spec | changes))
     images = [str(trained[1] / "test")] if command == "predict" else []
     refused([command, str(run), *images], capsys)
 
 
-def test_weights_that_are_no_numbers(run: Path, trained: Trained, capsys: Capture) -> None:
+def test_nan_weights_are_refused(run: Path, trained: Trained, capsys: Capture) -> None:
     tensors = load_file(run / "model.safetensors")
     tensors["head.weight"][0, 0] = float("nan")
     save_file(tensors, run / "model.safetensors")
-    told = "head.weight holds NaN"
-    refused(["predict", str(run), str(trained[1] / "test")], capsys, told)
+    message = "head.weight contains NaN"
+    refused(["predict", str(run), str(trained[1] / "test")], capsys, message)
     words = ["fit", "--data", str(trained[1]), "--run_dir", "new", "--init_from", str(run)]
-    refused(words, capsys, told)
+    refused(words, capsys, message)
 
 
-def test_a_header_that_promises_terabytes(run: Path, trained: Trained, capsys: Capture) -> None:
+def test_a_header_that_claims_terabytes_is_refused(
+    run: Path, trained: Trained, capsys: Capture
+) -> None:
     entry = {"dtype": "F32", "shape": [2**20, 2**20], "data_offsets": [0, 2**42]}
     header = json.dumps({"head.weight": entry}).encode()
     (run / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
@@ -158,14 +163,14 @@ LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
 YAMLS = {
     "python": f'model: !!python/object/apply:os.system ["touch {RAN}"]',
     "billion laughs": LAUGHS,
-    "endless": "model: &a {x: *a}",
+    "recursive": "model: &a {x: *a}",
     "deep": "model: " + "[" * 5000,
     "bytes": "\x00\x01",
 }
 
 
 @pytest.mark.parametrize("text", YAMLS.values(), ids=YAMLS)
-def test_yaml(text: str, run: Path, trained: Trained, capsys: Capture) -> None:
+def test_hostile_yaml_is_refused(text: str, run: Path, trained: Trained, capsys: Capture) -> None:
     Path("mine.yaml").write_text(text)
     words = ["fit", "--data", str(trained[1]), "--run_dir", "new", "--config", "mine.yaml"]
     refused(words, capsys, "mine.yaml")
@@ -174,8 +179,8 @@ def test_yaml(text: str, run: Path, trained: Trained, capsys: Capture) -> None:
     refused(["test", str(run)], capsys, "config.yaml")
 
 
-def bomb(place: Path, side: int = 60_000) -> None:
-    """A PNG of some kilobytes that says it has billions of pixels."""
+def bomb(path: Path, side: int = 60_000) -> None:
+    """A PNG of some kilobytes whose header claims billions of pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         checksum = struct.pack(">I", zlib.crc32(kind + data))
@@ -184,17 +189,19 @@ def bomb(place: Path, side: int = 60_000) -> None:
     head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     rows = zlib.compress(bytes(10**6), 9)
     content = chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
-    place.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
 
 
-def test_a_decompression_bomb(run: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_a_decompression_bomb_is_refused(run: Path, tmp_path: Path, capsys: Capture) -> None:
     bomb(tmp_path / "bomb.png")
     assert main(["predict", str(run), "bomb.png", "--out", "out.csv"]) == 1
     assert "more than 89 million pixels" in Path("out.csv").read_text()
 
 
-def test_names_that_climb_out(run: Path, trained: Trained, tmp_path: Path) -> None:
-    """Whatever classes are called, files are written below the folder that was named."""
+def test_class_names_with_paths_write_no_files_elsewhere(
+    run: Path, trained: Trained, tmp_path: Path
+) -> None:
+    """Path traversal: whatever the class names, all files are written into the given folder."""
     spec = json.loads((run / "model.json").read_text())
     (run / "model.json").write_text(json.dumps(spec | {"class_names": ["../../up", "/abs/olute"]}))
     (run / "config.yaml").unlink()
@@ -211,7 +218,9 @@ def test_names_that_climb_out(run: Path, trained: Trained, tmp_path: Path) -> No
     assert not (tmp_path.parent / "up").exists()
 
 
-def test_a_table_that_climbs_out(trained: Trained, tmp_path: Path, capsys: Capture) -> None:
+def test_a_table_with_paths_outside_its_folder_is_refused(
+    trained: Trained, tmp_path: Path, capsys: Capture
+) -> None:
     root = tmp_path / "inside"
     root.mkdir()
     Image.new("RGB", (32, 32)).save(tmp_path / "secret.png")
@@ -221,7 +230,7 @@ def test_a_table_that_climbs_out(trained: Trained, tmp_path: Path, capsys: Captu
         refused(words, capsys)
 
 
-def test_a_stored_config_does_not_decide_classes(run: Path, capsys: Capture) -> None:
+def test_untrusted_classes_in_a_stored_config_are_refused(run: Path, capsys: Capture) -> None:
     config = yaml.safe_load((run / "config.yaml").read_text())
     config["data"]["source"]["class_path"] = "subprocess.Popen"
     (run / "config.yaml").write_text(yaml.safe_dump(config))

@@ -1,4 +1,4 @@
-"""More of what a stranger may send: tensors that are not there, tables that are none, and so on."""
+"""More untrusted files: oversized tensors, damaged tables, and code named in configurations."""
 
 import json
 import shutil
@@ -29,12 +29,12 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def run(trained: Trained, tmp_path: Path) -> Path:
-    """A copy of a run, to be spoilt."""
+    """A copy of a trained run, to be modified."""
     return Path(shutil.copytree(trained[0], tmp_path / "run"))
 
 
 def huge() -> torch.Tensor:
-    """A tensor of terabytes in four bytes of a file: every value is the same one."""
+    """A tensor of 4 TiB that takes four bytes in a file: one value, expanded."""
     return torch.zeros(1).expand(2**20, 2**20)
 
 
@@ -42,7 +42,7 @@ def oversized(content: dict[str, Any]) -> None:
     content["state_dict"]["model.head.weight"] = huge()
 
 
-def oversized_optimiser(content: dict[str, Any]) -> None:
+def oversized_optimizer(content: dict[str, Any]) -> None:
     state = content["optimizer_states"][0]["state"]
     state[next(iter(state))]["exp_avg"] = huge()
 
@@ -55,7 +55,7 @@ def renamed(content: dict[str, Any]) -> None:
     content["state_dict"]["../../up"] = content["state_dict"].pop("model.head.weight")
 
 
-def no_numbers(content: dict[str, Any]) -> None:
+def nan_weights(content: dict[str, Any]) -> None:
     content["state_dict"]["model.head.weight"][:] = float("nan")
 
 
@@ -63,44 +63,45 @@ def without_parts(content: dict[str, Any]) -> None:
     content.pop("loops")
 
 
-def another_optimiser(content: dict[str, Any]) -> None:
+def another_optimizer(content: dict[str, Any]) -> None:
     content["optimizer_states"][0]["param_groups"] = []
 
 
 CHANGES = [
-    oversized, oversized_optimiser, misshapen, renamed, no_numbers, without_parts, another_optimiser
+    oversized, oversized_optimizer, misshapen, renamed, nan_weights, without_parts,
+    another_optimizer,
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_checkpoints_to_go_on_from(
+def test_resuming_from_a_damaged_checkpoint_is_refused(
     change: Callable[[dict[str, Any]], None], run: Path, capsys: Capture
 ) -> None:
-    place = run / "checkpoints" / "last.ckpt"
-    content = torch.load(place, weights_only=True)
+    path = run / "checkpoints" / "last.ckpt"
+    content = torch.load(path, weights_only=True)
     change(content)
-    torch.save(content, place)
+    torch.save(content, path)
     refused(["fit", "--run_dir", str(run), "--resume"], capsys, "last.ckpt")
 
 
-def compressed(place: Path) -> None:
-    """A checkpoint whose parts are packed, so that it grows as it is read."""
+def compressed(path: Path) -> None:
+    """A compressed checkpoint, which is far larger in memory than on disk."""
     torch.save({"state_dict": {"head.weight": torch.zeros(2**22)}}, "plain.ckpt")
     with (
         zipfile.ZipFile("plain.ckpt") as plain,
-        zipfile.ZipFile(place, "w", zipfile.ZIP_DEFLATED) as packed,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed,
     ):
         for part in plain.namelist():
             packed.writestr(part, plain.read(part))
-    assert place.stat().st_size < 2**20
+    assert path.stat().st_size < 2**20
 
 
-def expanded(place: Path) -> None:
-    torch.save({"state_dict": {"head.weight": huge()}}, place)
+def expanded(path: Path) -> None:
+    torch.save({"state_dict": {"head.weight": huge()}}, path)
 
 
 @pytest.mark.parametrize("write", [compressed, expanded])
-def test_weights_that_grow(
+def test_weights_that_expand_in_memory_are_refused(
     write: Callable[[Path], None], run: Path, trained: Trained, capsys: Capture
 ) -> None:
     write(Path("weights.ckpt"))
@@ -111,7 +112,9 @@ def test_weights_that_grow(
 
 
 @pytest.mark.parametrize("name", ["head.weight", "../../up"])
-def test_weights_of_other_shapes(name: str, run: Path, trained: Trained, capsys: Capture) -> None:
+def test_weights_with_other_shapes_are_refused(
+    name: str, run: Path, trained: Trained, capsys: Capture
+) -> None:
     tensors = load_file(run / "model.safetensors")
     tensors.pop("head.weight")
     save_file({**tensors, name: torch.zeros(3, 5)}, run / "model.safetensors")
@@ -129,10 +132,10 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_verb_bounds_the_model(
+def test_every_command_limits_the_model_size(
     command: str, run: Path, trained: Trained, capsys: Capture
 ) -> None:
-    """Near a billion parameters, which no verb builds."""
+    """The model has nearly a billion parameters; no command builds it."""
     wide = {"channels": [8, 8, 16, 10_000]}
     spec = json.loads((run / "model.json").read_text())
     (run / "model.json").write_text(json.dumps(spec | {"backbone_options": wide}))
@@ -147,7 +150,7 @@ def test_every_verb_bounds_the_model(
     refused(words, capsys, "is refused: it has more than 268,435,456 parameters")
 
 
-def test_a_model_from_the_hub(run: Path) -> None:
+def test_an_oversized_model_from_the_hub_is_refused(run: Path) -> None:
     spec = json.loads((run / "model.json").read_text())
     wide = {"backbone_options": {"channels": [8, 8, 16, 10_000]}}
     (run / "model.json").write_text(json.dumps(spec | wide))
@@ -156,14 +159,14 @@ def test_a_model_from_the_hub(run: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["image_size", "num_workers", "batch_size"])
-def test_settings_beyond_measure(name: str, run: Path, capsys: Capture) -> None:
+def test_settings_out_of_range_are_refused(name: str, run: Path, capsys: Capture) -> None:
     config = yaml.safe_load((run / "config.yaml").read_text())
     config["data"][name] = 10**9
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     refused(["fit", "--run_dir", str(run), "--resume"], capsys, f"--data.{name} lies between")
 
 
-def test_readers_of_a_stranger_are_not_started(run: Path, capsys: Capture) -> None:
+def test_reader_processes_of_an_untrusted_run_are_not_started(run: Path, capsys: Capture) -> None:
     config = yaml.safe_load((run / "config.yaml").read_text())
     config["data"] |= {"num_workers": 10**6, "memory_limit": 0}
     (run / "config.yaml").write_text(yaml.safe_dump(config))
@@ -171,48 +174,50 @@ def test_readers_of_a_stranger_are_not_started(run: Path, capsys: Capture) -> No
 
 
 CALLBACKS = {
-    "ours by name, a function of a stranger": {
+    "a trusted class with an untrusted function": {
         "class_path": "lightning.pytorch.callbacks.LambdaCallback",
-        "init_args": {"on_fit_start": "stranger.run"},
+        "init_args": {"on_fit_start": "untrusted.run"},
     },
-    "a class of a stranger": {"class_path": "stranger.Callback"},
+    "an untrusted class": {"class_path": "untrusted.Callback"},
 }
 
 
 @pytest.mark.parametrize("callback", CALLBACKS.values(), ids=CALLBACKS)
-def test_code_that_a_config_names(
+def test_untrusted_code_in_a_config_is_refused(
     callback: dict, run: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(Path.cwd()))  # as `python -m vision_attn` has it
-    Path("stranger.py").write_text(f"open({RAN!r}, 'w')\ndef run(*_): pass\n")
+    Path("untrusted.py").write_text(f"open({RAN!r}, 'w')\ndef run(*_): pass\n")
     config = yaml.safe_load((run / "config.yaml").read_text())
     config["trainer"]["callbacks"] = [callback]
     (run / "config.yaml").write_text(yaml.safe_dump(config))
-    refused(["fit", "--run_dir", str(run), "--resume"], capsys, "--trust stranger.")
+    refused(["fit", "--run_dir", str(run), "--resume"], capsys, "--trust untrusted.")
     Path("mine.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": [callback]}}))
     words = ["fit", "--data", str(run), "--run_dir", "new", "--config", "mine.yaml"]
-    refused(words, capsys, "--trust stranger.")
+    refused(words, capsys, "--trust untrusted.")
 
 
 TABLES = {
     "nothing": b"",
     "bytes": b"\x00\xff\xfe",
-    "no text": b"path,label\n\xff\xfe,a\n",
-    "a name with a zero": b"path,label\na\x00b.png,a\nc.png,b\n",
+    "not text": b"path,label\n\xff\xfe,a\n",
+    "a null byte in a name": b"path,label\na\x00b.png,a\nc.png,b\n",
     "a very long name": b"path,label\n" + b"a" * 5000 + b".png,a\nb.png,b\n",
-    "a cell without end": b'path,label\n"' + b"a" * 200_000,
+    "an unclosed quote": b'path,label\n"' + b"a" * 200_000,
     "a hundred thousand columns": b"path,label," + b"x," * 100_000 + b"\na.png,a\n",
-    "out by dots": b"path,label\n../secret.png,a\n../secret.png,b\n",
-    "out by root": b"path,label\n/etc/passwd,a\n/etc/passwd,b\n",
-    "out by a link": b"path,label\nlink/secret.png,a\nlink/secret.png,b\n",
+    "outside by ..": b"path,label\n../secret.png,a\n../secret.png,b\n",
+    "outside by an absolute path": b"path,label\n/etc/passwd,a\n/etc/passwd,b\n",
+    "outside by a symlink": b"path,label\nlink/secret.png,a\nlink/secret.png,b\n",
     "a device": b"path,label\nzero,a\nzero,b\n",
     "an unknown split": b"path,label,split\nimage.png,a,root\n",
 }
 
 
 @pytest.mark.parametrize("content", TABLES.values(), ids=TABLES)
-def test_tables(content: bytes, trained: Trained, tmp_path: Path, capsys: Capture) -> None:
-    """Those called split.csv in a run are read as any other."""
+def test_damaged_tables_are_refused(
+    content: bytes, trained: Trained, tmp_path: Path, capsys: Capture
+) -> None:
+    """A table called split.csv is read like any other table."""
     inside = tmp_path / "inside"
     inside.mkdir()
     image = next((trained[1] / "test").rglob("*.png"))
@@ -227,15 +232,17 @@ def test_tables(content: bytes, trained: Trained, tmp_path: Path, capsys: Captur
 
 BOXES = {
     "bytes": b"file,xmin,ymin,xmax,ymax\n\xff\xfe\n",
-    "no numbers": b"file,xmin,ymin,xmax,ymax\na.png,1,2,x,4\n",
+    "text for a number": b"file,xmin,ymin,xmax,ymax\na.png,1,2,x,4\n",
     "too few columns": b"xmin,ymin,xmax,ymax,file\n1,2,3,4\n",
-    "a cell without end": b'file,xmin,ymin,xmax,ymax\n"' + b"a" * 200_000,
-    "a name with a zero": b"file,xmin,ymin,xmax,ymax\na\x00.png,1,2,3,4\n",
+    "an unclosed quote": b'file,xmin,ymin,xmax,ymax\n"' + b"a" * 200_000,
+    "a null byte in a name": b"file,xmin,ymin,xmax,ymax\na\x00.png,1,2,3,4\n",
 }
 
 
 @pytest.mark.parametrize("content", BOXES.values(), ids=BOXES)
-def test_boxes(content: bytes, run: Path, trained: Trained, capsys: Capture) -> None:
+def test_damaged_boxes_are_refused(
+    content: bytes, run: Path, trained: Trained, capsys: Capture
+) -> None:
     Path("boxes.csv").write_bytes(content)
     words = ["explain", str(run), str(trained[1] / "test"), "--truth", "boxes.csv"]
     refused(words, capsys, "boxes.csv")
@@ -244,15 +251,15 @@ def test_boxes(content: bytes, run: Path, trained: Trained, capsys: Capture) -> 
 PARTS = {
     ".csv": {
         "other columns": "file,predicted\n",
-        "no row": "HEAD\x00\x00\n",
-        "a cell without end": 'HEAD"' + "a" * 200_000 + "\n",
+        "null bytes": "HEAD\x00\x00\n",
+        "an unclosed quote": 'HEAD"' + "a" * 200_000 + "\n",
         "another file": "HEAD../../etc/passwd,red,1,,1,0\n",
         "another model": "HEADFILE,red,0.5,,0.5,0.5\n",
         "an unknown class": "HEADFILE,nobody,0.5,,0.5,0.5\n",
     },
     ".jsonl": {
-        "no row": "[]\n",
-        "deep": "[" * 100_000 + "\n",
+        "a list for a row": "[]\n",
+        "deeply nested": "[" * 100_000 + "\n",
         "lists": '{"file": ["a"], "predicted": [], "probability": 1, "error": null}\n',
         "a list for a class": '{"file": "FILE", "predicted": [], "probability": 1, "error": 0}\n',
         "text for a number": '{"file": "FILE", "probability": "x"}\n',
@@ -265,7 +272,7 @@ PARTS = {
     [(ending, text) for ending, texts in PARTS.items() for text in texts.values()],
     ids=[f"{ending} {name}" for ending, texts in PARTS.items() for name in texts],
 )
-def test_rows_to_go_on_from(
+def test_resuming_from_damaged_predictions_is_refused(
     ending: str, text: str, run: Path, trained: Trained, capsys: Capture
 ) -> None:
     file = sorted((trained[1] / "test").rglob("*.png"))[0]
@@ -277,7 +284,7 @@ def test_rows_to_go_on_from(
     assert not Path(f"out{ending}").exists()
 
 
-def test_rows_that_are_a_link(run: Path, trained: Trained, capsys: Capture) -> None:
+def test_resuming_from_a_symlink_is_refused(run: Path, trained: Trained, capsys: Capture) -> None:
     Path("mine").write_text("")
     Path("out.csv.part").symlink_to("mine")
     words = ["predict", str(run), str(trained[1] / "test"), "--out", "out.csv", "--resume"]
@@ -292,12 +299,12 @@ REPORTED = {
 
 
 @pytest.mark.parametrize("name", REPORTED)
-def test_what_a_report_tells_of(name: str, run: Path, capsys: Capture) -> None:
+def test_a_report_mentions_damaged_files(name: str, run: Path, capsys: Capture) -> None:
     (run / name).parent.mkdir(parents=True, exist_ok=True)
     (run / name).write_text(REPORTED[name])
     capsys.readouterr()
     code = main(["report", str(run)])
-    told = capsys.readouterr().err + (run / "report.html").read_text()
-    assert "is damaged" in told
-    assert "Traceback" not in told
+    output = capsys.readouterr().err + (run / "report.html").read_text()
+    assert "is damaged" in output
+    assert "Traceback" not in output
     assert code == (2 if name.startswith("logs") else 0)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.profiler import ProfilerActivity, profile
 
-from vision_attn.training.duration import training_work
+from vision_attn.training.duration import training_flops
 
 SIDES = (512, 1024, 2048, 4096)
 KINDS = {
@@ -37,7 +37,7 @@ def measure(options: argparse.Namespace) -> Iterator[str]:
         best = peak(dtype)
         step = training_step(batch, dtype)
         seconds = [step() for _ in range(options.pairs)]
-        work = training_work(network(SMALL, "global_attention"), SMALL)
+        work = training_flops(network(SMALL, "global_attention"), SMALL)
         rates = [work * batch / one for one in seconds]
         yield (
             f"{dtype}: peak {best / 1e9:.0f} GFLOP/s; a training step "

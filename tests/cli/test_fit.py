@@ -54,7 +54,7 @@ class TestFit:
         run, images = trained
         before = (run / "model.safetensors").read_bytes()
         assert main(["fit", "--data", str(images), "--run_dir", str(run), *TINY_RUN]) == 2
-        assert "already holds a run; add --resume" in capsys.readouterr().err
+        assert "already contains a run; add --resume" in capsys.readouterr().err
         assert (run / "model.safetensors").read_bytes() == before
 
     def test_the_same_seed_gives_the_same_weights(self, image_root: Path, tmp_path: Path) -> None:

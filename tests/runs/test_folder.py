@@ -1,4 +1,4 @@
-"""The run folder: what is saved is what is loaded, and what is damaged is told."""
+"""The run folder: saving and loading models, and errors on damaged files."""
 
 import json
 import pickle
@@ -20,8 +20,8 @@ Build = Callable[..., AttentionClassifier]
 NAMES = ["ant", "bee", "cat"]
 
 
-def saved(model: AttentionClassifier, place: Path, pooling: str = "global_local") -> RunFolder:
-    folder = RunFolder(place)
+def saved(model: AttentionClassifier, path: Path, pooling: str = "global_local") -> RunFolder:
+    folder = RunFolder(path)
     spec = ModelSpec(
         backbone="resnet10t",
         backbone_options=TINY,
@@ -37,7 +37,7 @@ def saved(model: AttentionClassifier, place: Path, pooling: str = "global_local"
     return folder
 
 
-def test_what_is_saved_is_loaded(tmp_path: Path, tiny_model: Build) -> None:
+def test_a_saved_model_can_be_loaded(tmp_path: Path, tiny_model: Build) -> None:
     model = tiny_model()
     loaded = saved(model, tmp_path).load_model()
     images = torch.rand(2, 3, 32, 48)
@@ -45,16 +45,16 @@ def test_what_is_saved_is_loaded(tmp_path: Path, tiny_model: Build) -> None:
     assert not loaded.training
 
 
-def test_damaged_weights(tmp_path: Path, tiny_model: Build) -> None:
+def test_damaged_weights_are_refused(tmp_path: Path, tiny_model: Build) -> None:
     folder = saved(tiny_model(), tmp_path)
-    whole = folder.weights.read_bytes()
-    for content in (b"", whole[:100], b"\x00" * 200, whole[: len(whole) // 2]):
+    valid = folder.weights.read_bytes()
+    for content in (b"", valid[:100], b"\x00" * 200, valid[: len(valid) // 2]):
         folder.weights.write_bytes(content)
-        with pytest.raises(UserError, match="model.safetensors is damaged or no weights file"):
+        with pytest.raises(UserError, match="model.safetensors is damaged or not a weights file"):
             folder.load_model()
 
 
-def test_weights_of_another_model(tmp_path: Path, tiny_model: Build) -> None:
+def test_weights_of_another_model_are_refused(tmp_path: Path, tiny_model: Build) -> None:
     folder = saved(tiny_model(), tmp_path)
     content = json.loads(folder.spec_file.read_text())
     folder.spec_file.write_text(json.dumps(content | {"class_names": NAMES[:2]}))
@@ -63,19 +63,19 @@ def test_weights_of_another_model(tmp_path: Path, tiny_model: Build) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"backbone": "resnet18"}'])
-def test_a_damaged_card(text: str, tmp_path: Path, tiny_model: Build) -> None:
+def test_a_damaged_specification_is_refused(text: str, tmp_path: Path, tiny_model: Build) -> None:
     folder = saved(tiny_model(), tmp_path)
     folder.spec_file.write_text(text)
     with pytest.raises(UserError, match="model.json is damaged"):
         folder.load_model()
 
 
-def test_no_model(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no model"):
         RunFolder(tmp_path).load_spec()
 
 
-def test_a_strangers_pooling_is_not_imported(tmp_path: Path, tiny_model: Build) -> None:
+def test_an_untrusted_pooling_is_not_imported(tmp_path: Path, tiny_model: Build) -> None:
     folder = saved(tiny_model(), tmp_path)
     content = json.loads(folder.spec_file.read_text())
     for spec in (
@@ -86,7 +86,7 @@ def test_a_strangers_pooling_is_not_imported(tmp_path: Path, tiny_model: Build) 
         },
     ):
         folder.spec_file.write_text(json.dumps(content | {"pooling": spec}))
-        with pytest.raises(UserError, match=r"pooling of its own.*--trust antigravity"):
+        with pytest.raises(UserError, match=r"custom pooling.*--trust antigravity"):
             folder.load_model()
 
 
@@ -95,36 +95,38 @@ class Hostile:
         return (Path.touch, (Path("hostile-code-ran"),))
 
 
-def test_a_hostile_checkpoint_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_in_a_hostile_checkpoint_does_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": Hostile()}, "a.ckpt")
     Path("b.pt").write_bytes(pickle.dumps(Hostile()))
     for name in ("a.ckpt", "b.pt"):
-        with pytest.raises(UserError, match="is damaged or no weights file"):
+        with pytest.raises(UserError, match="is damaged or not a weights file"):
             read_weights(Path(name))
     assert not Path("hostile-code-ran").exists()
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
-    place = tmp_path / "file.json"
-    atomic_write(place, lambda temporary: temporary.write_text("old"))
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    atomic_write(path, lambda temporary: temporary.write_text("old"))
 
     def fail(temporary: Path) -> None:
         temporary.write_text("ne")
         raise OSError("the disk is full")
 
     with pytest.raises(OSError, match="full"):
-        atomic_write(place, fail)
-    assert place.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [place]
+        atomic_write(path, fail)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
-class TestInitialise:
+class TestInitFrom:
     def test_same_classes_keep_the_head(self, tmp_path: Path, tiny_model: Build) -> None:
         source, model = tiny_model(), tiny_model()
-        told = init_from(model, saved(source, tmp_path).path, NAMES)
+        message = init_from(model, saved(source, tmp_path).path, NAMES)
         count = len(model.state_dict())
-        assert told == f"loaded {count} of {count} tensors from {tmp_path}"
+        assert message == f"loaded {count} of {count} tensors from {tmp_path}"
         assert_close(model.head.weight, source.head.weight)
 
     @pytest.mark.parametrize("names", [["ant", "bee", "dog"], ["a", "b", "c", "d"]])
@@ -133,20 +135,22 @@ class TestInitialise:
     ) -> None:
         source, model = tiny_model(), tiny_model(classes=len(names))
         before = model.head.weight.clone()
-        told = init_from(model, saved(source, tmp_path).path, names)
-        assert told.endswith("; new: head.bias, head.weight")
+        message = init_from(model, saved(source, tmp_path).path, names)
+        assert message.endswith("; new: head.bias, head.weight")
         assert_close(model.head.weight, before)
         assert_close(model.pooling.global_pooling.queries, source.pooling.global_pooling.queries)
 
     def test_bare_backbone_weights(self, tmp_path: Path, tiny_model: Build) -> None:
         source, model = tiny_model(), tiny_model()
         torch.save(source.backbone.net.state_dict(), tmp_path / "timm.pth")
-        told = init_from(model, tmp_path / "timm.pth", NAMES)
-        assert f"loaded {len(source.backbone.net.state_dict())} of" in told
+        message = init_from(model, tmp_path / "timm.pth", NAMES)
+        assert f"loaded {len(source.backbone.net.state_dict())} of" in message
         first = next(iter(source.backbone.net.parameters()))
         assert_close(next(iter(model.backbone.net.parameters())), first)
 
-    def test_weights_of_something_else(self, tmp_path: Path, tiny_model: Build) -> None:
+    def test_weights_of_another_architecture_are_refused(
+        self, tmp_path: Path, tiny_model: Build
+    ) -> None:
         torch.save({"x": torch.zeros(2)}, tmp_path / "other.pt")
         with pytest.raises(UserError, match="no tensor of .* fits this model"):
             init_from(tiny_model(), tmp_path / "other.pt", NAMES)

@@ -1,8 +1,9 @@
-"""Runs written before format 1 give the numbers that they gave then.
+"""Runs of format 0 (before format 1) still give the same results.
 
-`before_format_1` holds two runs, a hub folder and their images. `expected.npz` was made by
-the code of that time: what `explain` gave for the test images, for the runs themselves, for one
-that went on to 5 epochs ("resumed") and for one that started from another ("tuned").
+`before_format_1` contains two runs, a hub folder and their images. `expected.npz` was written by
+the code of that time: the output of `explain` on the test images, for the runs themselves, for a
+run that was resumed up to 5 epochs ("resumed") and for one that was initialized from another
+("tuned").
 """
 
 import json
@@ -21,16 +22,16 @@ SAME = {"rtol": 1e-4, "atol": 1e-5}  # processors round differently
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Path:
-    """The kept runs, whose images were in /photos/images, with their images where they are."""
-    shutil.copytree(KEPT, tmp_path / "kept")
-    for config in tmp_path.glob("kept/*/config.yaml"):
-        config.write_text(config.read_text().replace("/photos", str(tmp_path / "kept")))
-    return tmp_path / "kept"
+def old_runs(tmp_path: Path) -> Path:
+    """A copy of the old runs, with the path of their images (/photos/images) corrected."""
+    shutil.copytree(KEPT, tmp_path / "runs")
+    for config in tmp_path.glob("runs/*/config.yaml"):
+        config.write_text(config.read_text().replace("/photos", str(tmp_path / "runs")))
+    return tmp_path / "runs"
 
 
 def check_explanations(run: Path, images: Path, name: str) -> None:
-    """Compare everything that `explain` gives with what it gave."""
+    """Compare the output of `explain` with the recorded one."""
     found = vision_attn.load(run).explain(images, explainers=["evidence", "attention", "contrast"])
     probabilities = [list(one.prediction.probabilities.values()) for one in found]
     np.testing.assert_allclose(probabilities, EXPECTED[f"{name}/probabilities"], **SAME)
@@ -41,67 +42,70 @@ def check_explanations(run: Path, images: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["neighbourhood", "global_local", "hub"])
-def test_explanations(kept: Path, name: str) -> None:
-    check_explanations(kept / name, kept / "images" / "test", name)
+def test_explanations_are_the_same(old_runs: Path, name: str) -> None:
+    check_explanations(old_runs / name, old_runs / "images" / "test", name)
 
 
 @pytest.mark.parametrize("name", ["neighbourhood", "global_local"])
-def test_scores(kept: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["test", str(kept / name)]) == 0
+def test_scores_are_the_same(old_runs: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["test", str(old_runs / name)]) == 0
     found = dict(line.split() for line in capsys.readouterr().out.splitlines() if "/" in line)
-    before = json.loads((kept / name / "metrics.json").read_text())
+    before = json.loads((old_runs / name / "metrics.json").read_text())
     for key, value in found.items():
         assert float(value) == pytest.approx(before[key], abs=1e-4)
 
 
-def test_going_on(kept: Path) -> None:
-    run = kept / "neighbourhood"
+def test_an_old_run_can_be_resumed(old_runs: Path) -> None:
+    run = old_runs / "neighbourhood"
     words = ["--trainer.max_epochs", "5", "--report", "false", "--overlays", "false"]
     assert main(["fit", "--run_dir", str(run), "--resume", *words]) == 0
-    check_explanations(run, kept / "images" / "test", "resumed")
+    check_explanations(run, old_runs / "images" / "test", "resumed")
     assert '"format": 1' in (run / "model.json").read_text()
 
 
-def test_starting_from_it(kept: Path, tmp_path: Path) -> None:
-    words = ["fit", "--data", str(kept / "images"), "--init_from", str(kept / "global_local")]
+def test_a_run_can_be_initialized_from_an_old_one(old_runs: Path, tmp_path: Path) -> None:
+    source = old_runs / "global_local"
+    words = ["fit", "--data", str(old_runs / "images"), "--init_from", str(source)]
     words += ["--run_dir", str(tmp_path / "tuned"), "--data.batch_size", "8"]
     words += ["--trainer.max_epochs", "1", "--trainer.precision", "32-true"]
     words += ["--trainer.accelerator", "cpu", "--report", "false", "--overlays", "false"]
     assert main(words) == 0
-    check_explanations(tmp_path / "tuned", kept / "images" / "test", "tuned")
+    check_explanations(tmp_path / "tuned", old_runs / "images" / "test", "tuned")
 
 
-def test_exporting_it(kept: Path, tmp_path: Path) -> None:
+def test_an_old_run_can_be_exported(old_runs: Path, tmp_path: Path) -> None:
     for name in ("neighbourhood", "global_local"):
-        assert main(["export", str(kept / name), "--out", str(tmp_path / f"{name}.onnx")]) == 0
-        assert main(["export", str(kept / name), "--format", "hub"]) == 0
-        check_explanations(kept / name / "hub", kept / "images" / "test", name)
+        assert main(["export", str(old_runs / name), "--out", str(tmp_path / f"{name}.onnx")]) == 0
+        assert main(["export", str(old_runs / name), "--format", "hub"]) == 0
+        check_explanations(old_runs / name / "hub", old_runs / "images" / "test", name)
 
 
 def changed(run: Path, **changes: object) -> Path:
-    """A run whose `model.json` says something else."""
+    """Change keys in the `model.json` of a run."""
     content = json.loads((run / "model.json").read_text())
     (run / "model.json").write_text(json.dumps(content | changes))
     return run
 
 
-def test_a_later_format_is_refused(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = changed(kept / "neighbourhood", format=2)
-    assert main(["predict", str(run), str(kept / "images")]) == 2
+def test_a_later_format_is_refused(old_runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = changed(old_runs / "neighbourhood", format=2)
+    assert main(["predict", str(run), str(old_runs / "images")]) == 2
     assert "has format 2, but this version reads formats up to 1" in capsys.readouterr().err
     changed(run, format="one")
-    assert main(["predict", str(run), str(kept / "images")]) == 2
+    assert main(["predict", str(run), str(old_runs / "images")]) == 2
     assert "'format' must be a number, not 'one'" in capsys.readouterr().err
 
 
-def test_an_unknown_key_is_refused(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = changed(kept / "neighbourhood", temperature=2.0)
-    assert main(["predict", str(run), str(kept / "images")]) == 2
+def test_an_unknown_key_is_refused(old_runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = changed(old_runs / "neighbourhood", temperature=2.0)
+    assert main(["predict", str(run), str(old_runs / "images")]) == 2
     assert "the key 'temperature', which this version does not know" in capsys.readouterr().err
 
 
-def test_a_configuration_of_a_later_format(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = kept / "neighbourhood" / "config.yaml"
+def test_a_configuration_of_a_later_format_is_refused(
+    old_runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = old_runs / "neighbourhood" / "config.yaml"
     config.write_text("format: 7\n" + config.read_text())
     assert main(["test", str(config.parent)]) == 2
     assert "config.yaml has format 7" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""torchvision's further augmentations: what they do to targets, and through the real door."""
+"""torchvision's augmentations (mixup, CutMix, ...): their targets, and training with them."""
 
 from pathlib import Path
 
@@ -19,46 +19,46 @@ CLASSES = torch.tensor([0, 1, 2, 1, 0])
 
 
 @pytest.fixture
-def plain() -> Tensor:
-    """Images (B, 3, 7, 11) each of its own grey, so that a pixel tells where it is from."""
+def gray_images() -> Tensor:
+    """Images (B, 3, 7, 11), each of one gray level that identifies the image."""
     return (torch.arange(B) / 10).view(B, 1, 1, 1).expand(B, 3, 7, 11).contiguous()
 
 
-def before(image: int) -> int:
-    """With which image of a batch torchvision mixes another."""
+def previous(image: int) -> int:
+    """The number of the image that torchvision mixes into an image: the previous one."""
     return (image - 1) % B
 
 
-def wanted(own: float) -> Tensor:
-    """Shares of classes, where each image has that share and the image before it the rest."""
+def expected_targets(own: float) -> Tensor:
+    """Targets (B, K) in which each image has this share, and the previous image the rest."""
     shares = torch.zeros(B, K)
     for image in range(B):
         shares[image, CLASSES[image]] += own
-        shares[image, CLASSES[before(image)]] += 1 - own
+        shares[image, CLASSES[previous(image)]] += 1 - own
     return shares
 
 
-def test_mixup_shares_pixels_and_targets_alike(plain: Tensor) -> None:
-    images, targets = Augmentations("mixup", K)(plain, CLASSES)
+def test_mixup_mixes_pixels_and_targets_by_the_same_share(gray_images: Tensor) -> None:
+    images, targets = Augmentations("mixup", K)(gray_images, CLASSES)
     own = targets[1, CLASSES[1]].item()
     assert 0 < own < 1
-    assert_close(targets, wanted(own))
+    assert_close(targets, expected_targets(own))
     for image in range(B):
-        gray = own * image / 10 + (1 - own) * before(image) / 10
+        gray = own * image / 10 + (1 - own) * previous(image) / 10
         assert_close(images[image], torch.full((3, 7, 11), gray))
 
 
-def test_cutmix_shares_targets_by_area(plain: Tensor) -> None:
-    images, targets = Augmentations("cutmix", K)(plain, CLASSES)
+def test_cutmix_mixes_targets_by_area(gray_images: Tensor) -> None:
+    images, targets = Augmentations("cutmix", K)(gray_images, CLASSES)
     for image in range(1, B):
-        greys = (images[image] * 10).round()
-        assert set(greys.unique().tolist()) <= {float(image), float(before(image))}
-        own = (greys == image).float().mean().item()
-        assert_close(targets[image], wanted(own)[image])
+        grays = (images[image] * 10).round()
+        assert set(grays.unique().tolist()) <= {float(image), float(previous(image))}
+        own = (grays == image).float().mean().item()
+        assert_close(targets[image], expected_targets(own)[image])
 
 
 @pytest.mark.parametrize("name", sorted(BY_IMAGE))
-def test_each_image_draws_its_own_change(name: str) -> None:
+def test_each_image_gets_its_own_random_change(name: str) -> None:
     images = torch.rand(3, 8, 12).expand(12, 3, 8, 12)
     changed, targets = Augmentations(name, K)(images, torch.zeros(12, dtype=torch.int64))
     assert targets.ndim == 1
@@ -66,13 +66,13 @@ def test_each_image_draws_its_own_change(name: str) -> None:
     assert len({image.numpy().tobytes() for image in changed}) > 3
 
 
-def test_a_misspelt_one() -> None:
+def test_a_misspelled_name_gets_a_suggestion() -> None:
     with pytest.raises(UserError, match="there is no 'mixpu'. Did you mean 'mixup'"):
         Augmentations("cutmix, mixpu", K)
 
 
 class Interrupt(pl.Callback):
-    """Ctrl-C at the start of the second epoch."""
+    """Simulates Ctrl-C at the start of the second epoch."""
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.current_epoch == 1:
@@ -80,27 +80,24 @@ class Interrupt(pl.Callback):
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy"])
-def test_a_training_goes_on_as_if_nothing_had_been(
+def test_a_resumed_training_equals_an_uninterrupted_one(
     image_root: Path, tmp_path: Path, loss: str
 ) -> None:
     words = ["fit", "--data", str(image_root), *TINY_RUN, "--overlays", "false"]
     words += ["--data.augmentations", "mixup,cutmix,rand_augment,random_erasing"]
-    words += [
-        "--model.absent_evidence_weight",
-        "0.5",
-        "--model.loss",
-        loss,
-        "--trainer.max_epochs",
-        "2",
-    ]
-    whole, halted = tmp_path / "whole", tmp_path / "halted"
-    assert main([*words, "--run_dir", str(whole)]) == 0
+    words += ["--model.absent_evidence_weight", "0.5", "--model.loss", loss]
+    words += ["--trainer.max_epochs", "2"]
+    uninterrupted, interrupted = tmp_path / "uninterrupted", tmp_path / "interrupted"
+    assert main([*words, "--run_dir", str(uninterrupted)]) == 0
     stop = ["--trainer.callbacks+", f"{__name__}.Interrupt"]
-    assert main([*words, "--run_dir", str(halted), *stop]) == 130
-    again = ["fit", "--run_dir", str(halted), "--resume", "--trainer.callbacks", "null"]
+    assert main([*words, "--run_dir", str(interrupted), *stop]) == 130
+    again = ["fit", "--run_dir", str(interrupted), "--resume", "--trainer.callbacks", "null"]
     again += ["--trust", f"{__name__}.Interrupt", "--report", "false", "--overlays", "false"]
     assert main(again) == 0
-    last = [torch.load(run / "checkpoints" / "last.ckpt")["state_dict"] for run in (whole, halted)]
+    last = [
+        torch.load(run / "checkpoints" / "last.ckpt")["state_dict"]
+        for run in (uninterrupted, interrupted)
+    ]
     assert_close(*last, rtol=0, atol=0)
-    stored = yaml.safe_load((whole / "config.yaml").read_text())
+    stored = yaml.safe_load((uninterrupted / "config.yaml").read_text())
     assert stored["data"]["augmentations"] == "mixup,cutmix,rand_augment,random_erasing"

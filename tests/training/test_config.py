@@ -1,7 +1,7 @@
-"""Assembling a configuration: precedence, short names, and no leaks between classes."""
+"""Merging configurations: precedence, short names, and arguments of replaced classes."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
@@ -29,7 +29,7 @@ def written(tmp_path: Path, content: str) -> str:
 
 
 def typed(*words: str) -> dict[str, Any]:
-    """What options on a command line set."""
+    """The configuration that command line options result in."""
     return with_full_names(nested(options_in(words)))
 
 
@@ -55,10 +55,12 @@ def test_short_names_become_class_paths(tmp_path: Path) -> None:
     assert arguments["local_pooling"]["init_args"] == {"window": 3}
 
 
-class TestAnotherClass:
-    """jsonargparse alone passes arguments on: heads of one pooling would reach another."""
+class TestReplacedClass:
+    """A class drops the arguments of the class it replaces; jsonargparse would pass them on."""
 
-    first = {"model": {"pooling": {"class_path": GLOBAL, "init_args": {"heads": 2}}}}
+    first: ClassVar[dict[str, Any]] = {
+        "model": {"pooling": {"class_path": GLOBAL, "init_args": {"heads": 2}}}
+    }
 
     def test_from_a_file(self, tmp_path: Path) -> None:
         second = read_config(written(tmp_path, "model: {pooling: local_window}"))
@@ -72,7 +74,9 @@ class TestAnotherClass:
         merged = merge(self.first, typed("--pooling", "global_attention"))
         assert merged["model"]["pooling"]["init_args"] == {"heads": 2}
 
-    def test_of_the_same_last_name(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_with_the_same_class_name(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         code = "from vision_attn.pooling.global_attention import GlobalAttention as Ours\n\n\n"
         (tmp_path / "mine.py").write_text(code + "class GlobalAttention(Ours):\n    pass\n")
         monkeypatch.syspath_prepend(tmp_path)
@@ -140,12 +144,12 @@ class TestOptions:
             (["--model.backbone_options", "{a: ["], "cannot read the value '{a: \\['"),
         ],
     )
-    def test_mistakes(self, words: list[str], message: str) -> None:
+    def test_invalid_options_are_refused(self, words: list[str], message: str) -> None:
         with pytest.raises(UserError, match=message):
             typed(*words)
 
 
-def test_of_two_values_the_last_one_counts(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_last_of_two_values_counts(capsys: pytest.CaptureFixture[str]) -> None:
     assert typed("--epochs", "3", "--trainer.max_epochs", "4") == {"trainer": {"max_epochs": "4"}}
     assert "--trainer.max_epochs is given twice; the last value" in capsys.readouterr().out
     found = typed(
@@ -155,7 +159,7 @@ def test_of_two_values_the_last_one_counts(capsys: pytest.CaptureFixture[str]) -
     assert "given twice" in capsys.readouterr().out
 
 
-def test_arguments_alone_belong_to_the_class_of_another_file(tmp_path: Path) -> None:
+def test_arguments_without_a_class_belong_to_the_class_of_an_earlier_file(tmp_path: Path) -> None:
     mine = read_config(written(tmp_path, "model: {pooling: {init_args: {heads: 8}}}"))
     merged = merge(read_config("shapes"), mine)["model"]["pooling"]
     assert merged == {"class_path": GLOBAL, "init_args": {"heads": 8}}
@@ -174,7 +178,7 @@ def test_old_names_in_a_file_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", PACKAGED)
-def test_packaged_configs_say_how_they_are_used(name: str) -> None:
+def test_packaged_configs_begin_with_an_example_command(name: str) -> None:
     text = (config_folder() / f"{name}.yaml").read_text()
     assert text.startswith("# ")
     assert "vision-attn fit" in text.split("\nmodel:")[0].split("\ndata:")[0]
@@ -190,7 +194,7 @@ def test_packaged_configs_say_how_they_are_used(name: str) -> None:
         ("torch.nn.Linear", "is not a subclass of vision_attn.pooling.base.Pooling"),
     ],
 )
-def test_an_unknown_pooling(name: str, message: str) -> None:
+def test_an_unknown_pooling_is_refused(name: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         typed("--pooling", name)
 
@@ -214,12 +218,12 @@ def test_a_folder_beside_a_data_set_of_the_same_name(
     assert resolve_data("./shapes")["init_args"] == {"root": str(tmp_path / "shapes")}
 
 
-def test_files_that_are_not_configurations(tmp_path: Path) -> None:
+def test_files_that_are_not_configurations_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Did you mean 'cifar10'"):
         read_config("cifar1O")
     with pytest.raises(UserError, match="is not YAML"):
         read_config(written(tmp_path, "a: [1"))
-    with pytest.raises(UserError, match="holds no settings"):
+    with pytest.raises(UserError, match="contains no settings"):
         read_config(written(tmp_path, "- 1"))
 
 

@@ -1,4 +1,4 @@
-"""What a training chooses where nobody tells: share, size, network, length, rates and weights."""
+"""Automatic choices of a training: validation share, backbone, duration and learning rates."""
 
 import csv
 from pathlib import Path
@@ -24,12 +24,12 @@ from vision_attn.training.task import ClassificationTask
 
 class TestNetwork:
     @pytest.mark.parametrize(("size", "stride"), [(32, None), (64, 16), (128, 16), (224, None)])
-    def test_the_last_stage_goes_where_it_would_be_too_coarse(
+    def test_the_last_stage_is_dropped_if_its_grid_is_too_coarse(
         self, size: int, stride: int | None
     ) -> None:
         assert default_stride("resnet10t", None, size) == stride
 
-    def test_the_grid_is_then_fine_without_a_stride_left_out(self) -> None:
+    def test_without_the_last_stage_no_stride_is_removed(self) -> None:
         cut = Backbone("resnet10t", stride=16)
         assert cut.grid(128) == (8, 8)
         cut.refine(128, default_grid_size(128))
@@ -45,7 +45,9 @@ class TestBackbone:
         monkeypatch.setattr(torch.accelerator, "is_available", lambda: request.param)
         return bool(request.param)
 
-    def test_a_light_one_learns_from_scratch_without_a_gpu(self, accelerated: bool) -> None:
+    def test_a_light_backbone_is_the_default_from_scratch_without_a_gpu(
+        self, accelerated: bool
+    ) -> None:
         found = self.build()
         light = ("resnet10t", {"channels": [32, 64, 128, 256], "stem_width": 16})
         assert (found.name, found.options) == (("resnet18", {}) if accelerated else light)
@@ -55,24 +57,24 @@ class TestBackbone:
         [
             ({"backbone": "resnet10t"}, "resnet10t"),
             ({"backbone_options": {"layers": [1, 1, 1, 1]}}, "resnet18"),
-            ({"stem_lr_scale": 0.1}, "resnet18"),  # weights are to come from elsewhere
+            ({"stem_lr_scale": 0.1}, "resnet18"),  # for pretrained weights
         ],
     )
-    def test_what_is_named_stays(self, options: dict[str, Any], name: str) -> None:
+    def test_a_given_backbone_is_kept(self, options: dict[str, Any], name: str) -> None:
         found = self.build(**options)
         assert (found.name, found.options) == (name, options.get("backbone_options", {}))
 
-    def test_is_told_and_written_down(
+    def test_the_automatic_backbone_is_printed_and_recorded(
         self, image_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         run = tmp_path / "run"
         words = ["fit", "--data", str(image_root), "--run_dir", str(run), "--report", "false"]
         words += ["--data.image_size", "32", "--trainer.max_epochs", "1", "--overlays", "false"]
         assert main(words) == 0
-        told = capsys.readouterr().out
+        output = capsys.readouterr().out
         name, options = default_backbone(None, None, True, torch.accelerator.is_available())
-        assert f"model     {name} with" in told
-        assert "--backbone" in told
+        assert f"model     {name} with" in output
+        assert "--backbone" in output
         stored = yaml.safe_load((run / "config.yaml").read_text())["model"]
         assert (stored["backbone"], stored["backbone_options"]) == (name, options)
         assert "model.backbone" in recorded_auto_settings(run / "config.yaml")
@@ -80,8 +82,8 @@ class TestBackbone:
         assert main(["test", str(run)]) == 0
 
 
-class TestRates:
-    def test_rise_from_the_first_layers_to_the_last_by_even_ratios(self) -> None:
+class TestLearningRates:
+    def test_increase_from_the_first_to_the_last_layers_by_equal_ratios(self) -> None:
         backbone = Backbone("resnet18")
         rates, net = backbone.lr_scales(0.1), dict(backbone.net.named_parameters())
         found = [rates[net["conv1.weight"]]]
@@ -89,12 +91,12 @@ class TestRates:
         assert_close(found, [10 ** (-1 + k / 4) for k in range(5)])
         assert set(rates) == set(net.values())
 
-    def test_a_network_without_known_layers_learns_at_one_rate(self) -> None:
+    def test_a_network_without_known_layers_has_one_rate(self) -> None:
         assert Backbone("airbench", options={"strides": [2, 2, 1]}).lr_scales(0.1) == {}
 
 
-class TestLight:
-    def test_brightness_and_contrast_vary_by_image_and_no_more_than_asked(self) -> None:
+class TestColorJitter:
+    def test_brightness_and_contrast_vary_per_image_within_the_given_range(self) -> None:
         torch.manual_seed(0)
         images = torch.full((50, 3, 2, 2), 0.3)
         images[..., 1] = 0.5  # mean 0.4, 0.1 on either side
@@ -105,42 +107,42 @@ class TestLight:
             assert 0.8 <= factors.min() < 0.85
             assert 1.15 < factors.max() <= 1.2
 
-    def test_stays_between_black_and_white(self) -> None:
+    def test_pixels_stay_in_0_to_1(self) -> None:
         white = Augment(flip=False, shift=0, zoom=1, color_jitter=0.5)(torch.ones(20, 3, 2, 2))
         assert white.max() == 1
         assert white.min() < 0.7
 
 
-class TestUnequalClasses:
+class TestImbalancedClasses:
     @pytest.fixture
-    def unequal(self, tmp_path: Path) -> Path:
+    def imbalanced(self, tmp_path: Path) -> Path:
         write_images(tmp_path / "set" / "red", 60, 0)
         write_images(tmp_path / "set" / "green", 10, 1)
         return tmp_path / "set"
 
-    def test_a_small_class_keeps_more_than_a_tenth(self, unequal: Path) -> None:
-        data = ImageDataModule(ImageFolder(str(unequal)))
+    def test_a_small_class_has_a_larger_validation_share(self, imbalanced: Path) -> None:
+        data = ImageDataModule(ImageFolder(str(imbalanced)))
         assert [data.splits["val"].labels.count(name) for name in ("red", "green")] == [10, 2]
-        exact = ImageDataModule(ImageFolder(str(unequal)), val_fraction=0.1)
+        exact = ImageDataModule(ImageFolder(str(imbalanced)), val_fraction=0.1)
         assert [exact.splits["val"].labels.count(name) for name in ("red", "green")] == [6, 1]
 
-    def test_weights_are_kept_by_balanced_accuracy(
-        self, unequal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    def test_the_best_weights_are_chosen_by_balanced_accuracy(
+        self, imbalanced: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         run = tmp_path / "run"
-        words = ["fit", "--data", str(unequal), "--run_dir", str(run), *TINY_RUN]
+        words = ["fit", "--data", str(imbalanced), "--run_dir", str(run), *TINY_RUN]
         assert main([*words, "--trainer.max_epochs", "1"]) == 0
-        told = capsys.readouterr().out
-        assert "best weights by balanced accuracy" in told
-        assert "val/balanced_accuracy" in told
+        output = capsys.readouterr().out
+        assert "best weights by balanced accuracy" in output
+        assert "val/balanced_accuracy" in output
         (row,) = csv.DictReader((run / "results.csv").read_text().splitlines())
         last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
         best = last["callbacks"]["SaveBestModel"]["best"]
         assert best == pytest.approx(float(row["val/balanced_accuracy"]), abs=1e-5)
 
 
-class TestEarlyEnd:
-    def test_ends_after_epochs_without_a_better_score(
+class TestEarlyStopping:
+    def test_stops_after_epochs_without_a_better_score(
         self, image_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         run = tmp_path / "run"
@@ -154,7 +156,7 @@ class TestEarlyEnd:
 
 
 class TestFineTuning:
-    def test_the_first_layers_learn_slower(
+    def test_the_first_layers_have_a_lower_learning_rate(
         self, trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         run = tmp_path / "tuned"

@@ -1,4 +1,4 @@
-"""Two processes train one model together: DDP on two CPU processes, through the real door."""
+"""Distributed training (DDP) with two CPU processes, from the command line."""
 
 import json
 import subprocess
@@ -13,7 +13,9 @@ from vision_attn.runs.folder import RunFolder, read_weights
 
 
 @pytest.mark.parametrize("freeze", [0, 2])
-def test_two_processes(trained: tuple[Path, Path], tmp_path: Path, freeze: int) -> None:
+def test_two_processes_train_one_model(
+    trained: tuple[Path, Path], tmp_path: Path, freeze: int
+) -> None:
     source, images = trained
     run = tmp_path / "run"
     words = ["fit", "--data", str(images), "--run_dir", str(run), *TINY_RUN]
@@ -28,12 +30,12 @@ def test_two_processes(trained: tuple[Path, Path], tmp_path: Path, freeze: int) 
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.count("epoch 2/2") == 1  # one process speaks
+    assert done.stdout.count("epoch 2/2") == 1  # only one process prints
     assert "sync_dist" not in done.stderr
     assert done.stdout.count("report    ") == (freeze > 0), done.stderr[-2000:]
     assert (run / "report.html").exists() == (freeze > 0)
     assert json.loads((run / "metrics.json").read_text())["test/accuracy"] > 0.5
-    before, after = (read_weights(RunFolder(place).weights) for place in (source, run))
+    before, after = (read_weights(RunFolder(path).weights) for path in (source, run))
     moved = {key for key in before if (after[key].float() - before[key].float()).abs().max() > 0}
     assert any(key.startswith("pooling.") for key in moved)
     assert any(key.startswith("backbone.") for key in moved) == (freeze == 0)

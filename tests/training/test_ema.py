@@ -1,4 +1,4 @@
-"""An average of the weights: the formula, who sees it when, and what a run keeps of it."""
+"""EMA of the weights: its formula, and that it is validated, tested and saved."""
 
 import json
 from pathlib import Path
@@ -21,9 +21,9 @@ def weights_of(task: pl.LightningModule) -> Weights:
 
 
 class Recorder(Callback):
-    """Notes the weights after each step, and those that are validated."""
+    """Records the weights before and after each step, and those that are validated."""
 
-    seen: list[tuple[str, Weights]] = []  # noqa: RUF012  (of the newest training)
+    seen: list[tuple[str, Weights]] = []  # noqa: RUF012  (of the last training)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.seen.clear()
@@ -41,15 +41,15 @@ class Recorder(Callback):
 
 @pytest.fixture
 def run(image_root: Path, tmp_path: Path) -> Path:
-    place = tmp_path / "run"
-    words = ["fit", "--data", str(image_root), "--run_dir", str(place), *TINY_RUN]
+    path = tmp_path / "run"
+    words = ["fit", "--data", str(image_root), "--run_dir", str(path), *TINY_RUN]
     words += ["--trainer.max_epochs", "3", "--ema", "0.75", "--model.optimizer.lr", "0.02"]
     words += ["--trainer.callbacks+", "tests.training.test_ema.Recorder"]
     assert main(words) == 0
-    return place
+    return path
 
 
-def test_validation_sees_the_average_and_training_the_weights(run: Path) -> None:
+def test_validation_uses_the_average_and_training_the_weights(run: Path) -> None:
     average: Weights = {}
     weights: Weights = {}
     validations = 0
@@ -70,36 +70,38 @@ def test_validation_sees_the_average_and_training_the_weights(run: Path) -> None
     assert not torch.equal(*(w["backbone.net.bn1.running_var"] for w in (average, weights)))
 
 
-def test_what_was_validated_is_kept(run: Path) -> None:
-    kept = load_file(run / "model.safetensors")
+def test_the_validated_weights_are_saved(run: Path) -> None:
+    saved = load_file(run / "model.safetensors")
     validated = [found for what, found in Recorder.seen if what == "validated"]
-    same = [all(torch.equal(found[n], kept[n]) for n in kept) for found in validated]
+    same = [all(torch.equal(found[n], saved[n]) for n in saved) for found in validated]
     assert sum(same) == 1
 
 
-def test_a_test_after_the_training_is_of_what_was_kept(
+def test_testing_after_training_uses_the_saved_weights(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Lightning's own callback would score the last average instead."""
-    of_the_training = json.loads((run / "metrics.json").read_text())["test/loss"]
+    test_loss = json.loads((run / "metrics.json").read_text())["test/loss"]
     capsys.readouterr()
     assert main(["test", str(run), "--trust", "tests.training.test_ema.Recorder"]) == 0
-    assert f"test/loss {of_the_training:.4f}" in capsys.readouterr().out
+    assert f"test/loss {test_loss:.4f}" in capsys.readouterr().out
 
 
-def test_without_validation_the_average_is_kept(image_root: Path, tmp_path: Path) -> None:
+def test_without_validation_the_average_is_saved(image_root: Path, tmp_path: Path) -> None:
     words = ["fit", "--data", str(image_root), "--run_dir", str(tmp_path / "run"), *TINY_RUN]
     words += ["--trainer.max_epochs", "2", "--ema", "0.5", "--trainer.check_val_every_n_epoch", "3"]
     assert main([*words, "--trainer.callbacks+", "tests.training.test_ema.Recorder"]) == 0
-    kept = load_file(tmp_path / "run" / "model.safetensors")
+    saved = load_file(tmp_path / "run" / "model.safetensors")
     steps = [found for what, found in Recorder.seen if what == "step"]
     average = steps[0]
     for found in steps[1:]:
         average = {n: 0.5 * average[n] + 0.5 * found[n] for n in found}
     for name in ("head.weight", "backbone.net.bn1.running_mean"):
-        torch.testing.assert_close(kept[name], average[name])
+        torch.testing.assert_close(saved[name], average[name])
 
 
-def test_a_decay_out_of_range(image_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_decay_out_of_range_is_refused(
+    image_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["fit", "--data", str(image_root), *TINY_RUN, "--ema", "1"]) == 2
-    assert "--ema is at least 0 and below 1" in capsys.readouterr().err
+    assert "--ema must be at least 0 and below 1" in capsys.readouterr().err

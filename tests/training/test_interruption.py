@@ -1,4 +1,4 @@
-"""A training that is killed, goes on, and ends as if nothing had been; and one that goes wrong."""
+"""Interrupted trainings resume with identical results; failures end in one-line errors."""
 
 import errno
 import json
@@ -26,7 +26,7 @@ EPOCHS = ["--trainer.max_epochs", "2", "--overlays", "false"]
 Capture = pytest.CaptureFixture[str]
 
 
-def test_kills() -> None:
+def test_killed_trainings_resume() -> None:
     done = subprocess.run(
         [sys.executable, str(SCRIPT), "--kills", "3", "--seed", "3"],
         capture_output=True, text=True, timeout=600, check=False,
@@ -40,17 +40,10 @@ def weights(run: Path) -> bytes:
 
 
 @pytest.mark.parametrize("balance", ["true", "false"])
-def test_the_same_weights_twice(image_root: Path, tmp_path: Path, balance: str) -> None:
-    """With no, or two, reader processes; from memory, or read anew each epoch."""
-    words = [
-        "fit",
-        "--data",
-        str(image_root),
-        *TINY_RUN,
-        *EPOCHS,
-        "--data.balanced_sampling",
-        balance,
-    ]
+def test_training_is_reproducible(image_root: Path, tmp_path: Path, balance: str) -> None:
+    """With no or two reader processes; with images in memory, or read again in each epoch."""
+    words = ["fit", "--data", str(image_root), *TINY_RUN, *EPOCHS]
+    words += ["--data.balanced_sampling", balance]
     streamed = ["--data.memory_limit", "0", "--data.num_workers"]
     for name, more in {"a": [], "b": [], "c": [*streamed, "0"], "d": [*streamed, "2"]}.items():
         assert main([*words, "--run_dir", str(tmp_path / name), *more]) == 0
@@ -59,32 +52,34 @@ def test_the_same_weights_twice(image_root: Path, tmp_path: Path, balance: str) 
     assert weights(tmp_path / "e") != weights(tmp_path / "a")
 
 
-class Leave(pl.Callback):
-    """Leaves a training once, as Ctrl-C does."""
+class InterruptOnce(pl.Callback):
+    """Simulates Ctrl-C once, at the start of the second epoch."""
 
-    left = False
+    done = False
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.current_epoch == 1 and not Leave.left:
-            Leave.left = True
+        if trainer.current_epoch == 1 and not InterruptOnce.done:
+            InterruptOnce.done = True
             raise KeyboardInterrupt
 
 
-def test_readers_go_on_with_the_order_that_was_due(image_root: Path, tmp_path: Path) -> None:
-    """They fetch images before Lightning tells the epoch."""
-    name = "tests.training.test_interruption.Leave"
+def test_resumed_reader_processes_continue_with_the_order_of_the_next_epoch(
+    image_root: Path, tmp_path: Path
+) -> None:
+    """They prefetch images before Lightning sets the epoch."""
+    name = "tests.training.test_interruption.InterruptOnce"
     words = ["fit", "--data", str(image_root), *TINY_RUN, *EPOCHS, "--trainer.callbacks+", name]
     words += ["--data.memory_limit", "0", "--data.num_workers", "2"]
-    Leave.left = False
-    left, whole = tmp_path / "left", tmp_path / "whole"
-    assert main([*words, "--run_dir", str(left)]) == 130
-    again = ["fit", "--run_dir", str(left), "--resume", "--report", "false", "--trust", name]
+    InterruptOnce.done = False
+    resumed, uninterrupted = tmp_path / "resumed", tmp_path / "uninterrupted"
+    assert main([*words, "--run_dir", str(resumed)]) == 130
+    again = ["fit", "--run_dir", str(resumed), "--resume", "--report", "false", "--trust", name]
     assert main(again) == 0
-    assert main([*words, "--run_dir", str(whole)]) == 0
-    assert weights(left) == weights(whole)
+    assert main([*words, "--run_dir", str(uninterrupted)]) == 0
+    assert weights(resumed) == weights(uninterrupted)
 
 
-def test_what_a_run_ran_on(trained: tuple[Path, Path]) -> None:
+def test_the_environment_is_recorded(trained: tuple[Path, Path]) -> None:
     (start,) = json.loads((trained[0] / "environment.json").read_text())["starts"]
     assert start["command"][:2] == ["fit", "--data"]
     assert start["seed"] == 0
@@ -95,7 +90,7 @@ def test_what_a_run_ran_on(trained: tuple[Path, Path]) -> None:
     assert start["git"]["code"] is None or len(start["git"]["code"]["commit"]) == 40
 
 
-def test_a_name_that_is_no_text(image_root: Path, tmp_path: Path) -> None:
+def test_a_file_name_that_is_not_utf8(image_root: Path, tmp_path: Path) -> None:
     image = image_root / "train" / "red" / "000.png"
     image.rename(image.with_name(os.fsdecode(b"\xff.png")))
     words = ["fit", "--data", str(image_root), "--run_dir", str(tmp_path / "run"), *TINY_RUN]
@@ -103,7 +98,7 @@ def test_a_name_that_is_no_text(image_root: Path, tmp_path: Path) -> None:
     assert "train/red/\\udcff.png,red" in (tmp_path / "run" / "split.csv").read_text()
 
 
-def test_images_that_changed(image_root: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_changed_images_are_reported(image_root: Path, tmp_path: Path, capsys: Capture) -> None:
     run = tmp_path / "run"
     words = ["fit", "--data", str(image_root), "--run_dir", str(run), *TINY_RUN, *EPOCHS]
     assert main(words) == 0
@@ -119,8 +114,8 @@ def test_images_that_changed(image_root: Path, tmp_path: Path, capsys: Capture) 
     assert "the images have changed since the run began" in capsys.readouterr().out
 
 
-class Spoil(pl.Callback):
-    """Makes the loss infinite in the second epoch."""
+class InfiniteWeights(pl.Callback):
+    """Makes weights infinite in the second epoch, so that the loss is NaN."""
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.current_epoch == 1:
@@ -128,20 +123,20 @@ class Spoil(pl.Callback):
                 pl_module.get_parameter("model.head.weight").fill_(float("inf"))
 
 
-def test_a_loss_that_is_no_number(image_root: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_a_nan_loss_stops_the_training(image_root: Path, tmp_path: Path, capsys: Capture) -> None:
     run = tmp_path / "run"
     words = ["fit", "--data", str(image_root), "--run_dir", str(run), *TINY_RUN, *EPOCHS]
-    assert main([*words, "--trainer.callbacks+", "tests.training.test_interruption.Spoil"]) == 2
-    told = capsys.readouterr().err
-    assert "the loss is nan at step 3 of epoch 2 (learning rate" in told
-    assert f"last good checkpoint is {run}/checkpoints/last.ckpt" in told
-    kept = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
-    assert kept["epoch"] == 0
-    assert all(t.isfinite().all() for t in kept["state_dict"].values())
+    assert main([*words, "--trainer.callbacks+", f"{__name__}.InfiniteWeights"]) == 2
+    output = capsys.readouterr().err
+    assert "the loss is nan at step 3 of epoch 2 (learning rate" in output
+    assert f"last good checkpoint is {run}/checkpoints/last.ckpt" in output
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["epoch"] == 0
+    assert all(t.isfinite().all() for t in checkpoint["state_dict"].values())
     assert RunFolder(run).load_model() is not None
 
 
-def test_one_at_a_time(
+def test_a_run_folder_is_locked_during_training(
     image_root: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vision_attn.runs.lock.WAIT", 0.1)
@@ -154,43 +149,43 @@ def test_one_at_a_time(
     assert main(words) == 0
 
 
-def full(*_: Any, **__: Any) -> None:
+def disk_full(*_: Any, **__: Any) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_a_full_disk(
+def test_a_checkpoint_on_a_full_disk(
     image_root: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"
     words = ["fit", "--data", str(image_root), "--run_dir", str(run), *TINY_RUN, *EPOCHS]
     with monkeypatch.context() as patch:
-        patch.setattr("vision_attn.training.callbacks.checkpoint_io.Path.write_bytes", full)
+        patch.setattr("vision_attn.training.callbacks.checkpoint_io.Path.write_bytes", disk_full)
         assert main(words) == 2
-    assert "the disk is full: " in (told := capsys.readouterr().err)
-    assert ".ckpt was not written" in told
+    assert "the disk is full: " in (output := capsys.readouterr().err)
+    assert ".ckpt was not written" in output
     assert not list((run / "checkpoints").iterdir())
-    assert main(words) == 0  # nothing was kept, so it can begin anew
+    assert main(words) == 0  # there is no checkpoint, so a new run may start
 
 
-def test_half_a_file_is_removed(tmp_path: Path) -> None:
-    def write(place: Path) -> None:
-        place.write_bytes(b"half")
-        full()
+def test_a_partial_file_is_removed(tmp_path: Path) -> None:
+    def write(path: Path) -> None:
+        path.write_bytes(b"half")
+        disk_full()
 
     with pytest.raises(Exception, match=r"the disk is full: .*a\.ckpt was not written"):
         atomic_write(tmp_path / "a.ckpt", write)
     assert not list(tmp_path.iterdir())
 
 
-class Hungry(pl.Callback):
-    """Asks for more memory than there is."""
+class AlwaysOutOfMemory(pl.Callback):
+    """Runs out of memory in the first batch."""
 
     def on_train_batch_start(self, *_: Any) -> Tensor:
         return torch.empty(2**45)
 
 
-class HungryOfMany(pl.Callback):
-    """Asks for more memory than there is for more than so many images, from an epoch on."""
+class OutOfMemoryAboveBatchSize(pl.Callback):
+    """Runs out of memory for batches of more than `most` images, starting at an epoch."""
 
     most, epoch = 4, 0
 
@@ -201,12 +196,12 @@ class HungryOfMany(pl.Callback):
             torch.empty(2**45)
 
 
-class HungryLater(HungryOfMany):
+class OutOfMemoryInSecondEpoch(OutOfMemoryAboveBatchSize):
     epoch = 1
 
 
-class TestTooLittleMemory:
-    """Batches of 8 images do not fit, those of 4 do."""
+class TestOutOfMemory:
+    """Batches of 8 images do not fit into memory, batches of 4 do."""
 
     SHORT = "memory    too small for batches of 8 images: "
 
@@ -214,41 +209,45 @@ class TestTooLittleMemory:
         words = ["fit", "--data", str(images), "--run_dir", str(run), *AUTOMATIC, *EPOCHS, *more]
         return main([*words, "--trainer.callbacks+", f"{__name__}.{callback.__name__}"])
 
-    def test_what_was_typed_stays(self, image_root: Path, tmp_path: Path, capsys: Capture) -> None:
+    def test_a_given_batch_size_is_kept(
+        self, image_root: Path, tmp_path: Path, capsys: Capture
+    ) -> None:
         run = tmp_path / "run"
-        assert self.fit(image_root, run, Hungry, "--data.batch_size", "8") == 2
-        told = capsys.readouterr()
+        assert self.fit(image_root, run, AlwaysOutOfMemory, "--data.batch_size", "8") == 2
+        output = capsys.readouterr()
         advice = "--data.batch_size 4\n--trainer.accumulate_grad_batches 2"
-        assert f"batches of 8 images do not fit into memory; set {advice}" in told.err
-        assert self.SHORT not in told.out
+        assert f"batches of 8 images do not fit into memory; set {advice}" in output.err
+        assert self.SHORT not in output.out
 
-    def test_halved_once(self, image_root: Path, tmp_path: Path, capsys: Capture) -> None:
+    def test_an_automatic_batch_size_is_halved_once(
+        self, image_root: Path, tmp_path: Path, capsys: Capture
+    ) -> None:
         run = tmp_path / "run"
-        assert self.fit(image_root, run, HungryOfMany) == 0
-        told = capsys.readouterr().out
-        assert f"{self.SHORT}starting again with 2 batches of 4 per step" in told
+        assert self.fit(image_root, run, OutOfMemoryAboveBatchSize) == 0
+        output = capsys.readouterr().out
+        assert f"{self.SHORT}starting again with 2 batches of 4 per step" in output
         config = yaml.safe_load((run / "config.yaml").read_text())
         assert config["data"]["batch_size"] == 4
         assert config["trainer"]["accumulate_grad_batches"] == 2
         typed = ["--data.batch_size", "4", "--trainer.accumulate_grad_batches", "2"]
-        assert self.fit(image_root, tmp_path / "typed", HungryOfMany, *typed) == 0
+        assert self.fit(image_root, tmp_path / "typed", OutOfMemoryAboveBatchSize, *typed) == 0
         assert weights(run) == weights(tmp_path / "typed")
 
-    def test_from_the_last_checkpoint(
+    def test_it_resumes_from_the_last_checkpoint(
         self, image_root: Path, tmp_path: Path, capsys: Capture
     ) -> None:
         run = tmp_path / "run"
-        assert self.fit(image_root, run, HungryLater) == 0
-        assert f"{self.SHORT}going on from the last checkpoint" in capsys.readouterr().out
-        kept = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
-        # 20 images: two steps of eight, then two of two fours, and the last four.
-        assert (kept["epoch"], kept["global_step"]) == (1, 2 + 3)
+        assert self.fit(image_root, run, OutOfMemoryInSecondEpoch) == 0
+        assert f"{self.SHORT}resuming from the last checkpoint" in capsys.readouterr().out
+        checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+        # 20 images: 2 steps of batch size 8 in epoch 1, then 3 steps (4 + 4, 4 + 4, 4) in epoch 2.
+        assert (checkpoint["epoch"], checkpoint["global_step"]) == (1, 2 + 3)
 
-    def test_not_twice(
+    def test_it_is_not_halved_twice(
         self, image_root: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(HungryOfMany, "most", 2)
-        assert self.fit(image_root, tmp_path / "run", HungryOfMany) == 2
-        told = capsys.readouterr()
-        assert told.out.count("memory    too small") == 1
-        assert "batches of 4 images do not fit into memory; set --data.batch_size 2" in told.err
+        monkeypatch.setattr(OutOfMemoryAboveBatchSize, "most", 2)
+        assert self.fit(image_root, tmp_path / "run", OutOfMemoryAboveBatchSize) == 2
+        output = capsys.readouterr()
+        assert output.out.count("memory    too small") == 1
+        assert "batches of 4 images do not fit into memory; set --data.batch_size 2" in output.err

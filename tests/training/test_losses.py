@@ -1,4 +1,4 @@
-"""Losses against their formulas in plain loops, and through the real door."""
+"""Losses against their formulas in plain loops, and in training from the command line."""
 
 import math
 from pathlib import Path
@@ -15,10 +15,10 @@ from vision_attn.pooling.neighborhood import Neighborhood
 from vision_attn.runs.folder import RunFolder
 from vision_attn.training.cell_deletion import delete_one_cell
 from vision_attn.training.losses import (
+    absent_evidence_loss,
     binary_cross_entropy,
     cross_entropy,
-    evidence_for_absent,
-    evidence_off,
+    deletion_loss,
 )
 from vision_attn.training.task import ClassificationTask
 
@@ -27,7 +27,7 @@ B, K = 5, 3
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("mixed", [False, True])
-def test_twins(mixed: bool, smoothing: float) -> None:
+def test_cross_entropies_equal_their_formulas(mixed: bool, smoothing: float) -> None:
     logits = torch.randn(B, K, dtype=torch.float64)
     targets = torch.randn(B, K, dtype=torch.float64).softmax(1) if mixed else torch.arange(B) % K
     softmax, sigmoids = 0.0, 0.0
@@ -35,51 +35,51 @@ def test_twins(mixed: bool, smoothing: float) -> None:
         total = sum(math.exp(z) for z in logits[image].tolist())
         for c, z in enumerate(logits[image].tolist()):
             share = targets[image, c].item() if mixed else float(c == targets[image])
-            wanted = (1 - smoothing) * share + smoothing / K
-            softmax -= wanted * math.log(math.exp(z) / total)
-            chance = 1 / (1 + math.exp(-z))
-            sigmoids -= wanted * math.log(chance) + (1 - wanted) * math.log(1 - chance)
+            target = (1 - smoothing) * share + smoothing / K
+            softmax -= target * math.log(math.exp(z) / total)
+            p = 1 / (1 + math.exp(-z))
+            sigmoids -= target * math.log(p) + (1 - target) * math.log(1 - p)
     assert cross_entropy(logits, targets, smoothing).item() == pytest.approx(softmax / B)
     assert binary_cross_entropy(logits, targets, smoothing).item() == pytest.approx(sigmoids / B)
 
 
-def test_evidence_for_absent_classes_in_loops() -> None:
+def test_absent_evidence_loss_equals_its_formula() -> None:
     evidence = torch.randn(B, K, 2, 7, dtype=torch.float64)
     targets = torch.arange(B) % K
-    argued = 0.0
+    positive = 0.0
     for image in range(B):
         for c in range(K):
             places = evidence[image, c].flatten().tolist()
-            argued += sum(max(e, 0.0) for e in places if c != targets[image])
-    assert evidence_for_absent(evidence, targets).item() == pytest.approx(argued / B)
+            positive += sum(max(e, 0.0) for e in places if c != targets[image])
+    assert absent_evidence_loss(evidence, targets).item() == pytest.approx(positive / B)
 
 
-def test_evidence_in_cells_in_loops() -> None:
-    """Each place is cut into 4 x 4 pieces a side of its own, and each piece has one cell."""
+def test_deletion_loss_equals_its_formula() -> None:
+    """Each location is split into 4 x 4 pieces, and each piece lies in one cell."""
     evidence = torch.randn(B, K, 3, 7, dtype=torch.float64)
     inside = torch.zeros(B, K, 4, 4, dtype=torch.float64)
     for y in range(3 * 4):
         for x in range(7 * 4):
             inside[..., y // 3, x // 7] += evidence[..., y // 4, x // 4] / 16
     assert_close(sums_in_cells(evidence, 4), inside)
-    falls = torch.randn(B, K, dtype=torch.float64)
+    drops = torch.randn(B, K, dtype=torch.float64)
     cells = torch.tensor([3, 0, 15, 6, 9])
-    off = 0.0
+    expected = 0.0
     for image in range(B):
         for c in range(K):
             row, column = divmod(int(cells[image]), 4)
-            off += float(inside[image, c, row, column] - falls[image, c]) ** 2
-    assert evidence_off(evidence, falls, cells).item() == pytest.approx(off / B)
+            expected += float(inside[image, c, row, column] - drops[image, c]) ** 2
+    assert deletion_loss(evidence, drops, cells).item() == pytest.approx(expected / B)
 
 
-def test_one_cell_is_deleted() -> None:
+def test_delete_one_cell_fills_one_random_cell() -> None:
     torch.manual_seed(0)
     images = torch.rand(200, 3, 12, 20)
     changed, cells = delete_one_cell(images, torch.full((1, 3, 1, 1), 2.0))
     for number, image in zip(cells.tolist(), changed == 2, strict=True):
-        gone = torch.zeros(12, 20, dtype=torch.bool)
-        gone[number // 4 * 3 :, number % 4 * 5 :][:3, :5] = True
-        assert torch.equal(image, gone.expand(3, -1, -1))
+        deleted = torch.zeros(12, 20, dtype=torch.bool)
+        deleted[number // 4 * 3 :, number % 4 * 5 :][:3, :5] = True
+        assert torch.equal(image, deleted.expand(3, -1, -1))
     assert cells.unique().tolist() == list(range(16))
 
 
@@ -100,41 +100,41 @@ def learn(task: ClassificationTask, images: torch.Tensor, targets: torch.Tensor)
         optimizer.step()
 
 
-def test_evidence_learns_what_a_cell_is_worth(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_reduces_the_deletion_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ClassificationTask, "progress", 1.0)  # as at the end of a training
     images, targets = torch.rand(24, 3, 32, 32), torch.arange(24) % 3
-    off = {}
+    losses = {}
     for weight in (0.0, 5.0):
         task = small_task(deletion_loss_weight=weight)
         learn(task, images, targets)
         model = task.model.eval()
         with torch.no_grad():
             changed, cells = delete_one_cell(images, model.backbone.mean)
-            falls = model(images) - model(changed)
-            off[weight] = evidence_off(model.evidence(images), falls, cells).item()
-    assert off[5.0] < off[0.0] / 2
+            drops = model(images) - model(changed)
+            losses[weight] = deletion_loss(model.evidence(images), drops, cells).item()
+    assert losses[5.0] < losses[0.0] / 2
 
 
-def test_no_class_of_a_mixed_image_is_absent() -> None:
+def test_classes_of_a_mixed_image_are_not_absent() -> None:
     evidence = torch.randn(1, 4, 2, 3, dtype=torch.float64)
-    argued = sum(max(e, 0.0) for c in (1, 3) for e in evidence[0, c].flatten().tolist())
+    positive = sum(max(e, 0.0) for c in (1, 3) for e in evidence[0, c].flatten().tolist())
     mixed = torch.tensor([[0.2, 0.0, 0.8, 0.0]])
-    assert evidence_for_absent(evidence, mixed).item() == pytest.approx(argued)
+    assert absent_evidence_loss(evidence, mixed).item() == pytest.approx(positive)
 
 
-def test_places_learn_not_to_argue_for_absent_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_reduces_the_absent_evidence_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ClassificationTask, "progress", 1.0)  # as at the end of a training
-    argued = {}
+    losses = {}
     for weight in (0.0, 5.0):
         task = small_task(absent_evidence_weight=weight)
         images, targets = torch.rand(12, 3, 32, 32), torch.arange(12) % 3
         learn(task, images, targets)
-        argued[weight] = evidence_for_absent(task.model.evidence(images), targets).item()
-    assert argued[5.0] < argued[0.0] / 2
+        losses[weight] = absent_evidence_loss(task.model.evidence(images), targets).item()
+    assert losses[5.0] < losses[0.0] / 2
 
 
-def test_ten_classes_have_the_targets_of_the_field() -> None:
-    """At the least loss, the chances are the targets: .91 and .01 for a smoothing of a tenth."""
+def test_label_smoothing_of_a_tenth_has_the_usual_targets() -> None:
+    """At the minimal loss, probabilities equal the targets: .91 and .01 for smoothing 0.1."""
     logits = torch.zeros(1, 10, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([logits], max_iter=200, tolerance_grad=1e-12)
 
@@ -146,12 +146,12 @@ def test_ten_classes_have_the_targets_of_the_field() -> None:
 
     optimizer.step(closure)
     probabilities = torch.sigmoid(logits.detach())[0]
-    wanted = torch.full((10,), 0.01, dtype=torch.float64)
-    wanted[3] = 0.91
-    assert_close(probabilities, wanted, rtol=1e-4, atol=1e-5)
+    expected = torch.full((10,), 0.01, dtype=torch.float64)
+    expected[3] = 0.91
+    assert_close(probabilities, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_bias_is_held(image_root: Path, tmp_path: Path) -> None:
+def test_the_bias_is_frozen(image_root: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = ["fit", "--data", str(image_root), "--run_dir", str(run), *TINY_RUN]
     words += ["--trainer.max_epochs", "4", "--model.optimizer.lr", "0.01"]
@@ -161,9 +161,7 @@ def test_the_bias_is_held(image_root: Path, tmp_path: Path) -> None:
     assert model.head.weight.abs().max() > 0
 
 
-def test_the_bias_is_held_where_weights_come_from_elsewhere(
-    trained: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_the_bias_is_frozen_with_init_from(trained: tuple[Path, Path], tmp_path: Path) -> None:
     source, images = trained
     run = tmp_path / "run"
     words = ["fit", "--data", str(images), "--run_dir", str(run), *TINY_RUN]
@@ -177,7 +175,9 @@ def test_the_bias_is_held_where_weights_come_from_elsewhere(
     assert_close(RunFolder(source).load_model().probabilities(logits), logits.softmax(1))
 
 
-def test_a_misspelt_loss_is_told(image_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_misspelled_loss_gets_a_suggestion(
+    image_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["fit", "--data", str(image_root), *TINY_RUN, "--model.loss", "binary"]
     assert main(words) == 2
     assert "binary_cross_entropy" in capsys.readouterr().err

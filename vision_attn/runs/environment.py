@@ -1,4 +1,4 @@
-"""What a run ran on: versions, command line, git state, hardware and the data's fingerprint."""
+"""Describe the environment of a run: versions, command, git state, hardware, data fingerprint."""
 
 import datetime
 import hashlib
@@ -17,17 +17,17 @@ from vision_attn.core.version import __version__
 from vision_attn.data.split import Split
 
 PACKAGES = ("torch", "torchvision", "lightning", "timm", "captum", "numpy", "pillow", "safetensors")
-CONTENTS = 256 * 2**20  # bytes of files, up to which a fingerprint is of what is in them
-PATIENCE = 10  # seconds for git
+HASHED_BYTES = 256 * 2**20  # larger data sets are fingerprinted by file sizes, not contents
+GIT_TIMEOUT = 10  # seconds
 
 
 def environment(words: list[str], seed: int | bool, splits: Mapping[str, Split]) -> dict[str, Any]:
-    """What is needed to know where and from what a training started.
+    """Everything needed to reproduce a training: an entry of `environment.json`.
 
     Args:
         words: the command line.
         seed: `seed_everything`.
-        splits: the images.
+        splits: the images by split.
     """
     return {
         "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -41,33 +41,36 @@ def environment(words: list[str], seed: int | bool, splits: Mapping[str, Split])
 
 
 def versions() -> dict[str, str]:
-    """Releases of the packages that results depend on."""
+    """Versions of the packages that results depend on."""
     found = {}
     for name in PACKAGES:
         try:
             found[name] = version(name)
-        except PackageNotFoundError:  # part of an application that was packed into one file
+        except PackageNotFoundError:  # in an application that is bundled into one file
             continue
     return found
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Commit of the work tree that a folder is in, and whether files differ from it."""
+    """The git commit of a folder, and whether there are uncommitted changes; None without git."""
     try:
         commit, changes = (
             subprocess.run(
                 ["git", "-C", str(folder), *words],
-                capture_output=True, text=True, timeout=PATIENCE, check=True,
+                capture_output=True, text=True, timeout=GIT_TIMEOUT, check=True,
             ).stdout.strip()
             for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "-uno"])
         )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):  # no git, or no work tree
+    except (
+        OSError,
+        subprocess.SubprocessError,
+    ):  # git is missing, or the folder is not a git work tree
         return None
     return {"commit": commit, "changed": bool(changes)}
 
 
 def hardware() -> dict[str, Any]:
-    """Processors and accelerators, and how many threads torch uses."""
+    """The platform, CPU, GPUs, and the number of threads that torch uses."""
     cuda = torch.cuda.is_available()
     return {
         "platform": platform.platform(),
@@ -82,17 +85,17 @@ def hardware() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The processor's name, as well as the system tells it."""
-    told = Path("/proc/cpuinfo")
-    lines = told.read_text().splitlines() if told.is_file() else []
+    """The name of the CPU, as reported by the system."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()
 
 
 def fingerprint(splits: Mapping[str, Split]) -> dict[str, str]:
-    """A checksum of all images' splits, classes and, where they are files, names and contents.
+    """A SHA-256 checksum of all images: their splits, classes and, for files, names and contents.
 
-    Of large sets the sizes of files stand for their contents.
+    For data sets over 256 MiB, file sizes are used instead of contents.
     """
     sizes = {
         name: Path(name).stat().st_size
@@ -101,17 +104,17 @@ def fingerprint(splits: Mapping[str, Split]) -> dict[str, str]:
         for name in split.names
         if Path(name).is_file()
     }
-    read = sum(sizes.values()) <= CONTENTS
+    read = sum(sizes.values()) <= HASHED_BYTES
     checksum = hashlib.sha256()
     for title, split in sorted(splits.items()):
         for name, label in zip(split.names, split.labels, strict=True):
             line = f"{title}\0{label}\0{name}\0{sizes.get(name, '')}\n"
-            checksum.update(os.fsencode(line))  # names of files are bytes, not always UTF-8
+            checksum.update(os.fsencode(line))  # file names are bytes, not always UTF-8
             if read and name in sizes:
                 checksum.update(hashlib.sha256(Path(name).read_bytes()).digest())
     return {"sha256": checksum.hexdigest(), "of": "contents" if read else "names and sizes"}
 
 
-def starts(place: Path) -> list[dict[str, Any]]:
-    """The starts that a file tells of, oldest first; none where there is no such file."""
-    return json.loads(place.read_text(encoding="utf-8"))["starts"] if place.is_file() else []
+def read_starts(path: Path) -> list[dict[str, Any]]:
+    """Read the starts of a training from `environment.json`, oldest first; [] if it is missing."""
+    return json.loads(path.read_text(encoding="utf-8"))["starts"] if path.is_file() else []

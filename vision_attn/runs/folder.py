@@ -1,7 +1,7 @@
-"""The run folder: where its files are, how they are written, and how its model is loaded.
+"""The run folder: paths of its files, and saving and loading of its model.
 
-A model is `model.safetensors` (weights) and `model.json` (its specification). There is no pickle
-in them, so an untrusted run folder can be opened.
+A model is `model.safetensors` (weights) and `model.json` (its specification). Neither contains
+pickle, so an untrusted run folder can be opened.
 """
 
 import json
@@ -25,18 +25,18 @@ from vision_attn.runs.weights import read_weights
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The places in a run folder."""
+    """The paths of the files in a run folder, and its model."""
 
     path: Path
 
     @property
     def config(self) -> Path:
-        """Every setting of the run."""
+        """All settings of the run."""
         return self.path / "config.yaml"
 
     @property
     def checkpoints(self) -> Path:
-        """`last.ckpt`, for resuming."""
+        """The folder of `last.ckpt`, for resuming."""
         return self.path / "checkpoints"
 
     @property
@@ -51,7 +51,7 @@ class RunFolder:
 
     @property
     def spec_file(self) -> Path:
-        """What the weights belong to."""
+        """The specification of the model, `model.json`."""
         return self.path / "model.json"
 
     @property
@@ -61,12 +61,12 @@ class RunFolder:
 
     @property
     def split(self) -> Path:
-        """Which image file was in which split, where the images are files."""
+        """The split of each image file, if the images are files."""
         return self.path / "split.csv"
 
     @property
     def environment(self) -> Path:
-        """Of each start of the training: versions, command, hardware, the data's fingerprint."""
+        """Versions, command, hardware and data fingerprint of each start of the training."""
         return self.path / "environment.json"
 
     @property
@@ -76,57 +76,57 @@ class RunFolder:
 
     @property
     def logs(self) -> Path:
-        """What loggers write."""
+        """The folder of the loggers."""
         return self.path / "logs"
 
     @property
     def table(self) -> Path:
-        """The table of images of a training that was given one in memory."""
+        """The image table, if it was given to `fit` in memory."""
         return self.path / "table.csv"
 
     @property
     def evaluations(self) -> Path:
-        """Scores of heatmaps, one folder per `evaluate`."""
+        """Scores of heatmaps, one folder per run of `evaluate`."""
         return self.path / "evaluations"
 
     @property
     def lock_file(self) -> Path:
-        """Held by the one `fit` that trains in this folder."""
+        """The lock of the `fit` that trains in this folder."""
         return self.path / ".fit.lock"
 
     @property
     def owner_file(self) -> Path:
-        """Which process trains here, as long as there is no checkpoint to resume from."""
+        """Names the training process, until there is a checkpoint to resume from."""
         return self.path / ".fit"
 
     @property
     def report(self) -> Path:
-        """One page on all of it."""
+        """The HTML report."""
         return self.path / "report.html"
 
     @property
     def pictures(self) -> Path:
-        """Sheets that `explain` draws."""
+        """The folder of pictures that `explain` draws."""
         return self.path / "pictures"
 
     def save_model(self, model: AttentionClassifier, spec: ModelSpec) -> None:
-        """Write both files of a model, each whole or not at all."""
+        """Write the weights and the specification of a model atomically."""
         tensors = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
-        atomic_write(self.weights, lambda place: save_file(tensors, place))
+        atomic_write(self.weights, lambda new: save_file(tensors, new))
         about = {"format": FORMAT, "vision_attn": __version__}
         write_json(self.spec_file, about | asdict(spec))
 
     def add_metrics(self, scores: dict[str, float]) -> None:
-        """Add final scores to those already there; one without a meaning (NaN) becomes null."""
-        known = json.loads(self.metrics.read_text()) if self.metrics.exists() else {}
-        found = {name: x if math.isfinite(x) else None for name, x in scores.items()}
-        write_json(self.metrics, known | found)
+        """Add final scores to `metrics.json`; NaN and infinite scores become null."""
+        old = json.loads(self.metrics.read_text()) if self.metrics.exists() else {}
+        new = {name: x if math.isfinite(x) else None for name, x in scores.items()}
+        write_json(self.metrics, old | new)
 
     def load_spec(self) -> ModelSpec:
-        """Read what the model is.
+        """Read the specification of the model from `model.json`.
 
         Raises:
-            UserError: there is no model here, or its description is damaged.
+            UserError: there is no model in the folder, or `model.json` is damaged.
         """
         if not self.spec_file.is_file():
             raise UserError(
@@ -137,7 +137,7 @@ class RunFolder:
             return spec_from(content, self.spec_file)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(
-                f"{self.spec_file} is damaged ({error}); train again or copy it anew."
+                f"{self.spec_file} is damaged ({error}); train again or copy it again."
             ) from None
 
     def load_model(self, trusted: Collection[str] = ()) -> AttentionClassifier:
@@ -156,18 +156,21 @@ class RunFolder:
         return model.eval()
 
     def size_limit(self) -> AbstractContextManager[None]:
-        """Within this, no model is built that is much larger than the weights of this run.
+        """A context in which building a model much larger than this run's weights fails.
 
-        A backbone may be cut after it was built: it may have some more, and small ones many more.
+        A backbone may lose layers after it was built, so some more parameters are allowed, and many
+        more for small models.
         """
-        stored = self.weights.stat().st_size if self.weights.is_file() else 0  # 4 bytes each
+        stored = (
+            self.weights.stat().st_size if self.weights.is_file() else 0
+        )  # 4 bytes per parameter
         return limit_model_size(max(PARAMETERS, stored), str(self.spec_file))
 
     def fill(self, model: AttentionClassifier) -> None:
-        """Put this run's weights into a model.
+        """Load this run's weights into a model.
 
         Raises:
-            UserError: there are none, or they do not fit.
+            UserError: there are no weights, or they do not fit the model.
         """
         try:
             model.load_state_dict(read_weights(self.weights))

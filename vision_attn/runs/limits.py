@@ -1,4 +1,4 @@
-"""How large a stranger's model may be, checked while it is built and before it is filled."""
+"""Size limits for untrusted models, checked while a model is built."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,21 +10,25 @@ from torch.nn.modules.module import (
 
 from vision_attn.core.errors import UserError
 
-PARAMETERS = 2**28  # a GiB of float32
-MODULES = 2**15  # the deepest networks of timm have some 2,000
+PARAMETERS = 2**28  # 1 GiB of float32
+MODULES = 2**15  # the deepest networks of timm have about 2,000
 NUMBER = 2**16  # largest argument of a backbone or pooling: heads, channels, layers
-IMAGE_SIZE = 4096  # pixels a side
+IMAGE_SIZE = 4096  # largest height and width in pixels
 
 
 @contextmanager
 def limit_model_size(parameters: int = PARAMETERS, what: str = "the model") -> Iterator[None]:
-    """Stop whoever builds more modules or parameters than that.
+    """A context in which building a model with too many modules or parameters fails.
 
-    torch fills a layer's tensors only after it has registered them, so what is too large is
-    refused before it takes memory.
+    torch initializes a layer's tensors only after it has registered them, so a model that is too
+    large is refused before it takes memory.
+
+    Args:
+        parameters: the largest number of parameters.
+        what: the model's name in the error.
 
     Raises:
-        UserError: it became too large.
+        UserError: the model is too large.
 
     >>> from torch import nn
     >>> with limit_model_size(parameters=11): nn.Linear(3, 4)
@@ -33,10 +37,10 @@ def limit_model_size(parameters: int = PARAMETERS, what: str = "the model") -> I
     """
     counted = {"modules": 0, "parameters": 0}
 
-    def count(kind: str, more: int, most: int) -> None:
-        counted[kind] += more
-        if counted[kind] > most:
-            raise UserError(f"{what} is refused: it has more than {most:,} {kind}.")
+    def count(kind: str, number: int, limit: int) -> None:
+        counted[kind] += number
+        if counted[kind] > limit:
+            raise UserError(f"{what} is refused: it has more than {limit:,} {kind}.")
 
     hooks = [
         register_module_module_registration_hook(lambda *_: count("modules", 1, MODULES)),
@@ -54,7 +58,7 @@ def limit_model_size(parameters: int = PARAMETERS, what: str = "the model") -> I
 
 
 def largest_number(value: object) -> float:
-    """The largest number in nested settings, by size.
+    """The largest absolute value of the numbers in nested settings.
 
     >>> largest_number({"channels": [8, -70_000], "name": "x"})
     70000

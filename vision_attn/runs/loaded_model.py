@@ -1,4 +1,4 @@
-"""A trained model in memory, with everything that is known about it."""
+"""Load the trained model of a run, with its specification."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from vision_attn.runs.model_spec import ModelSpec
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """The model of a run.
+    """A trained model with its specification.
 
     Attributes:
         folder: the run folder.
@@ -37,7 +37,7 @@ class LoadedModel:
         Args:
             run: a folder that `fit` made, or one that was downloaded from the Hub.
             trusted: dotted paths of the user's own classes that may be imported.
-            device: where the model computes; None takes the GPU if there is one.
+            device: the device of the model; None takes the GPU if there is one.
 
         Raises:
             UserError: there is no model, it is damaged, or it names a class that is not trusted.
@@ -54,5 +54,5 @@ class LoadedModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the model computes."""
+        """The device of the model."""
         return self.model.backbone.mean.device

@@ -1,4 +1,4 @@
-"""Lock a run folder, so that one `fit` at a time trains in it."""
+"""Lock a run folder during training, so that only one `fit` writes to it."""
 
 import datetime
 import os
@@ -22,7 +22,7 @@ def train_lock(folder: RunFolder, resumed: bool) -> Iterator[None]:
     """Hold the lock of a run folder while training; further processes join the first one.
 
     Raises:
-        UserError: another process trains there, or a new run would replace one.
+        UserError: another process is training there, or a new run would replace an existing one.
     """
     if JOINED_RUN in os.environ:
         yield
@@ -39,12 +39,12 @@ def train_lock(folder: RunFolder, resumed: bool) -> Iterator[None]:
 
 @contextmanager
 def hold_lock(folder: RunFolder) -> Iterator[None]:
-    """Keep other `fit` commands out of a run folder; the lock of a killed process is free again.
+    """Lock a run folder against other `fit` commands; a killed process releases its lock.
 
-    Until there is something to resume from, `.fit` names the process that trains or trained.
+    Until there is a checkpoint to resume from, the file `.fit` names the training process.
 
     Raises:
-        UserError: another process trains there.
+        UserError: another process is training there.
     """
     folder.path.mkdir(parents=True, exist_ok=True)
     owner = folder.owner_file
@@ -60,21 +60,22 @@ def hold_lock(folder: RunFolder) -> Iterator[None]:
     except Timeout:
         who = owner.read_text().strip() if owner.is_file() else "another process"
         raise UserError(
-            f"{who} trains in {folder.path} now; wait for it, or choose another --run_dir."
+            f"{who} is training in {folder.path}; wait for it, or choose another --run_dir."
         ) from None
 
 
 def check_not_started(folder: RunFolder) -> None:
-    """Refuse to start where there is a run, unless it was stopped before its first checkpoint.
+    """Refuse to replace an existing run, unless it was stopped before its first checkpoint.
 
-    Such a run has nothing to lose or to resume from; weights are saved just before a checkpoint.
+    Such a run cannot be resumed, and has no results to lose; weights are saved just before a
+    checkpoint.
 
     Raises:
-        UserError: there is something to resume from.
+        UserError: the folder contains a finished or resumable run.
     """
     unfinished = folder.owner_file.exists()
     if folder.last.exists() or (folder.weights.exists() and not unfinished):
         raise UserError(
-            f"{folder.path} already holds a run; add --resume to go on with it, "
+            f"{folder.path} already contains a run; add --resume to continue it, "
             "or choose another --run_dir."
         )

@@ -1,4 +1,4 @@
-"""`model.json`: the specification from which a trained model is built again."""
+"""`model.json`: the specification from which a trained model is rebuilt."""
 
 import math
 from collections.abc import Collection
@@ -15,7 +15,7 @@ from vision_attn.pooling.base import Pooling, PoolingFactory
 from vision_attn.runs.limits import IMAGE_SIZE, NUMBER, largest_number
 from vision_attn.runs.old_formats import check_format, upgrade_spec
 
-ABOUT_THE_FILE = ("format", "vision_attn")  # keys of model.json that do not describe the model
+FILE_KEYS = ("format", "vision_attn")  # keys of model.json that do not describe the model
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class ModelSpec:
     Attributes:
         backbone: timm's name of the architecture.
         backbone_options: further arguments of `timm.create_model`.
-        stride: stages with a larger stride are left off; None keeps the whole backbone.
+        stride: stages with a larger stride are left out; None keeps all stages of the backbone.
         removed_strides: how many strides of the backbone are removed, counted from the stem.
         pooling: {"class_path": NAME, "init_args": {...}}; NAME is the file name of one of our
             poolings, or the dotted path of the user's own class.
@@ -48,7 +48,7 @@ class ModelSpec:
     activation: Activation = "softmax"
 
     def settings(self) -> dict[str, Any]:
-        """The settings of `fit` that build this model again."""
+        """The settings of `fit` with which this model is rebuilt."""
         return {
             "model": {
                 "backbone": self.backbone,
@@ -61,22 +61,22 @@ class ModelSpec:
         }
 
 
-def spec_from(content: dict[str, Any], place: Path) -> ModelSpec:
-    """The specification in the content of a `model.json`.
+def spec_from(content: dict[str, Any], path: Path) -> ModelSpec:
+    """Parse and validate the content of a `model.json`.
 
     Raises:
         UserError: the file is of a later format, or has a key that is not known.
-        ValueError, TypeError: a value is not as it should be.
+        ValueError, TypeError: a value is invalid.
     """
     if not isinstance(content, dict):
-        raise TypeError("it is a list or a text, not an object")
-    if check_format(content, place) < 1:
+        raise TypeError("it is not a JSON object")
+    if check_format(content, path) < 1:
         content = upgrade_spec(content)
-    content = {key: value for key, value in content.items() if key not in ABOUT_THE_FILE}
+    content = {key: value for key, value in content.items() if key not in FILE_KEYS}
     unknown = sorted(set(content) - set(ModelSpec.__dataclass_fields__))
     if unknown:
         raise UserError(
-            f"{place} has the key '{unknown[0]}', which this version does not know; "
+            f"{path} has the key '{unknown[0]}', which this version does not know; "
             "update with: pip install -U vision-attn"
         )
     spec = ModelSpec(**content)
@@ -85,14 +85,14 @@ def spec_from(content: dict[str, Any], place: Path) -> ModelSpec:
 
 
 def check_spec(spec: ModelSpec) -> None:
-    """Refuse a specification with values of the wrong type or out of all proportion.
+    """Validate a specification: types and ranges of its values.
 
     Raises:
-        ValueError: saying which.
+        ValueError: naming the first invalid value.
     """
     numbers = [*spec.mean, *spec.std]
     options = [spec.backbone_options, spec.pooling]
-    right = {
+    valid = {
         "backbone": isinstance(spec.backbone, str),
         "backbone_options": isinstance(spec.backbone_options, dict),
         "stride": spec.stride is None or isinstance(spec.stride, int),
@@ -106,20 +106,20 @@ def check_spec(spec: ModelSpec) -> None:
         "activation": spec.activation in ("softmax", "sigmoid"),
         f"a number over {NUMBER}": largest_number(options) <= NUMBER,
     }
-    wrong = [name for name, fine in right.items() if not fine]
-    if wrong:
-        raise ValueError(f"not as it should be: {wrong[0]}")
+    invalid = [name for name, is_valid in valid.items() if not is_valid]
+    if invalid:
+        raise ValueError(f"invalid value: {invalid[0]}")
 
 
 def build_model(spec: ModelSpec, trusted: Collection[str] = ()) -> AttentionClassifier:
-    """The model that a specification describes, with fresh weights."""
+    """Build the model of a specification, with newly initialized weights."""
     return AttentionClassifier(*architecture(spec, trusted))
 
 
 def architecture(
     spec: ModelSpec, trusted: Collection[str] = ()
 ) -> tuple[Backbone, PoolingFactory, int, Activation]:
-    """What an `AttentionClassifier` is built from."""
+    """The constructor arguments of an `AttentionClassifier`."""
     backbone = Backbone(
         spec.backbone, False, spec.removed_strides, spec.backbone_options, spec.stride
     )
@@ -128,15 +128,15 @@ def architecture(
 
 
 def pooling_factory(spec: dict[str, Any], trusted: Collection[str] = ()) -> PoolingFactory:
-    """The pooling that `{"class_path": ..., "init_args": {...}}` describes, without its width.
+    """The factory of a pooling from `{"class_path": ..., "init_args": {...}}`; it takes the width.
 
     Raises:
-        UserError: it names a class that is neither ours nor trusted, or arguments it lacks.
+        UserError: it names a class that is neither ours nor trusted.
     """
     path, ours = spec["class_path"], available(Pooling)
     if path not in ours and path not in trusted:
         raise UserError(
-            f"the model uses a pooling of its own, {path}. If you trust that code: --trust {path}"
+            f"the model uses the custom pooling {path}. If you trust that code: --trust {path}"
         )
     found = ours.get(path) or import_class(Pooling, path)
     arguments = {

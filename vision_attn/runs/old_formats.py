@@ -1,8 +1,8 @@
-"""The format number of run files, and how files of earlier formats are read.
+"""Read run files of earlier formats, and check the format number.
 
 Format 1 names the project's own classes by file name (`global_attention`). Before it (format 0)
-files had no number, named classes by the dotted path of the layout of that time, and used some
-other names. Everything of that time is in the tables below.
+files had no format number, named classes by their dotted paths at that time, and used some other
+names. All renamings are in the tables below.
 """
 
 import re
@@ -15,7 +15,7 @@ from vision_attn.core.errors import UserError
 T = TypeVar("T")
 FORMAT = 1
 OLD_PATH = re.compile(r"vision_attn\.(?:pooling|data)\.(\w+)\.\w+")
-"""A class of ours, named by where it was in format 0."""
+"""The dotted path of one of our classes in format 0."""
 
 CLASSES = {"neighbourhood": "neighborhood", "generalised_mean": "generalized_mean"}
 ARGUMENTS = {
@@ -44,28 +44,28 @@ TENSORS = {
 """Parts of the names of a pooling's tensors."""
 CALLBACKS = {"ModelKeeper": "SaveBestModel", "Averaging": "EMA"}
 BEST_CHECKPOINT = "ModelCheckpoint{'monitor': 'val/"
-"""The beginning of the key of a callback that there was: it kept `best.ckpt`, which nothing read."""
+"""Prefix of the key of a removed callback, which wrote `best.ckpt`; nothing read that file."""
 
 
-def check_format(content: Mapping[str, Any], place: Path) -> int:
-    """The format number of a file, 0 where it has none.
+def check_format(content: Mapping[str, Any], path: Path) -> int:
+    """The format number of a file; 0 if it has none.
 
     Raises:
-        UserError: a later version wrote the file, or the number is not one.
+        UserError: a later version wrote the file, or its format is not a number.
     """
     number = content.get("format", 0)
     if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-        raise UserError(f"{place} is damaged: 'format' must be a number, not {number!r}.")
+        raise UserError(f"{path} is damaged: 'format' must be a number, not {number!r}.")
     if number > FORMAT:
         raise UserError(
-            f"{place} has format {number}, but this version reads formats up to {FORMAT}; "
+            f"{path} has format {number}, but this version reads formats up to {FORMAT}; "
             "update with: pip install -U vision-attn"
         )
     return number
 
 
 def upgrade_classes(value: T) -> T:
-    """Settings of format 0 with our classes and their arguments by today's names.
+    """Rename our classes and their arguments in settings of format 0 to the current names.
 
     >>> upgrade_classes({"class_path": "vision_attn.pooling.neighbourhood.Neighborhood",
     ...                  "init_args": {"side": 5}})
@@ -86,7 +86,7 @@ def upgrade_classes(value: T) -> T:
 
 
 def upgrade_class_name(path: str) -> str:
-    """Today's file name of one of our classes; any other path is returned as it is.
+    """The current file name of one of our classes; any other path is unchanged.
 
     >>> upgrade_class_name("vision_attn.data.shapes.Shapes"), upgrade_class_name("neighbourhood")
     ('shapes', 'neighborhood')
@@ -97,7 +97,7 @@ def upgrade_class_name(path: str) -> str:
 
 
 def upgrade_arguments(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of one of our classes, by today's names."""
+    """The arguments of one of our classes, by their current names."""
     table = ARGUMENTS.get(name, {})
     renamed = {table.get(key, key): value for key, value in arguments.items()}
     for key, value in renamed.items():
@@ -107,7 +107,7 @@ def upgrade_arguments(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def upgrade_spec(content: dict[str, Any]) -> dict[str, Any]:
-    """The content of a `model.json` of format 0 in the terms of format 1."""
+    """Convert the content of a `model.json` from format 0 to format 1."""
     upgraded = upgrade_classes(content)
     if "unstrided" in upgraded:
         upgraded["removed_strides"] = upgraded.pop("unstrided")
@@ -117,7 +117,7 @@ def upgrade_spec(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def upgrade_config(config: dict[str, Any]) -> dict[str, Any]:
-    """Settings of format 0, such as a `config.yaml`, in the terms of format 1.
+    """Convert settings, such as a `config.yaml`, from format 0 to format 1.
 
     >>> upgrade_config({"model": {"stem_lr_scale": 0.1, "pooling": "neighbourhood"}})
     {'model': {'stem_lr_scale': 0.1, 'pooling': 'neighborhood'}}
@@ -134,7 +134,7 @@ def upgrade_config(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def upgrade_tensor_names(tensors: Mapping[str, T]) -> dict[str, T]:
-    """Tensors by today's names; names that were never changed stay.
+    """Tensors by their current names; other names are unchanged.
 
     >>> upgrade_tensor_names({"pooling.whole.queries": 1, "head.bias": 2})
     {'pooling.global_pooling.queries': 1, 'head.bias': 2}
@@ -143,7 +143,7 @@ def upgrade_tensor_names(tensors: Mapping[str, T]) -> dict[str, T]:
 
 
 def upgrade_checkpoint(content: dict[str, Any]) -> dict[str, Any]:
-    """A checkpoint of `fit` with tensors and callbacks by today's names.
+    """Rename tensors and callbacks in a checkpoint of format 0 to the current names.
 
     >>> upgraded = upgrade_checkpoint({"state_dict": {}, "callbacks": {"ModelKeeper": {"best": 1}}})
     >>> upgraded["callbacks"]
@@ -163,7 +163,7 @@ def upgrade_checkpoint(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def current_tensor_name(name: str) -> str:
-    """Today's name of a tensor in a model or, with a prefix, in a checkpoint."""
+    """The current name of a tensor in a model or, with a prefix, in a checkpoint."""
     if name.removeprefix("model.").startswith("pooling."):
         for old, new in TENSORS.items():
             name = name.replace(old, new)
@@ -171,7 +171,7 @@ def current_tensor_name(name: str) -> str:
 
 
 def renamed_options() -> Iterator[tuple[str, str]]:
-    """Options of format 0 and what they are called now.
+    """Pairs of a command line option of format 0 and its current name.
 
     >>> dict(renamed_options())["--model.unstrided"]
     '--model.removed_strides'

@@ -1,4 +1,4 @@
-"""The settings of a run in short: what was trained on what."""
+"""A short summary of a run's settings, for reports."""
 
 from collections.abc import Collection, Mapping
 from pathlib import PurePath
@@ -11,7 +11,7 @@ from vision_attn.models.summary import describe_model
 About = tuple[str, str, bool]
 """Name, text, and whether it was chosen automatically."""
 
-ARGUMENTS = ("lr", "momentum", "weight_decay", "root")  # of classes
+ARGUMENTS = ("lr", "momentum", "weight_decay", "root")  # arguments of classes that are shown
 SETTINGS = {
     "backbone": "model.backbone",
     "image size": "data.image_size",
@@ -35,7 +35,7 @@ def about_run(
     model: AttentionClassifier,
     chosen: Collection[str],
 ) -> list[About]:
-    """What was trained on what: images, splits, model, and the settings that matter."""
+    """Summarize a run: its images, splits, model and most important settings."""
     pooling = config["model"]["pooling"]["class_path"].rpartition(".")[2]
     return [
         ("images", source_of(config), False),
@@ -46,7 +46,7 @@ def about_run(
 
 
 def about_settings(config: Mapping[str, Any], chosen: Collection[str]) -> list[About]:
-    """The settings that matter; those that are off are left out.
+    """The most important settings; those that are turned off are left out.
 
     >>> about_settings({"data": {"image_size": 64}, "model": {"freeze_epochs": 0}},
     ...                ["data.image_size"])
@@ -69,9 +69,9 @@ def value_at(config: Mapping[str, Any], name: str) -> Any:  # whatever YAML can 
 
 
 def describe_value(value: object) -> str:
-    r"""A value in short: a class with the arguments that matter most, the last part of a path.
+    r"""Describe a value shortly: a class with its main arguments, the last part of a path.
 
-    Pages are sent to other people, so the folders of this machine are not named.
+    Reports are sent to other people, so folders of this machine are left out.
 
     >>> describe_value({"class_path": "torch.optim.AdamW",
     ...                 "init_args": {"lr": 0.001, "maximize": False}})
@@ -89,12 +89,12 @@ def describe_value(value: object) -> str:
 
 
 def source_of(config: Mapping[str, Any]) -> str:
-    """Where the images come from: the name of a folder, a table or a data set.
+    """The source of the images: the name of a folder, a table or a data set.
 
     >>> source_of({"data": {"source": {"init_args": {"root": "/home/anna/beetles"}}}})
     'beetles'
     """
     source = value_at(config, "data.source") or {}
     arguments = source.get("init_args") or {}
-    place = arguments.get("table") or arguments.get("root")
-    return describe_value(str(place or source.get("class_path", "").split(".")[-1]))
+    path = arguments.get("table") or arguments.get("root")
+    return describe_value(str(path or source.get("class_path", "").split(".")[-1]))

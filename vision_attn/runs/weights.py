@@ -1,4 +1,4 @@
-"""Weights files, safetensors or torch checkpoints, read without running any code in them."""
+"""Safely load weights files: safetensors, or torch checkpoints without running their code."""
 
 from pathlib import Path
 
@@ -11,45 +11,45 @@ from vision_attn.core.torch_files import read_torch_file
 from vision_attn.runs.old_formats import upgrade_tensor_names
 
 
-def read_weights(place: Path) -> dict[str, torch.Tensor]:
-    """Tensors of a weights file, safetensors or a torch checkpoint, without running its code.
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Load the tensors of a safetensors file or a torch checkpoint, without running its code.
 
     Raises:
-        UserError: the file is missing, damaged or not a weights file.
+        UserError: the file is missing, damaged, not a weights file, or contains NaN values.
     """
-    if not place.is_file():
-        raise UserError(f"there is no weights file {place}.")
+    if not path.is_file():
+        raise UserError(f"there is no weights file {path}.")
     try:
-        if place.suffix == ".safetensors":
-            return all_finite(upgrade_tensor_names(load_file(place)), place)
-        content = read_torch_file(place)
+        if path.suffix == ".safetensors":
+            return all_finite(upgrade_tensor_names(load_file(path)), path)
+        content = read_torch_file(path)
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise unusable(place, error) from error
-    except Exception as error:  # UnpicklingError and what torch wraps around it
-        raise unusable(place, error) from error
+        raise unreadable(path, error) from error
+    except Exception as error:  # UnpicklingError, or the error that torch raises instead
+        raise unreadable(path, error) from error
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict):
-        raise unusable(place, TypeError(f"it holds a {type(content).__name__}"))
+        raise unreadable(path, TypeError(f"it contains a {type(content).__name__}"))
     tensors = {k: v for k, v in content.items() if isinstance(v, torch.Tensor)}
     named = {str(k).removeprefix("model."): v for k, v in tensors.items()}
-    return all_finite(upgrade_tensor_names(named), place)
+    return all_finite(upgrade_tensor_names(named), path)
 
 
-def all_finite(tensors: dict[str, torch.Tensor], place: Path) -> dict[str, torch.Tensor]:
-    """The tensors, if all their values are numbers.
+def all_finite(tensors: dict[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:
+    """The tensors, if all their values are finite.
 
     Raises:
-        UserError: naming the first that is not.
+        UserError: naming the first tensor with NaN or infinite values.
     """
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
-            raise UserError(f"{place} cannot be used: {name} holds NaN or infinite values.")
+            raise UserError(f"{path} cannot be used: {name} contains NaN or infinite values.")
     return tensors
 
 
-def unusable(place: Path, error: Exception) -> UserError:
-    """The message for a weights file that cannot be read."""
+def unreadable(path: Path, error: Exception) -> UserError:
+    """The error for a weights file that cannot be read."""
     reason = first_line(error)[:160]
-    return UserError(f"{place} is damaged or no weights file ({reason}).")
+    return UserError(f"{path} is damaged or not a weights file ({reason}).")

@@ -1,4 +1,4 @@
-"""Read a configuration file: YAML of bounded size, in any format that there has been."""
+"""Safely read YAML configuration files of any format version, with a size limit."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -10,23 +10,23 @@ import yaml
 from vision_attn.core.errors import UserError, one_line
 from vision_attn.runs.old_formats import check_format, upgrade_config
 
-MOST_PARTS = 100_000  # YAML aliases can repeat a small file into billions of values
+MOST_PARTS = 100_000  # aliases can expand a small YAML file to billions of values
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
-    """The settings in a file; empty sections are left out.
+    """Read the settings in a YAML file; empty sections are left out.
 
     Raises:
-        UserError: the file is not YAML, has no settings in it, is too large or of a later format.
+        UserError: the file is not YAML, contains no settings, is too large, or has a later format.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is not YAML: {one_line(error)}") from error
     if sum(1 for _ in islice(every_part(content), MOST_PARTS + 1)) > MOST_PARTS:
-        raise UserError(f"{path} holds more than {MOST_PARTS:,} settings; it is refused.")
+        raise UserError(f"{path} is refused: it contains more than {MOST_PARTS:,} settings.")
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds no settings (expected `model:`, `data:`, `trainer:`).")
+        raise UserError(f"{path} contains no settings (expected `model:`, `data:`, `trainer:`).")
     content = content if check_format(content, path) else upgrade_config(content)
     return {key: value for key, value in content.items() if value is not None and key != "format"}
 

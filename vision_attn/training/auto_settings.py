@@ -1,4 +1,4 @@
-"""Which settings of a run were chosen automatically: noted at the top of its `config.yaml`."""
+"""Record which settings were chosen automatically, in the first line of `config.yaml`."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ HEAD = "# chosen automatically: "
 
 
 def auto_settings(given: dict[str, Any], resolved: dict[str, Any]) -> list[str]:
-    """The settings that nobody gave and that have a value now.
+    """The settings that the user left open (None) and that were chosen automatically.
 
     >>> auto_settings({"data": {"batch_size": None}}, {"data": {"batch_size": 64, "seed": 0}})
     ['data.batch_size']
@@ -22,7 +22,7 @@ def auto_settings(given: dict[str, Any], resolved: dict[str, Any]) -> list[str]:
 
 
 def flat(settings: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Settings with dotted names, down to classes and their arguments.
+    """Flatten nested settings to dotted names and values.
 
     >>> list(flat({"model": {"stride": None, "pooling": {"class_path": "A"}}}))
     [('model.stride', None), ('model.pooling.class_path', 'A')]

@@ -1,23 +1,27 @@
-"""Cells of training images made plain: a model that has seen it can be asked what a cell is for."""
+"""Cell-deletion augmentation (Hesse et al. 2024): fill random cells of training images.
+
+Deletion metrics measure what a cell is worth by filling it with a plain color. For a model trained
+with this augmentation, such images are in-distribution.
+"""
 
 import torch
 from torch import Tensor
 
 from vision_attn.core.grid import cell_numbers
 
-CELLS = 4  # a side, as single deletion asks
+CELLS = 4  # cells per side, the same grid as in the metric `single_deletion`
 
 
-def delete_cells(images: Tensor, plain: Tensor, at_most: int) -> Tensor:
-    """Images (B, 3, H, W) with 0 to `at_most` of their 4x4 cells in a plain colour, at random.
+def delete_cells(images: Tensor, fill: Tensor, at_most: int) -> Tensor:
+    """Fill a random number of the 4x4 cells of each image, from 0 to `at_most`.
 
-    Hesse et al. 2024 (arXiv 2407.11910) train so, with one cell, before they delete cells to see
-    whether a map is right: else a plain cell would be something new to the model.
+    Hesse et al. 2024 (arXiv 2407.11910) train like this, with one cell, before they delete cells
+    to evaluate heatmaps: otherwise a filled cell would be out-of-distribution for the model.
 
     Args:
-        images: in [0, 1].
-        plain: (1, 3, 1, 1), what stands for nothing.
-        at_most: each image draws its own number of cells, all from none to this one alike.
+        images: (B, 3, H, W) in [0, 1].
+        fill: (1, 3, 1, 1), the color of deleted cells.
+        at_most: the largest number of cells; each image draws its own number, uniformly.
 
     >>> image = torch.ones(1, 3, 8, 8)
     >>> torch.equal(delete_cells(image, torch.zeros(1, 3, 1, 1), at_most=0), image)
@@ -27,13 +31,13 @@ def delete_cells(images: Tensor, plain: Tensor, at_most: int) -> Tensor:
     True
     """
     device = images.device
-    wanted = torch.randint(0, at_most + 1, (len(images), 1), device=device)
+    counts = torch.randint(0, at_most + 1, (len(images), 1), device=device)
     ranks = torch.rand(len(images), CELLS**2, device=device).argsort(1)
-    return without(images, plain, ranks < wanted)
+    return fill_cells(images, fill, ranks < counts)
 
 
-def delete_one_cell(images: Tensor, plain: Tensor) -> tuple[Tensor, Tensor]:
-    """Images (B, 3, H, W) without one of their 4x4 cells, drawn at random; and its numbers (B,).
+def delete_one_cell(images: Tensor, fill: Tensor) -> tuple[Tensor, Tensor]:
+    """Fill one random cell of each image (B, 3, H, W); also returns the cell numbers (B,).
 
     >>> image = torch.ones(1, 3, 8, 8)
     >>> changed, number = delete_one_cell(image, torch.zeros(1, 3, 1, 1))
@@ -42,10 +46,10 @@ def delete_one_cell(images: Tensor, plain: Tensor) -> tuple[Tensor, Tensor]:
     """
     number = torch.randint(0, CELLS**2, (len(images),), device=images.device)
     cells = torch.arange(CELLS**2, device=images.device)
-    return without(images, plain, cells == number.unsqueeze(1)), number
+    return fill_cells(images, fill, cells == number.unsqueeze(1)), number
 
 
-def without(images: Tensor, plain: Tensor, deleted: Tensor) -> Tensor:
-    """Images with those of their cells (B, 16) in a plain colour."""
+def fill_cells(images: Tensor, fill: Tensor, deleted: Tensor) -> Tensor:
+    """Replace the cells of each image that are True in the mask `deleted` (B, 16) by a color."""
     number = cell_numbers(CELLS, *images.shape[-2:]).to(images.device)
-    return torch.where(deleted[:, number].unsqueeze(1), plain.to(images.dtype), images)
+    return torch.where(deleted[:, number].unsqueeze(1), fill.to(images.dtype), images)

@@ -1,4 +1,4 @@
-"""Assemble one configuration: packaged defaults < config files < options of the user.
+"""Merge configurations: packaged defaults < config files < options of the user.
 
 Settings are merged key by key, with one exception: a class drops the arguments of another class
 that it replaces. (jsonargparse would pass them on to the new class: its issue 460.)
@@ -22,7 +22,7 @@ T = TypeVar("T")
 Config = dict[str, Any]
 INTERFACES: dict[str, type] = {"data.source": ImageSource, "model.pooling": Pooling}
 """Settings that take one of our classes, by file name or dotted path."""
-OF_A_BACKBONE = ("backbone_options", "stride", "removed_strides", "pretrained")
+BACKBONE_SETTINGS = ("backbone_options", "stride", "removed_strides", "pretrained")
 """Settings that belong to one backbone and are dropped when another replaces it."""
 
 
@@ -50,14 +50,14 @@ def read_config(name: str, trusted: Sequence[str] = ()) -> Config:
     packaged = packaged_configs()
     if name not in packaged:
         raise UserError(
-            f"--config: there is no file '{name}', nor a packaged configuration of that name."
+            f"--config: '{name}' is neither a file nor the name of a packaged configuration."
             f"{did_you_mean(name, packaged)} Packaged: {', '.join(sorted(packaged))}."
         )
     return read_config_file(packaged[name], trusted)
 
 
 def read_config_file(path: Path, trusted: Sequence[str]) -> Config:
-    """The settings in a file, once the classes that it names are known to be trusted.
+    """The settings in a file, if the classes that it names are trusted.
 
     Raises:
         UserError: it names a class that is neither ours nor trusted.
@@ -94,7 +94,7 @@ def with_short_names(config: Config) -> Config:
 
 
 def as_class_spec(interface: type, value: str | Config) -> Config:
-    """A class by its path, with its arguments, which may be classes of the same kind."""
+    """A class by its path, with its arguments, which may be classes with the same interface."""
     spec: Config = {"class_path": value} if isinstance(value, str) else dict(value)
     arguments = {
         key: as_class_spec(interface, inner) if names_class(interface, inner) else inner
@@ -107,7 +107,7 @@ def as_class_spec(interface: type, value: str | Config) -> Config:
 
 
 def names_class(interface: type, value: object) -> bool:
-    """Whether an argument is itself a class of the same kind, as in `global_local`."""
+    """Whether an argument is a class with the same interface, as in `global_local`."""
     if isinstance(value, dict):
         return "class_path" in value or "init_args" in value
     return interface is Pooling and isinstance(value, str) and value in available(Pooling)
@@ -123,10 +123,10 @@ def as_optimizer_spec(value: str | Config) -> Config:
 
 
 def resolve_data(name_or_path: str) -> Config:
-    """What `--data` names: a data set by name or dotted path, a folder, or a table of images.
+    """Resolve `--data`: a data set by name or dotted path, a folder, or a table of images.
 
     Raises:
-        UserError: none of these.
+        UserError: it is none of these.
     """
     known = available(ImageSource)
     path = Path(name_or_path).expanduser()
@@ -158,9 +158,9 @@ def resolve_data(name_or_path: str) -> Config:
 
 
 def merge(base: Config, over: Config) -> Config:
-    """Lay `over` on `base`; a class that replaces another drops the arguments of that one.
+    """Merge `over` into `base`; a class that replaces another one drops its arguments.
 
-    A key that ends with `+` appends to a list.
+    A value whose key ends with `+` is appended to a list.
 
     >>> merge({"p": {"class_path": "A", "init_args": {"heads": 2}}}, {"p": {"class_path": "B"}})
     {'p': {'class_path': 'B'}}
@@ -173,7 +173,7 @@ def merge(base: Config, over: Config) -> Config:
     """
     result = dict(base)
     if base.get("backbone") and over.get("backbone", base["backbone"]) != base["backbone"]:
-        result = {key: value for key, value in base.items() if key not in OF_A_BACKBONE}
+        result = {key: value for key, value in base.items() if key not in BACKBONE_SETTINGS}
     for key, value in over.items():
         if key.endswith("+"):
             result[key[:-1]] = as_list(result.get(key[:-1])) + as_list(value)

@@ -1,4 +1,4 @@
-"""Which classes a configuration file may name: ours, those of our libraries, and trusted ones."""
+"""Check that an untrusted configuration file names only known or trusted classes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,12 +19,12 @@ CLASS_KEYS = (
     "plugins",
     "accelerator",
 )
-"""Settings whose text may name a class to import."""
+"""Settings whose text may be the name of a class, which would be imported."""
 TRUSTED_ROOTS = ("vision_attn.", "torch.", "timm.", "lightning.", "torchmetrics.")
 
 
 def check_trusted(config: Mapping[str, Any], trusted: Sequence[str], path: Path) -> None:
-    """Refuse a configuration from a file that names classes which are neither ours nor trusted.
+    """Refuse a configuration from a file that names classes that are neither ours nor trusted.
 
     Arguments of the trainer and the optimizer may be functions, too: Lightning would import them
     and call them.
@@ -41,7 +41,7 @@ def check_trusted(config: Mapping[str, Any], trusted: Sequence[str], path: Path)
 
 
 def dotted_names(settings: object) -> Iterator[str]:
-    """Every text in nested settings that could be the path of a Python object.
+    """All strings in nested settings that could be the dotted path of a Python object.
 
     >>> list(dotted_names([{"on_fit_start": "a.b"}, "logs/c.d", "e", {"x": [1, "f.g"]}]))
     ['f.g', 'a.b']
@@ -52,7 +52,7 @@ def dotted_names(settings: object) -> Iterator[str]:
 
 
 def named_classes(config: object) -> Iterator[str]:
-    """Every text in a configuration that would be imported as a class.
+    """All strings in a configuration that would be imported as a class.
 
     >>> list(named_classes({"trainer": {"callbacks": [{"class_path": "a.B"}, "c.D"]}}))
     ['c.D', 'a.B']

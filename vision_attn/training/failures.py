@@ -15,8 +15,8 @@ from vision_attn.core.errors import UserError, one_line
 from vision_attn.runs.folder import RunFolder
 
 NO_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
-"""In the messages of torch's allocator for CPUs, of CUDA and of the libraries on top of it."""
-LOGGERS = {"loggers", "tensorboard"}  # folders of the code that writes logs
+"""Parts of out-of-memory messages: of torch's CPU allocator, of CUDA and of its libraries."""
+LOGGERS = {"loggers", "tensorboard"}  # source folders of the libraries that write logs
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,12 @@ class BatchSettings:
         }
 
     def message(self, resumes: bool) -> str:
-        """The line on going on with half the batch size.
+        """The log line on continuing with half the batch size.
 
         >>> BatchSettings(64).message(resumes=False)
         'memory    too small for batches of 64 images: starting again with 2 batches of 32 per step'
         """
-        start = "going on from the last checkpoint" if resumes else "starting again"
+        start = "resuming from the last checkpoint" if resumes else "starting again"
         return (
             f"memory    too small for batches of {self.size} images: {start} with "
             f"{2 * self.per_step} batches of {self.size // 2} per step"
@@ -59,11 +59,11 @@ class BatchSettings:
 
 
 class OutOfMemoryError(UserError):
-    """A batch did not fit into memory; says what to set.
+    """Out of memory: a batch did not fit; the message says what to set.
 
     >>> print(OutOfMemoryError(BatchSettings(128)))
     batches of 128 images do not fit into memory; set --data.batch_size 64
-    --trainer.accumulate_grad_batches 2 (as many images per step, in halves).
+    --trainer.accumulate_grad_batches 2 (the same number of images per step).
     >>> print(OutOfMemoryError(BatchSettings(1)))
     batches of 1 images do not fit into memory; set a smaller --data.image_size.
     """
@@ -73,7 +73,7 @@ class OutOfMemoryError(UserError):
         advice = (
             f"set --data.batch_size {batches.size // 2}\n"
             f"--trainer.accumulate_grad_batches {2 * batches.per_step} "
-            "(as many images per step, in halves)"
+            "(the same number of images per step)"
         )
         if batches.size == 1:
             advice = "set a smaller --data.image_size"
@@ -82,7 +82,7 @@ class OutOfMemoryError(UserError):
 
 @contextmanager
 def explain_failures(folder: RunFolder, batches: BatchSettings) -> Iterator[None]:
-    """Turn a full disk and a lack of memory into an error that says what to do.
+    """Turn disk-full and out-of-memory errors into errors that say what to do.
 
     Args:
         folder: the run folder, named if an error does not name its file.
@@ -98,13 +98,13 @@ def explain_failures(folder: RunFolder, batches: BatchSettings) -> Iterator[None
         except UserError:
             raise
         except Exception as error:  # a logger hides a full disk behind a ValueError
-            if any(is_out_of_memory(one) for one in causes(error)):
+            if any(is_out_of_memory(cause) for cause in causes(error)):
                 raise OutOfMemoryError(batches) from error
-            for one in causes(error):
-                if isinstance(one, WriteError):  # the loggers failed as well, when they closed
-                    raise one from None
-                if is_write_error(one):
-                    raise write_error(file_of(one, folder), one) from error
+            for cause in causes(error):
+                if isinstance(cause, WriteError):  # closing the loggers failed, too
+                    raise cause from None
+                if is_write_error(cause):
+                    raise write_error(file_of(cause, folder), cause) from error
             raise
 
 
@@ -112,11 +112,11 @@ def explain_failures(folder: RunFolder, batches: BatchSettings) -> Iterator[None
 def explain_checkpoint_mismatch(
     checkpoint: Path | None, started: Callable[[], bool]
 ) -> Iterator[None]:
-    """Turn an error while a checkpoint is loaded into one line.
+    """Turn an error while a checkpoint is loaded into a one-line error.
 
     Args:
         checkpoint: what the training resumes from, if it does.
-        started: whether the checkpoint is loaded and the training goes on.
+        started: returns whether the checkpoint is loaded and training has started.
 
     Raises:
         UserError: the checkpoint belongs to another model or another optimizer.
@@ -125,8 +125,8 @@ def explain_checkpoint_mismatch(
         yield
     except UserError:
         raise
-    except Exception as error:  # parts of an untrusted checkpoint can raise anything
-        other = any(is_out_of_memory(one) or is_write_error(one) for one in causes(error))
+    except Exception as error:  # an untrusted checkpoint can raise any error
+        other = any(is_out_of_memory(cause) or is_write_error(cause) for cause in causes(error))
         if checkpoint is None or started() or other:
             raise
         raise UserError(
@@ -135,12 +135,12 @@ def explain_checkpoint_mismatch(
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, its cause, the cause of that, and so on.
+    """An error and the chain of its causes.
 
     >>> try:
     ...     raise KeyError("k") from OSError("o")
     ... except KeyError as error:
-    ...     [type(one).__name__ for one in causes(error)]
+    ...     [type(cause).__name__ for cause in causes(error)]
     ['KeyError', 'OSError']
     """
     while error is not None:
@@ -149,21 +149,21 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def release_memory() -> None:
-    """Free the memory of a failed attempt, on accelerators too."""
+    """Free the memory of a failed attempt, also on accelerators."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that the memory of the machine or of an accelerator is full."""
+    """Whether an error is an out-of-memory error, of the machine or of an accelerator."""
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
     )
 
 
 def file_of(error: BaseException, folder: RunFolder) -> object:
-    """The file that an error is about; if it does not say, the logs or the run folder."""
+    """The file that a write error is about; if it names none, a log or the run folder."""
     if getattr(error, "filename", None):
         return error.filename  # type: ignore[attr-defined]
     trace = error.__traceback__

@@ -1,4 +1,4 @@
-"""Fit: train a model on images, test it, and leave everything in one run folder."""
+"""Fit: train a model on images, test it, and write everything into one run folder."""
 
 import math
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from vision_attn.runs.settings_summary import about_run
 from vision_attn.runs.yaml_file import load_yaml
 from vision_attn.training.auto_settings import auto_settings, recorded_auto_settings
 from vision_attn.training.callbacks.best_model import SaveBestModel, spec_of
-from vision_attn.training.callbacks.checkpoint_io import epoch_to_come
+from vision_attn.training.callbacks.checkpoint_io import next_epoch
 from vision_attn.training.callbacks.progress import Throughput
 from vision_attn.training.callbacks.tensorboard_overlays import TensorBoardOverlays
 from vision_attn.training.callbacks.terminate_on_nan import TerminateOnNaN
@@ -51,7 +51,7 @@ SCORES = {
 
 @dataclass(frozen=True)
 class FitResult:
-    """How a training ended.
+    """The result of `fit`.
 
     Attributes:
         folder: the run folder.
@@ -67,29 +67,29 @@ class FitResult:
 
 
 def fit(request: FitRequest) -> FitResult:
-    """Train, or go on with a training; see `FitRequest`.
+    """Train a model, or resume a training; see `FitRequest`.
 
     Raises:
-        UserError: settings, images or files are not as they should be; nothing has changed then.
+        UserError: invalid settings, images or files.
     """
     attempt = resumed_run(request) if request.resume else new_run(request)
     try:
-        return retry_in_halves(attempt)
+        return train_with_retry(attempt)
     except UserError:
-        forget_table(attempt.folder)
+        remove_table(attempt.folder)
         raise
 
 
-def forget_table(folder: RunFolder) -> None:
-    """Remove the table of a run that did not start."""
+def remove_table(folder: RunFolder) -> None:
+    """Remove the image table of a run that did not start."""
     if folder.table.is_file() and not folder.config.exists():
         folder.table.unlink()
-        with suppress(OSError):  # there is something else in the folder
+        with suppress(OSError):  # the folder contains other files
             folder.path.rmdir()
 
 
-def retry_in_halves(attempt: Attempt) -> FitResult:
-    """Train; once more with half the batch size, if an automatic batch size does not fit."""
+def train_with_retry(attempt: Attempt) -> FitResult:
+    """Train; if an automatic batch size does not fit into memory, retry once with half of it."""
     try:
         return train(attempt)
     except OutOfMemoryError as error:
@@ -110,7 +110,7 @@ def train(attempt: Attempt) -> FitResult:
     checkpoint, folder, request = attempt.checkpoint, attempt.folder, attempt.request
     config = attempt.config
     pretrained = config["model"].get("pretrained", False)
-    if checkpoint:  # it has every weight: nothing is fetched again
+    if checkpoint:  # it contains all weights: do not download them again
         config = merge(config, {"model": {"pretrained": False}})
     with folder.size_limit() if checkpoint else nullcontext():  # the run may be untrusted
         cli = TrainingCLI(config, folder)
@@ -118,7 +118,7 @@ def train(attempt: Attempt) -> FitResult:
     model, data = cli.model.model, cli.datamodule
     if checkpoint:
         resolved["model"]["pretrained"] = pretrained
-        data.first_epoch = epoch_to_come(checkpoint)
+        data.first_epoch = next_epoch(checkpoint)
     loaded = ""
     if request.init_from:
         loaded = init_from(model, request.init_from, data.class_names)
@@ -152,7 +152,7 @@ def train(attempt: Attempt) -> FitResult:
 
 
 def fit_trainer(cli: TrainingCLI, attempt: Attempt, resolved: Config) -> bool:
-    """Run the trainer and keep the best weights; whether it ended without an interruption."""
+    """Run the trainer and save the best weights; returns False if Ctrl-C interrupted it."""
     folder, data = attempt.folder, cli.datamodule
     spec = spec_of(cli.model.model, resolved["model"]["pooling"], data)
     # In this order: a model with NaN is never saved.
@@ -165,7 +165,7 @@ def fit_trainer(cli: TrainingCLI, attempt: Attempt, resolved: Config) -> bool:
     try:
         with explain_checkpoint_mismatch(attempt.checkpoint, lambda: throughput.started > 0):
             cli.trainer.fit(cli.model, data, ckpt_path=attempt.checkpoint, weights_only=True)
-    except SystemExit:  # Lightning's way to end a training at Ctrl-C
+    except SystemExit:  # Lightning raises it at Ctrl-C
         return False
     return True
 

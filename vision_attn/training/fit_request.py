@@ -1,4 +1,4 @@
-"""What the user asks `fit` to do, and the complete configuration that follows from it."""
+"""The arguments of `fit` (`FitRequest`), and the complete configuration they result in."""
 
 import datetime
 import os
@@ -28,12 +28,12 @@ from vision_attn.training.overrides import Pair, nested
 FINE_TUNING = {"model": {"stem_lr_scale": 0.1, "optimizer": {"init_args": {"lr": 0.001}}}}
 """Defaults for weights that were learned elsewhere; config files override them."""
 MAY_CHANGE = ("data.batch_size",)
-"""Settings of a resumed run that may differ: batches may not fit on another machine."""
+"""Settings that may change when a run resumes: another machine may have less memory."""
 
 
 @dataclass(frozen=True)
 class FitRequest:
-    """What the user asks `fit` to do.
+    """The arguments of `fit`, from the command line or from Python.
 
     Attributes:
         data: a folder, a table, a named data set, or rows in memory; None if a file names it.
@@ -41,7 +41,7 @@ class FitRequest:
         options: settings by dotted names, in the order in which they were given.
         run_dir: the run folder; None names it by date, time and data.
         init_from: a run or weights file to start from.
-        resume: whether to go on with the run in `run_dir`.
+        resume: whether to resume the run in `run_dir`.
         trust: dotted paths of the user's own classes that files may name.
         report: whether to write `report.html` at the end.
         overlays: whether TensorBoard shows attention on some validation images after each epoch.
@@ -70,10 +70,10 @@ class Attempt:
     """One training with a complete configuration.
 
     Attributes:
-        request: what the user asked for.
+        request: the arguments of `fit`.
         config: all settings.
         folder: the run folder.
-        checkpoint: what the training resumes from; None starts anew.
+        checkpoint: the checkpoint to resume from; None for a new training.
     """
 
     request: FitRequest
@@ -83,7 +83,11 @@ class Attempt:
 
 
 def new_run(request: FitRequest) -> Attempt:
-    """Put the configuration of a new run together: defaults < files < options."""
+    """Merge the configuration of a new run: defaults < files < options.
+
+    Raises:
+        UserError: no data is given, or the run folder already contains a run.
+    """
     request = with_packaged_config(request)
     config = read_config("defaults")
     files = [read_config(name, request.trust) for name in request.configs]
@@ -100,8 +104,8 @@ def new_run(request: FitRequest) -> Attempt:
     if request.data is None and "class_path" not in config.get("data", {}).get("source", {}):
         raise UserError("name the images: --data DIR, or --data shapes to try it out.")
     # Lightning starts further processes with the same command; they join the first one's run.
-    place = os.environ.get(JOINED_RUN) or request.run_dir or default_run_dir(config)
-    folder = RunFolder(Path(place))
+    path = os.environ.get(JOINED_RUN) or request.run_dir or default_run_dir(config)
+    folder = RunFolder(Path(path))
     if JOINED_RUN not in os.environ:
         check_not_started(folder)
     if request.data is not None and not isinstance(request.data, str):
@@ -135,7 +139,7 @@ def wants_pretrained(configs: Sequence[Config]) -> bool:
 
 
 def settings_of(source: Path, trusted: Sequence[str]) -> Config:
-    """The settings that a run to start from brings: its backbone, pooling and image size.
+    """The settings of the run to initialize from: its backbone, pooling and image size.
 
     Raises:
         UserError: there is no such run or file, or it names a class that is not trusted.
@@ -147,25 +151,25 @@ def settings_of(source: Path, trusted: Sequence[str]) -> Config:
     folder = RunFolder(source)
     settings = folder.load_spec().settings()
     check_trusted(settings, trusted, folder.spec_file)
-    folder.load_model(trusted)  # once within its size limit, before untrusted settings are built
+    folder.load_model(trusted)  # checks the size limit before untrusted settings are used
     return with_full_names(settings)
 
 
 def default_run_dir(config: Config) -> Path:
-    """`runs/<date-time>-<data>`."""
+    """The default run folder: `runs/<date-time>-<data>`."""
     source = config.get("data", {}).get("source") or {}
     arguments = source.get("init_args") or {}
-    place = arguments.get("table") or arguments.get("root")
+    path = arguments.get("table") or arguments.get("root")
     name = "table"
     if "class_path" in source:
         name = short_path(ImageSource, source["class_path"]).rpartition(".")[2]
-    if place:
-        name = Path(place).name.removesuffix(".csv")
+    if path:
+        name = Path(path).name.removesuffix(".csv")
     return Path("runs") / f"{datetime.datetime.now():%Y-%m-%d-%H%M%S}-{name}"
 
 
 def resumed_run(request: FitRequest) -> Attempt:
-    """Go on with a run as it was; only the trainer's settings and the batch size may change.
+    """Resume a run with its own configuration; only `trainer` settings and batch size may change.
 
     Raises:
         UserError: there is nothing to resume from, or another setting is given.
@@ -185,7 +189,7 @@ def resumed_run(request: FitRequest) -> Attempt:
     other += [name for name, value in given.items() if value]
     if other:
         raise UserError(
-            f"--resume goes on with the run as it was, so --{other[0]} cannot change; "
+            f"--resume continues the run with its own settings, so --{other[0]} cannot change; "
             f"for a new run from its weights: --init_from {folder.path} --run_dir NEW."
         )
     config = read_config_file(folder.config, request.trust)

@@ -1,4 +1,4 @@
-"""Tables of images in memory, such as a pandas DataFrame, as a CSV file in the run folder."""
+"""Write an image table in memory, such as a pandas DataFrame, as a CSV file in the run folder."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ COLUMNS = ("path", "label", "split")
 
 
 class ImageRows(Protocol):
-    """Columns by name, as a DataFrame or a dictionary has them: path, label, perhaps split."""
+    """A table with columns `path`, `label` and optionally `split`: a DataFrame or a dictionary."""
 
     def __getitem__(self, name: str, /) -> Iterable[object]:
         """The values of a column."""
@@ -24,17 +24,17 @@ class ImageRows(Protocol):
 
 
 def write_table(rows: ImageRows, table: Path) -> Path:
-    """Write rows as a table of paths below one folder, and return that folder.
+    """Write an image table as CSV with relative paths; returns the folder they are relative to.
 
     Args:
-        rows: columns `path` (seen from the current folder), `label`, and perhaps `split`.
+        rows: columns `path` (relative to the current folder), `label`, and optionally `split`.
         table: the CSV file to write.
 
     Returns:
-        The folder that holds all images, from which the table's paths start.
+        The common folder of all images, to which the paths in the table are relative.
 
     Raises:
-        UserError: there is no column `path` or `label`, or columns differ in length.
+        UserError: a column is missing, columns differ in length, or there are no rows.
     """
     columns = [name for name in COLUMNS if name in rows]
     missing = [name for name in COLUMNS[:2] if name not in columns]

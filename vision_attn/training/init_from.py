@@ -1,4 +1,4 @@
-"""Starting from other weights: what fits is taken over, and what was taken is told."""
+"""Initialize a model from another run or a weights file, and report which tensors were loaded."""
 
 from pathlib import Path
 
@@ -9,33 +9,34 @@ from vision_attn.runs.folder import RunFolder, read_weights
 
 
 def init_from(model: nn.Module, source: Path, class_names: list[str]) -> str:
-    """Fill a model from a run folder or a weights file, and say in a line what was loaded.
+    """Load weights from a run folder or a weights file; returns a line on what was loaded.
 
-    Tensors are matched by name and shape; bare backbone weights are matched to the backbone. The
-    head is kept only if it belongs to the same classes in the same order.
+    Tensors are matched by name and shape; bare backbone weights are matched to the backbone.
+    Frozen parameters keep their values. The head is loaded only if the source has the same classes
+    in the same order.
 
     Raises:
-        UserError: nothing in the source fits the model.
+        UserError: no tensor of the source fits the model.
     """
     tensors, same_classes = source_tensors(source, class_names)
-    held = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
-    own = {name: tensor for name, tensor in model.state_dict().items() if name not in held}
-    fitting = best_match(tensors, own)
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    own = {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
+    loaded = best_match(tensors, own)
     if not same_classes:
-        fitting = {name: t for name, t in fitting.items() if not name.startswith("head.")}
-    if not fitting:
+        loaded = {name: t for name, t in loaded.items() if not name.startswith("head.")}
+    if not loaded:
         raise UserError(f"--init_from: no tensor of {source} fits this model.")
-    model.load_state_dict(fitting, strict=False)
-    fresh = sorted(name for name in own if name not in fitting)
-    told = f"loaded {len(fitting)} of {len(own)} tensors from {source}"
+    model.load_state_dict(loaded, strict=False)
+    fresh = sorted(name for name in own if name not in loaded)
+    message = f"loaded {len(loaded)} of {len(own)} tensors from {source}"
     if fresh:
         more = f" and {len(fresh) - 4} more" if len(fresh) > 4 else ""
-        told += f"; new: {', '.join(fresh[:4])}{more}"
-    return told
+        message += f"; new: {', '.join(fresh[:4])}{more}"
+    return message
 
 
 def source_tensors(source: Path, class_names: list[str]) -> tuple[dict[str, Tensor], bool]:
-    """The tensors of a source, and whether its head belongs to these classes."""
+    """The tensors of a run or a weights file, and whether its head has the same classes."""
     if not source.is_dir():
         return read_weights(source), False
     folder = RunFolder(source)
@@ -43,7 +44,7 @@ def source_tensors(source: Path, class_names: list[str]) -> tuple[dict[str, Tens
 
 
 def best_match(tensors: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Those tensors that fit by name and shape, under the prefix under which most do."""
+    """Match tensors by name and shape, with the prefix under which most of them match."""
     candidates = []
     for prefix in ("", "backbone.", "backbone.net."):
         named = {prefix + name: tensor for name, tensor in tensors.items()}

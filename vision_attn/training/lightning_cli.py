@@ -1,4 +1,4 @@
-"""LightningCLI with this project's defaults: from a configuration to task, data and trainer."""
+"""LightningCLI with this project's defaults: builds task, data and trainer from a configuration."""
 
 import logging
 import re
@@ -24,7 +24,7 @@ from vision_attn.training.callbacks.checkpoint_io import AtomicCheckpointIO
 from vision_attn.training.callbacks.compile_backbone import CompileBackbone
 from vision_attn.training.callbacks.ema import EMA
 from vision_attn.training.callbacks.epoch_seed import SeedEveryEpoch
-from vision_attn.training.callbacks.progress import EpochLines, ImagesBar, Throughput
+from vision_attn.training.callbacks.progress import EpochLines, Throughput, TrainingBar
 from vision_attn.training.callbacks.results_csv import ResultsCsv
 from vision_attn.training.config import Config, as_list, merge, with_short_names
 from vision_attn.training.duration import (
@@ -32,20 +32,20 @@ from vision_attn.training.duration import (
     auto_patience,
     describe_budget,
     is_accelerated,
-    training_work,
+    training_flops,
 )
 from vision_attn.training.task import ClassificationTask
 
 PATIENCE_HELP = (
-    "stop after this many validations without a better score; 0 never stops early; by default a "
-    "third of the epochs if their number is chosen automatically, too"
+    "early stopping after this many validations without a better score; 0 turns it off; default: "
+    "a third of the epochs if their number is chosen automatically, else off"
 )
 EMA_HELP = "keep and score an exponential moving average of the weights with this decay, e.g. 0.99"
 COMPILE_HELP = "compile the backbone with torch.compile where that is possible"
 
 
 class Parser(LightningArgumentParser):
-    """The parser, whose errors are one line with a suggestion."""
+    """Lightning's argument parser with one-line errors and suggestions."""
 
     def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
         """Raise a parse error as a `UserError`."""
@@ -68,12 +68,12 @@ def parse_error(message: str, options: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Duration:
-    """How long a training may take.
+    """The number of epochs and the early-stopping patience of a training.
 
     Attributes:
         epochs: its number of epochs; None if the user set another limit.
         patience: validations without a better score after which it stops; None never stops early.
-        note: a line on how the number of epochs was chosen; empty if the user chose it.
+        note: a line on the cost of an automatic number of epochs; else empty.
     """
 
     epochs: int | None
@@ -85,12 +85,12 @@ class TrainingCLI(LightningCLI):
     """Builds task, data and trainer from one configuration.
 
     The task is one fixed class, so no checkpoint and no configuration can name another. It is
-    built without subcommands (`run=False`): Lightning's own would lay a checkpoint's
-    hyper-parameters over what the user set.
+    built without subcommands (`run=False`): those of Lightning would let the hyper-parameters in a
+    checkpoint override the user's settings.
 
     Args:
         config: all settings, classes by their paths.
-        folder: the run folder; None to score a model, which writes nothing.
+        folder: the run folder; None to score a model without writing files.
     """
 
     def __init__(self, config: Config, folder: RunFolder | None) -> None:
@@ -113,7 +113,7 @@ class TrainingCLI(LightningCLI):
             raise UserError(parse_error(str(error), [])) from error
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add what the task takes from the data, and the settings that belong to no section."""
+        """Link the task's arguments to the data, and add the settings that belong to no section."""
         parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
         parser.link_arguments("data.image_size", "model.image_size", apply_on="instantiate")
         parser.add_argument("--patience", type=int | None, help=PATIENCE_HELP)
@@ -121,7 +121,7 @@ class TrainingCLI(LightningCLI):
         parser.add_argument("--compile", type=bool, default=False, help=COMPILE_HELP)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-        """The trainer, with our callbacks and everything that is chosen automatically."""
+        """The trainer, with our callbacks and the automatically chosen settings."""
         given = self.config_init["trainer"]
         on_screen = sys.stdout.isatty() and given.enable_progress_bar is not False
         chosen: dict[str, Any] = {
@@ -144,44 +144,48 @@ class TrainingCLI(LightningCLI):
         return super().instantiate_trainer(**chosen, **kwargs)
 
     def own_callbacks(self, on_screen: bool) -> list[Callback]:
-        """The callbacks of every training, and those that settings ask for."""
+        """Our callbacks: those of every training, and those that are turned on by a setting."""
         throughput = Throughput()
         monitored = self.datamodule.monitored
-        found: list[Callback] = [throughput]
-        found.append(ImagesBar(throughput) if on_screen else EpochLines(throughput, monitored))
+        callbacks: list[Callback] = [throughput]
+        callbacks.append(
+            TrainingBar(throughput) if on_screen else EpochLines(throughput, monitored)
+        )
         if self.folder is not None:
             checkpoints = self.folder.checkpoints
-            found.append(
+            callbacks.append(
                 ModelCheckpoint(checkpoints, "last", save_top_k=1, enable_version_counter=False)
             )
-            found.append(ResultsCsv(self.folder.results))
+            callbacks.append(ResultsCsv(self.folder.results))
             if self.duration.patience:
-                found.append(
+                callbacks.append(
                     EarlyStopping(
                         monitored, patience=self.duration.patience, mode="max", strict=False
                     )
                 )
         if self.config_init["ema"] is not None:
-            found.append(EMA(self.config_init["ema"]))
+            callbacks.append(EMA(self.config_init["ema"]))
         if self.config_init["compile"]:
-            found.append(CompileBackbone(self.datamodule.image_size, self.datamodule.batch_size))
-        return found
+            callbacks.append(
+                CompileBackbone(self.datamodule.image_size, self.datamodule.batch_size)
+            )
+        return callbacks
 
     @cached_property
     def duration(self) -> Duration:
-        """Epochs and patience, chosen automatically where the user set no limit."""
+        """Epochs and early-stopping patience; chosen automatically if the user set no limit."""
         given, patience = self.config_init["trainer"], self.config_init["patience"]
         if given.max_epochs is not None or given.max_steps != -1:
             return Duration(given.max_epochs, patience)
         accelerated = is_accelerated(str(given.accelerator))
-        work = training_work(self.model.model, self.datamodule.image_size)
+        flops = training_flops(self.model.model, self.datamodule.image_size)
         images = len(self.datamodule.store("train"))
-        epochs = auto_epochs(images, work, accelerated)
-        note = "" if accelerated else f"{describe_budget(images, work, epochs)} (--epochs)"
+        epochs = auto_epochs(images, flops, accelerated)
+        note = "" if accelerated else f"{describe_budget(images, flops, epochs)} (--epochs)"
         return Duration(epochs, auto_patience(epochs) if patience is None else patience, note)
 
     def summary_lines(self) -> list[str]:
-        """Lines on how the training may end and how fast its layers learn."""
+        """Summary lines on the duration, early stopping and layer-wise learning rates."""
         lines = [self.duration.note] if self.duration.note else []
         if self.duration.patience:
             score = self.datamodule.monitored.removeprefix("val/").replace("_", " ")
@@ -204,13 +208,13 @@ class TrainingCLI(LightningCLI):
         return [CSVLogger(logs, name="csv"), TensorBoardLogger(logs, name="tensorboard")]
 
     def given_config(self) -> Config:
-        """The configuration as it was given; None where a setting is chosen automatically."""
+        """The configuration before automatic choices; None for settings that are left open."""
         config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
         config.pop("config", None)
         return config
 
     def resolved_config(self) -> Config:
-        """The configuration with every automatic choice filled in, for `config.yaml`."""
+        """The configuration for `config.yaml`, including all automatically chosen values."""
         trainer = {"max_epochs": self.trainer.max_epochs, "precision": self.trainer.precision}
         chosen = {
             "model": self.model.resolved_settings(),
@@ -234,12 +238,12 @@ def print_all_settings() -> None:
 
 
 def auto_precision(accelerator: str) -> str:
-    """bf16 where the hardware multiplies it, else float32."""
+    """bf16 mixed precision if the hardware supports it natively, else float32."""
     if torch.cuda.is_available() and accelerator != "cpu":
-        able = torch.cuda.is_bf16_supported(including_emulation=False)
-        return "bf16-mixed" if able else "32-true"
-    able = torch.cpu.get_capabilities()
-    return "bf16-mixed" if able.get("avx512_bf16") or able.get("amx_bf16") else "32-true"
+        supported = torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bf16-mixed" if supported else "32-true"
+    cpu = torch.cpu.get_capabilities()
+    return "bf16-mixed" if cpu.get("avx512_bf16") or cpu.get("amx_bf16") else "32-true"
 
 
 def silence_lightning() -> None:
@@ -247,13 +251,13 @@ def silence_lightning() -> None:
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.ERROR)
     for message in (
-        ".*LightningCLI's args parameter is intended.*",  # we do call it from Python
+        ".*LightningCLI's args parameter is intended.*",  # it is called from Python here
         ".*does not have many workers.*",  # images in memory need none
         ".*The number of training batches .* is smaller than the logging interval.*",
-        ".*The dirpath has changed.*",  # a run folder was moved: the next checkpoint is kept there
+        ".*The dirpath has changed.*",  # a moved run folder: the next checkpoint is saved there
         ".*Encountered `nan` values.*",  # TerminateOnNaN reports it and stops the training
-        ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run's own
-        ".*It is recommended to use `self.log.*sync_dist.*",  # torchmetrics has gathered already
+        ".*Checkpoint directory .* exists and is not empty.*",  # the folder of a resumed run
+        ".*It is recommended to use `self.log.*sync_dist.*",  # torchmetrics synchronizes
         "(?s).*Grad strides do not match bucket view.*",  # 1x1 kernels are the same in both layouts
         ".*LeafSpec.*",  # torch 2.15 deprecates what Lightning 2.6.6 still calls
         # jsonargparse 4 deprecates what Lightning 2.6.6 still calls

@@ -1,4 +1,4 @@
-"""Options typed on the command line, or Python keyword arguments, as one nested configuration."""
+"""Parse command line options or Python keyword arguments into a nested configuration."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -33,7 +33,7 @@ CLASS_SETTINGS = (
     "trainer.profiler",
     "trainer.strategy",
 )
-"""Settings whose value is a class; what follows them in an option is an argument of that class."""
+"""Settings whose value is a class; `--model.pooling.heads` sets an argument of that class."""
 
 Config = dict[str, Any]
 Pair = tuple[str, object]
@@ -63,10 +63,10 @@ def options_in(words: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def full_name(name: str) -> str:
-    """The dotted name of a setting that may have been named in short.
+    """The dotted name of a setting; short names such as `epochs` are expanded.
 
     Raises:
-        UserError: the setting had that name in an earlier version.
+        UserError: the name is misspelled, or was used in an earlier version.
 
     >>> full_name("epochs"), full_name("model.loss")
     ('trainer.max_epochs', 'model.loss')
@@ -94,7 +94,7 @@ def unknown_option(name: str, hint: str) -> str:
 
 
 def nested(pairs: Iterable[Pair]) -> Config:
-    """Settings by dotted names as a nested configuration; arguments go below their class.
+    """Nest settings with dotted names; arguments of a class go into its `init_args`.
 
     >>> nested([("model.pooling", "local_window"), ("model.pooling.window", "3")])
     {'model': {'pooling': {'class_path': 'local_window', 'init_args': {'window': '3'}}}}
@@ -103,16 +103,16 @@ def nested(pairs: Iterable[Pair]) -> Config:
     """
     config: Config = {}
     for name, value in pairs:
-        insert(config, place_of(name), plain_value(value), name)
+        insert(config, key_path(name), parsed_value(value), name)
     return config
 
 
-def place_of(name: str) -> list[str]:
-    """The keys that lead to a setting.
+def key_path(name: str) -> list[str]:
+    """The keys of a setting in the nested configuration.
 
-    >>> place_of("model.pooling.global_pooling.heads")
+    >>> key_path("model.pooling.global_pooling.heads")
     ['model', 'pooling', 'init_args', 'global_pooling', 'init_args', 'heads']
-    >>> place_of("model.optimizer.init_args.lr")
+    >>> key_path("model.optimizer.init_args.lr")
     ['model', 'optimizer', 'init_args', 'lr']
     """
     slot = next((s for s in CLASS_SETTINGS if name == s or name.startswith(f"{s}.")), None)
@@ -126,10 +126,13 @@ def place_of(name: str) -> list[str]:
     return keys
 
 
-def plain_value(value: object) -> object:
-    """A value as it is, but for lists and dictionaries that were typed as text.
+def parsed_value(value: object) -> object:
+    """Parse a list or dictionary that was typed as text; other values are unchanged.
 
-    >>> plain_value("[8, 16]"), plain_value("3")
+    Raises:
+        UserError: the text is not YAML.
+
+    >>> parsed_value("[8, 16]"), parsed_value("3")
     ([8, 16], '3')
     """
     if isinstance(value, str) and value[:1] in ("[", "{"):
@@ -141,7 +144,7 @@ def plain_value(value: object) -> object:
 
 
 def insert(config: Config, keys: list[str], value: object, name: str) -> None:
-    """Put a value at its place in a nested configuration; of two values the last one counts."""
+    """Set a value in a nested configuration; if it is given twice, the last value counts."""
     *above, last = keys
     here = config
     for key in above:
@@ -160,7 +163,7 @@ def insert(config: Config, keys: list[str], value: object, name: str) -> None:
 
 
 def as_class(value: object) -> Config:
-    """A class that was named by a text, in the form that has room for arguments."""
+    """A class name as `{"class_path": name}`, to which arguments can be added."""
     if isinstance(value, str):
         return {"class_path": value}
     return value if isinstance(value, dict) else {}

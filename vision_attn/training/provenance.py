@@ -1,4 +1,4 @@
-"""What `fit` records before it trains: settings, splits, and the environment."""
+"""Record the settings, splits and environment of a run before it trains."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,7 +6,7 @@ from vision_attn.core.atomic import replace_symlink, write_json, write_text
 from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.data.sources.image_table import as_table
 from vision_attn.data.split import Split
-from vision_attn.runs.environment import environment, starts
+from vision_attn.runs.environment import environment, read_starts
 from vision_attn.runs.folder import RunFolder
 from vision_attn.training.auto_settings import config_text
 from vision_attn.training.config import Config
@@ -22,7 +22,7 @@ def record_config(folder: RunFolder, resolved: Config, chosen: list[str]) -> Non
 
 
 def record_splits(folder: RunFolder, data: ImageDataModule, resumed: bool) -> None:
-    """Write `split.csv` if images are files; a resumed run keeps its own and is compared with it."""
+    """Write `split.csv` if images are files; a resumed run keeps its file and warns of changes."""
     if not all(split.are_files for split in data.splits.values()):
         return
     root = data.source.root  # type: ignore[attr-defined]  # sources of files have one
@@ -45,13 +45,13 @@ def record_splits(folder: RunFolder, data: ImageDataModule, resumed: bool) -> No
 def record_environment(
     folder: RunFolder, command: Sequence[str], seed: int | bool, splits: Mapping[str, Split]
 ) -> None:
-    """Record where and from what a training starts or resumes; warn if its images have changed."""
-    before, now = starts(folder.environment), environment(list(command), seed, splits)
-    if not folder.last.exists():  # an earlier start here left nothing
-        before = []
-    if before and before[-1]["data"] != now["data"]:
+    """Record the environment of each start or resume; warn if the images have changed."""
+    earlier, now = read_starts(folder.environment), environment(list(command), seed, splits)
+    if not folder.last.exists():  # an earlier start here left no checkpoint
+        earlier = []
+    if earlier and earlier[-1]["data"] != now["data"]:
         print(
             f"check     the images are not those that the run began with (see "
             f"{folder.environment}): its weights will differ from an uninterrupted run's."
         )
-    write_json(folder.environment, {"starts": [*before, now]})
+    write_json(folder.environment, {"starts": [*earlier, now]})

@@ -38,7 +38,7 @@ def fit(
     overlays: bool = True,
     **settings: Setting,
 ) -> TrainedModel:
-    """Train a model, test it, and leave everything in one run folder.
+    """Train a model, test it, and write everything into one run folder.
 
     Settings that are None are chosen automatically, and printed.
 
@@ -59,7 +59,7 @@ def fit(
         name: name of the run: its folder is `runs/NAME`.
         run_dir: the run folder; None names it by date, time and data.
         init_from: a run or weights file to start from.
-        resume: whether to go on with the run in `run_dir`.
+        resume: whether to resume the run in `run_dir`.
         trust: dotted paths of your own classes that files may name.
         report: whether to write `report.html` at the end.
         overlays: whether TensorBoard shows attention on some validation images.
@@ -70,8 +70,8 @@ def fit(
         The trained model, in eval mode.
 
     Raises:
-        UserError: settings, images or files are not as they should be.
-        KeyboardInterrupt: training was interrupted; `resume` goes on with it.
+        UserError: invalid settings, images or files.
+        KeyboardInterrupt: training was interrupted; `resume=True` continues it.
     """
     short = {
         "epochs": epochs, "batch_size": batch_size, "lr": lr, "image_size": image_size,
@@ -99,13 +99,13 @@ def fit(
         raise UserError(in_python(str(error))) from error
     if result.interrupted:
         raise KeyboardInterrupt(
-            f"go on with: vision_attn.fit(run_dir={result.folder.path}, resume=True)"
+            f"resume with: vision_attn.fit(run_dir={result.folder.path}, resume=True)"
         )
     return load(result.folder.path, trust)
 
 
 def pairs(settings: Mapping[str, Setting]) -> Iterator[Pair]:
-    """Settings by their dotted names.
+    """Flatten keyword arguments to settings with dotted names.
 
     >>> list(pairs({"epochs": 2, "model": {"freeze_epochs": 1}}))
     [('trainer.max_epochs', 2), ('model.freeze_epochs', 1)]
@@ -118,7 +118,7 @@ def pairs(settings: Mapping[str, Setting]) -> Iterator[Pair]:
 
 
 def in_python(message: str) -> str:
-    """An error message with the names of settings in the place of command line options.
+    """Remove the dashes of command line options from an error message.
 
     >>> in_python("name the images: --data DIR, or --data shapes to try it out.")
     'name the images: data DIR, or data shapes to try it out.'

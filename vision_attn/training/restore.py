@@ -1,4 +1,4 @@
-"""Restore a run's model and images from its configuration, to score it."""
+"""Restore the model, splits and images of a run, to evaluate it."""
 
 import os
 from collections.abc import Sequence
@@ -30,29 +30,29 @@ from vision_attn.training.config import (
 from vision_attn.training.config_trust import check_trusted
 from vision_attn.training.lightning_cli import TrainingCLI
 
-MOST_IMAGES = 100  # to compare an export on
-OF_A_MACHINE = ("num_workers", "memory_limit")
+MOST_IMAGES = 100  # on which an export is compared with its model
+MACHINE_SETTINGS = ("num_workers", "memory_limit")
 
 
 def evaluation_config(
     folder: RunFolder, data: str | None, trusted: Sequence[str], stage: str
 ) -> Config:
-    """The configuration that scores a run's model on its own or on other images."""
+    """The configuration to evaluate a run's model on its own images or on other ones."""
     spec = folder.load_spec()
     check_trusted(spec.settings(), trusted, folder.spec_file)
     config = read_config("defaults")
     if folder.config.is_file():
         config = merge(config, read_config_file(folder.config, trusted))
     config = merge(config, with_full_names(spec.settings()))
-    # How it was trained (devices, loggers, limits, workers) does not matter for scoring.
+    # Settings of the training (devices, loggers, limits, workers) are not used for evaluation.
     trainer = config.get("trainer", {})
     config["trainer"] = {k: trainer[k] for k in ("accelerator", "precision") if k in trainer}
-    config["data"] = {k: v for k, v in config["data"].items() if k not in OF_A_MACHINE}
+    config["data"] = {k: v for k, v in config["data"].items() if k not in MACHINE_SETTINGS}
     if data:
         source = resolve_data(data)
         if {"root", "table"} & set(source["init_args"]):
             source["init_args"]["default_split"] = stage
-            config["data"].pop("source", None)  # its root and masks belong to other images
+            config["data"].pop("source", None)  # its root and masks belong to the run's images
         config = merge(config, {"data": {"source": source}})
     # Labels are matched to the model's logits by name, and weights come from the run alone.
     return merge(
@@ -61,7 +61,7 @@ def evaluation_config(
 
 
 def restore(folder: RunFolder, config: Config, other: str | None = None) -> TrainingCLI:
-    """Model, images and trainer to score a run with.
+    """Build model, data and trainer for evaluation, with the recorded splits of the run.
 
     Args:
         folder: the run.
@@ -69,7 +69,7 @@ def restore(folder: RunFolder, config: Config, other: str | None = None) -> Trai
         other: other images than the run's own, which the configuration names.
 
     Raises:
-        UserError: the model is larger than its weights; the images are not as they should be.
+        UserError: the model is larger than its weights, or the images are invalid.
     """
     with folder.size_limit():
         cli = TrainingCLI(config, None)
@@ -82,7 +82,7 @@ def restore(folder: RunFolder, config: Config, other: str | None = None) -> Trai
 
 
 def warn_if_trained_on(data: ImageDataModule, folder: RunFolder) -> None:
-    """Print how many of other images are the very files that the run was trained on."""
+    """Warn of leakage: print how many of other images the run was trained on."""
     source = (
         load_yaml(folder.config).get("data", {}).get("source") if folder.config.is_file() else {}
     )
@@ -107,7 +107,7 @@ def evaluation_data(
     other: str | None = None,
     truth: str | None = None,
 ) -> tuple[ImageDataModule, str]:
-    """The images that a run is scored on, and the name of their split.
+    """The images to evaluate a run on, and the name of their split.
 
     Validation images are used if there are no test images.
 
@@ -115,7 +115,7 @@ def evaluation_data(
         folder: the run.
         trusted: dotted paths of the user's own classes that the run may import.
         other: other images than the run's own.
-        truth: where the objects are: boxes.csv, or a folder of masks.
+        truth: ground truth of objects: boxes.csv, or a folder of masks.
 
     Raises:
         UserError: as `restore`; or `truth` is given for images that are not files.
@@ -134,10 +134,10 @@ def evaluation_data(
 
 
 def apply_recorded_splits(data: ImageDataModule, record: Path) -> None:
-    """Split a run's own images as it recorded, whatever has changed in their folder since.
+    """Restore the recorded splits of a run, even if images were added or removed since.
 
-    Images that it was trained on are never scored. A line says what is gone or new. Images that
-    are not files cannot have changed.
+    So images that it was trained on are never evaluated. A line says which images are missing or
+    new. Images that are not files cannot have changed.
     """
     found, root = data.source.splits(), getattr(data.source, "root", None)
     if root is None or not all(split.are_files for split in found.values()):
@@ -151,10 +151,10 @@ def apply_recorded_splits(data: ImageDataModule, record: Path) -> None:
 def load_for_evaluation(
     run: str | Path, trusted: Sequence[str], other: str | None = None, truth: str | None = None
 ) -> tuple[LoadedModel, ImageDataModule, str]:
-    """A run's model with the images that it is scored on; see `evaluation_data`.
+    """Load a run's model and the images to evaluate it on; see `evaluation_data`.
 
     Raises:
-        UserError: there is no run, or the images are not as they should be.
+        UserError: there is no run, or the images are invalid.
     """
     folder = RunFolder(Path(run))
     folder.load_spec()  # before the images are read
@@ -165,7 +165,7 @@ def load_for_evaluation(
 def comparison_images(
     run: str | Path, paths: Sequence[str] | None, trusted: Sequence[str]
 ) -> Tensor:
-    """Up to 100 images in [0, 1] to compare an export with its model on.
+    """Up to 100 images (B, 3, H, W) in [0, 1], on which an export is compared with its model.
 
     Args:
         run: the run folder.
@@ -173,7 +173,7 @@ def comparison_images(
         trusted: dotted paths of the user's own classes that the run may import.
 
     Raises:
-        UserError: there are none, or none of them can be read.
+        UserError: there are no images, or none of them can be read.
     """
     folder = RunFolder(Path(run))
     size = folder.load_spec().image_size
@@ -187,7 +187,7 @@ def comparison_images(
 
 
 def named_images(paths: Sequence[str]) -> tuple[Split, str]:
-    """The images at some paths, and what to call them.
+    """The images in the given files and folders, and how to describe them.
 
     Raises:
         UserError: a file or folder does not exist.
@@ -200,10 +200,10 @@ def named_images(paths: Sequence[str]) -> tuple[Split, str]:
 
 
 def own_images(folder: RunFolder, trusted: Sequence[str]) -> tuple[Split, str]:
-    """The run's own test images, and what to call them.
+    """The run's own test images, and how to describe them.
 
     Raises:
-        UserError: they are not there.
+        UserError: the images do not exist.
     """
     try:
         data, name = evaluation_data(folder, trusted)

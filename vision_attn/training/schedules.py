@@ -1,38 +1,40 @@
-"""How the learning rate goes: up in a line, then down to 0."""
+"""Learning rate schedules: linear warmup, then cosine or linear decay to 0."""
 
 import math
 from collections.abc import Callable
 
 Schedule = Callable[[int, int, float], float]
-"""The step, how many there are, and the share of them that rises, to a factor of the rate."""
+"""From the step, the number of steps and the share of warmup to a factor of the learning rate."""
 
 
 def warmup_then_cosine(step: int, total: int, warmup: float) -> float:
-    """Down as a cosine (arXiv 1608.03983).
+    """Linear warmup, then cosine decay to 0 (arXiv 1608.03983).
 
     >>> [round(warmup_then_cosine(step, 100, 0.1), 3) for step in (0, 9, 10, 55, 100)]
     [0.1, 1.0, 1.0, 0.5, 0.0]
     """
-    rising, fallen = parts(step, total, warmup)
-    return rising if rising < 1 else (1 + math.cos(math.pi * fallen)) / 2
+    warmed, decayed = phases(step, total, warmup)
+    return warmed if warmed < 1 else (1 + math.cos(math.pi * decayed)) / 2
 
 
 def warmup_then_line(step: int, total: int, warmup: float) -> float:
-    """Down in a line: less time at high rates than under a cosine, and less at the lowest.
+    """Linear warmup, then linear decay to 0.
+
+    It spends fewer steps than a cosine at high and at very low learning rates.
 
     >>> [round(warmup_then_line(step, 100, 0.1), 3) for step in (0, 9, 10, 55, 100)]
     [0.1, 1.0, 1.0, 0.5, 0.0]
-    >>> [warmup_then_line(step, 5, 0.0) for step in (0, 1, 2, 3, 5)]  # no rise but the first step
+    >>> [warmup_then_line(step, 5, 0.0) for step in (0, 1, 2, 3, 5)]  # warmup of one step
     [1.0, 1.0, 0.75, 0.5, 0.0]
     """
-    rising, fallen = parts(step, total, warmup)
-    return rising if rising < 1 else 1 - fallen
+    warmed, decayed = phases(step, total, warmup)
+    return warmed if warmed < 1 else 1 - decayed
 
 
-def parts(step: int, total: int, warmup: float) -> tuple[float, float]:
-    """The share of the rise that is reached by a step, and the share of the fall that is behind.
+def phases(step: int, total: int, warmup: float) -> tuple[float, float]:
+    """The completed share of the warmup and the completed share of the decay at a step.
 
-    >>> parts(4, 100, 0.1), parts(55, 100, 0.1)
+    >>> phases(4, 100, 0.1), phases(55, 100, 0.1)
     ((0.5, 0.0), (1.0, 0.5))
     """
     rise = max(round(warmup * total), 1)

@@ -33,7 +33,7 @@ def score(
         The scores by name, and the number of images.
 
     Raises:
-        UserError: the run or the images are not as they should be.
+        UserError: the run or the images are invalid.
     """
     folder = RunFolder(Path(run))
     config = evaluation_config(folder, data, trusted, stage)
@@ -45,7 +45,7 @@ def score(
 
 
 def report(run: str | Path, out: Path | None, trusted: Sequence[str]) -> Path:
-    """Write the report of a run; returns its path.
+    """Write the HTML report of a run; returns its path.
 
     Args:
         run: the run folder.
@@ -61,7 +61,7 @@ def report(run: str | Path, out: Path | None, trusted: Sequence[str]) -> Path:
     model = folder.load_model(trusted).to(cli.trainer.strategy.root_device)
     stored = load_yaml(folder.config) if folder.config.is_file() else config
     about = about_run(stored, cli.datamodule, model, recorded_auto_settings(folder.config))
-    place = out or folder.report
+    path = out or folder.report
     precision = cli.trainer.precision_plugin.forward_context
-    write_report(folder, model, cli.datamodule, about, place, precision)
-    return place
+    write_report(folder, model, cli.datamodule, about, path, precision)
+    return path

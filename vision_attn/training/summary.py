@@ -1,4 +1,4 @@
-"""The lines that `fit` prints before it trains."""
+"""Print a summary of data, model and settings before training."""
 
 from vision_attn.data.checks.quick import quick_problems
 from vision_attn.data.leakage import leakage_warning
@@ -9,7 +9,7 @@ from vision_attn.training.lightning_cli import TrainingCLI
 
 
 def print_summary(cli: TrainingCLI, resolved: Config, loaded: str) -> None:
-    """Print what will be trained on what, with every automatic choice.
+    """Print the data, the model and the training settings, with every automatic choice.
 
     Args:
         cli: task, data and trainer.

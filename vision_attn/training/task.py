@@ -1,4 +1,4 @@
-"""How it learns: loss, metrics, optimiser and schedule. Knows no architecture."""
+"""The LightningModule that trains a classifier: loss, metrics, optimizer and schedule."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -19,58 +19,60 @@ from vision_attn.pooling.base import Pooled, PoolingFactory
 from vision_attn.training.cell_deletion import delete_cells, delete_one_cell
 from vision_attn.training.losses import (
     LOSSES,
-    evidence_for_absent,
-    evidence_off,
-    hold_bias,
+    absent_evidence_loss,
+    deletion_loss,
+    freeze_bias,
     main_class,
 )
-from vision_attn.training.optimizers import fused
+from vision_attn.training.optimizers import with_fused_update
 from vision_attn.training.schedules import SCHEDULES
 
 OptimizerFactory = Callable[[Iterable], torch.optim.Optimizer]
 
 NO_CELLS = torch.empty(0, dtype=torch.long)
-PAIRED = 4  # of so many training images one is shown twice, whole and without a cell
-FINE_TUNED_STEM = 0.1  # of the learning rate: what first layers see is much the same everywhere
+PAIRED = 4  # one in this many training images is shown again with a deleted cell
+FINE_TUNED_STEM = 0.1  # of the learning rate: early features differ little between data sets
 
 
 class ClassificationTask(pl.LightningModule):
     """Trains an `AttentionClassifier`.
 
-    `pooling` and `optimizer` have no default on purpose: a class laid over a default of another
-    class would keep its arguments.
+    `pooling` and `optimizer` have no default on purpose: a class that replaces a default of another
+    class would keep the arguments of that class.
 
     Args:
         pooling: the attention pooling, by file name or dotted path.
-        optimizer: any optimiser of torch or timm.
-        num_classes: comes from the data.
-        image_size: comes from the data.
-        backbone: timm's name of the architecture; None takes resnet18, or a light network where
-            it would have to learn from scratch without a GPU.
+        optimizer: any optimizer of torch or timm.
+        num_classes: number of classes, set by the data.
+        image_size: height and width of images in pixels, set by the data.
+        backbone: timm's name of the architecture; None takes resnet18, or a light network to
+            train from scratch without a GPU.
         pretrained: true for timm's weights from its hub, or a weights file or folder.
         backbone_options: further arguments of `timm.create_model`.
-        min_grid: places a side that the feature grid has at least; None takes 4 for images under
-            48 pixels, 6 under 128 and 7 above.
-        stride: leave off the backbone's stages that reduce images more than this; None keeps all,
-            but for the last where a training from scratch would end on too coarse a grid.
-        removed_strides: how many strides to leave out, from the stem on; None takes as many as
+        min_grid: smallest height and width of the feature map, in cells; None takes 4 for images
+            under 48 pixels, 6 under 128 and 7 above.
+        stride: leave out the backbone's stages with a larger stride than this; None keeps all, but
+            drops the last one if the feature map would be too coarse to train from scratch.
+        removed_strides: how many strides to set to 1, from the stem on; None removes as many as
             `min_grid` needs.
-        loss: `cross_entropy`, or `binary_cross_entropy` for evidence that means something by
-            itself, class by class.
+        loss: `cross_entropy`, or `binary_cross_entropy` for evidence that has a meaning for each
+            class by itself.
         label_smoothing: share of the target that is spread over all classes.
-        absent_evidence_weight: weight of a loss on evidence for classes that an image does not show; it
-            rises from 0 in a line, since places that may not err from the start learn less.
-        deletion_loss_weight: weight of a loss on how far the evidence in a cell of a training image is
-            from what the logits lose with it; a quarter of the images is shown twice for it. It
-            rises from 0 in a line, too.
-        max_deleted_cells: up to so many of the 4x4 cells of a training image become plain, at random.
-        warmup: share of the training in which the learning rate rises.
-        schedule: how it then falls, as a cosine or in a line.
-        freeze_epochs: first epochs in which only pooling and head learn.
-        stem_lr_scale: the learning rate of the backbone's first layers as a share of the last's, with
-            even ratios between (Howard & Ruder 2018, arXiv 1801.06146); None takes a tenth for
-            pretrained weights, else the same everywhere. Where it is given, weights are taken to
-            come from elsewhere, and the backbone stays whole.
+        absent_evidence_weight: weight of a loss on evidence for classes that an image does not
+            show. It increases linearly from 0 during training, since a penalty from the start makes
+            the model learn less.
+        deletion_loss_weight: weight of a loss on the difference between the evidence in a cell and
+            the drop of the logits when the cell is deleted; a quarter of the images is shown twice
+            for it. It increases linearly from 0 during training.
+        max_deleted_cells: up to this many of the 4x4 cells of each training image are deleted at
+            random.
+        warmup: share of the training in which the learning rate increases.
+        schedule: how the learning rate then decreases: `cosine` or `linear`.
+        freeze_epochs: number of first epochs in which only pooling and head are trained.
+        stem_lr_scale: learning rate of the backbone's first layers, as a share of that of its last
+            layers, with equal ratios in between (Howard & Ruder 2018, arXiv 1801.06146). None takes
+            0.1 for pretrained weights, else 1. If it is given, the weights are assumed to be
+            pretrained, and the default backbone is used in full.
     """
 
     def __init__(
@@ -119,7 +121,7 @@ class ClassificationTask(pl.LightningModule):
         self.deletion_loss_weight = deletion_loss_weight
         self.max_deleted_cells = max_deleted_cells
         if binary:
-            hold_bias(self.model.head)
+            freeze_bias(self.model.head)
         self.scores = nn.ModuleDict(
             {
                 f"{stage}_scores": ClassificationMetrics(stage, num_classes)
@@ -143,13 +145,13 @@ class ClassificationTask(pl.LightningModule):
         return self.model(images)
 
     def metrics_of(self, stage: str) -> ClassificationMetrics:
-        """The scores that a stage collects."""
+        """The metrics of a stage: "train", "val" or "test"."""
         return cast(ClassificationMetrics, self.scores[f"{stage}_scores"])
 
     def loss_and_metrics(self, stage: str, logits: Tensor, targets: Tensor) -> Tensor:
-        """Loss of logits; the scores are added to the stage's.
+        """The loss of a batch, which is also added to the metrics of the stage.
 
-        What is reported is the plain loss; smoothed targets and the like are for learning.
+        The metrics report the plain loss; label smoothing affects only the loss that is minimized.
         """
         plain = self.loss(logits, targets, 0.0)
         probabilities = self.model.probabilities(logits.float())
@@ -160,11 +162,11 @@ class ClassificationTask(pl.LightningModule):
 
     @property
     def progress(self) -> float:
-        """Share of the training that is done."""
+        """Share of the training steps that are done, from 0 to 1."""
         return self.global_step / self.trainer.estimated_stepping_batches
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """One step of training."""
+        """The training loss of a batch."""
         images, targets = batch
         if self.max_deleted_cells:
             images = delete_cells(images, self.model.backbone.mean, self.max_deleted_cells)
@@ -179,7 +181,7 @@ class ClassificationTask(pl.LightningModule):
         return loss
 
     def with_deleted_copies(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Images and the first of them again without a cell each; the cells."""
+        """Append copies of the first images with one deleted cell each; also returns the cells."""
         some = images[: len(images) // PAIRED]
         changed, cells = delete_one_cell(some, self.model.backbone.mean)
         return torch.cat([images, changed]), cells
@@ -187,43 +189,43 @@ class ClassificationTask(pl.LightningModule):
     def evidence_losses(
         self, pooled: Pooled, logits: Tensor, targets: Tensor, cells: Tensor
     ) -> Tensor:
-        """The losses that only a model can be asked for whose logit is a sum over places.
+        """The weighted losses on evidence maps, for models whose logit is a sum over locations.
 
-        The last `len(cells)` of the images are the first ones, each without that cell.
+        The last `len(cells)` images are copies of the first ones, each with that cell deleted.
         """
         count, pairs = len(targets), len(cells)
         evidence = pooled.evidence(self.model.head.weight)[:count]
-        loss = self.absent_evidence_weight * evidence_for_absent(evidence, targets)
+        loss = self.absent_evidence_weight * absent_evidence_loss(evidence, targets)
         if pairs:
-            falls = logits[:pairs] - logits[count:]
-            loss = loss + self.deletion_loss_weight * evidence_off(evidence[:pairs], falls, cells)
+            drops = logits[:pairs] - logits[count:]
+            loss = loss + self.deletion_loss_weight * deletion_loss(evidence[:pairs], drops, cells)
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """One batch of validation, unless none of its images could be read."""
+        """Score a validation batch; it is empty if none of its images could be read."""
         if len(batch[1]):
             images, targets = batch
             self.loss_and_metrics("val", self(images), targets)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """One batch of testing, unless none of its images could be read."""
+        """Score a test batch; it is empty if none of its images could be read."""
         if len(batch[1]):
             images, targets = batch
             self.loss_and_metrics("test", self(images), targets)
 
     def log_scores(self, stage: str) -> None:
-        """Hand the epoch's scores to the loggers and start anew."""
+        """Log the metrics of the epoch and reset them."""
         scores = self.metrics_of(stage)
         self.log_dict(scores.compute(), prog_bar=stage == "val")
         scores.reset()
 
     @property
     def frozen(self) -> bool:
-        """Whether only pooling and head learn now."""
+        """Whether the backbone is frozen in this epoch."""
         return self.current_epoch < self.freeze_epochs
 
     def frozen_parameters(self) -> list[nn.Parameter]:
-        """What of the backbone does not learn now."""
+        """The parameters of the backbone that are frozen in this epoch."""
         network = self.model.backbone
         return (
             list(network.parameters())
@@ -232,47 +234,53 @@ class ClassificationTask(pl.LightningModule):
         )
 
     def on_train_epoch_start(self) -> None:
-        """Hold the backbone still in the first epochs, its batch statistics included."""
+        """Freeze the backbone in the first epochs, including its batch norm statistics."""
         self.model.backbone.train(not self.frozen)
-        held = set(self.frozen_parameters())
-        if self.trainer.world_size == 1:  # DDP wants every parameter to have a gradient
-            for parameter in self.learnable:  # not what the network itself holds still
-                parameter.requires_grad_(parameter not in held)
+        frozen = set(self.frozen_parameters())
+        if self.trainer.world_size == 1:  # DDP expects a gradient for every parameter
+            for parameter in self.learnable:  # without those that the network itself freezes
+                parameter.requires_grad_(parameter not in frozen)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Drop the gradients of what is held still."""
+        """Remove the gradients of frozen parameters."""
         for parameter in self.frozen_parameters():
             parameter.grad = None
 
     def on_train_epoch_end(self) -> None:
-        """Log the training scores, which were collected while the weights still moved."""
+        """Log the training metrics, which were collected while the weights changed."""
         self.log_scores("train")
 
     def on_validation_epoch_end(self) -> None:
-        """Log the validation scores."""
+        """Log the validation metrics."""
         self.log_scores("val")
 
     def on_test_epoch_end(self) -> None:
-        """Log the test scores."""
+        """Log the test metrics."""
         self.log_scores("test")
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """The optimiser without weight decay on biases and norms, and the learning rate's way."""
+        """The optimizer, without weight decay on biases and norms, and the learning rate schedule.
+
+        Raises:
+            UserError: the training has no limit.
+        """
         filters = [p for p in self.model.backbone.parameters() if p.ndim > 1]
         vectors = [p for p in self.model.parameters() if p.ndim <= 1]
         rest = set(self.model.parameters()) - {*filters, *vectors}
         groups: list[dict[str, Any]] = [
             {"params": filters},
-            # Queries and classes are no filters: timm's Muon is to leave their directions alone.
+            # Muon orthogonalizes filters; queries and class weights use its fallback optimizer.
             {"params": [p for p in self.model.parameters() if p in rest], "use_fallback": True},
             {"params": vectors, "weight_decay": 0.0, "use_fallback": True},
         ]
         rates = self.model.backbone.lr_scales(self.stem_lr_scale)
-        optimizer = fused(self.optimizer(split_by_lr(groups, rates)))
+        optimizer = with_fused_update(self.optimizer(split_by_lr(groups, rates)))
         for group in optimizer.param_groups:
             group["lr"] *= group["rate"]
         if math.isinf(self.trainer.estimated_stepping_batches):
-            raise UserError("the training has no end: name one, such as --trainer.max_epochs 10.")
+            raise UserError(
+                "the training would never end; set a limit, such as --trainer.max_epochs 10."
+            )
         optimizer.register_step_post_hook(lambda *_: self.model.backbone.post_step())
         total = int(self.trainer.estimated_stepping_batches)
         schedule = LambdaLR(optimizer, lambda step: self.schedule(step, total, self.warmup))
@@ -283,7 +291,9 @@ class ClassificationTask(pl.LightningModule):
 
 
 def split_by_lr(groups: list[dict[str, Any]], rates: dict[Tensor, float]) -> list[dict[str, Any]]:
-    """Each group split into those of its parameters that learn at the same share of the rate.
+    """Split parameter groups so that all parameters of a group have the same learning rate.
+
+    Each new group has a key `rate`, the factor of its learning rate.
 
     >>> stem, head = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.ones(1))
     >>> [group["rate"] for group in split_by_lr([{"params": [stem, head]}], {stem: 0.1})]

@@ -1,4 +1,4 @@
-"""Keeps the best weights of a run as `model.safetensors`, while it trains."""
+"""Callback that saves the best model during training, as `model.safetensors`."""
 
 from typing import Any
 
@@ -14,10 +14,15 @@ from vision_attn.training.callbacks.ema import averaged_module
 
 
 class SaveBestModel(Callback):
-    """Writes the model whenever a validation score is the best so far (the later one of equals).
+    """Saves the model when its validation score is the best so far, or equal to the best.
 
-    A run that is stopped can so be used at once, by what is whole in its folder. Where weights are
-    averaged, it is the average that was validated and is kept.
+    The model of a run that is stopped early can therefore be used at once. With an EMA of the
+    weights, the average is validated and saved.
+
+    Args:
+        folder: the run folder.
+        spec: the content of `model.json`.
+        monitored: name of the validation score; higher is better.
     """
 
     def __init__(self, folder: RunFolder, spec: ModelSpec, monitored: str) -> None:
@@ -27,7 +32,7 @@ class SaveBestModel(Callback):
         self.best = -1.0
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the model if it is the best so far."""
+        """Save the model if it is the best so far."""
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
         if trainer.state.fn != "fit":
@@ -38,21 +43,21 @@ class SaveBestModel(Callback):
             self.folder.save_model(model_of(averaged_module(trainer, pl_module)), self.spec)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the last weights where no validation has chosen any."""
+        """Save the last weights if there was no validation."""
         if self.best < 0 and trainer.is_global_zero:
             self.folder.save_model(model_of(averaged_module(trainer, pl_module)), self.spec)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run must know."""
+        """The best score, for the checkpoint."""
         return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Restore the best score from a checkpoint."""
         self.best = state_dict["best"]
 
 
 def model_of(task: nn.Module) -> AttentionClassifier:
-    """The model of a task."""
+    """The `AttentionClassifier` inside a task."""
     assert isinstance(task.model, AttentionClassifier)
     return task.model
 
@@ -60,7 +65,7 @@ def model_of(task: nn.Module) -> AttentionClassifier:
 def spec_of(
     model: AttentionClassifier, pooling: dict[str, Any], data: ImageDataModule
 ) -> ModelSpec:
-    """The card of a model about to be trained."""
+    """The specification (`model.json`) of a model that is about to be trained."""
     backbone = model.backbone
     return ModelSpec(
         backbone=backbone.name,

@@ -1,4 +1,4 @@
-"""Training with a backbone that torch has compiled, where torch can."""
+"""Callback that trains with `torch.compile`d backbone code, if compiling works."""
 
 import time
 from copy import deepcopy
@@ -12,79 +12,79 @@ from torch import Tensor, nn
 
 
 class CompileBackbone(Callback):
-    """Has torch compile the backbone before the training starts (`--compile true`).
+    """Compiles the backbone with `torch.compile` before training starts (`--compile true`).
 
-    torch.compile fuses what lies between convolutions. Whether it can (it needs a C++ compiler, and
-    has to know every operation) shows only when it is tried. So a copy of the backbone takes a step
-    first, and if that fails, a line says why and the training goes on as if nothing had been
-    asked for. Only training is compiled: validation would have to be compiled for itself.
+    torch.compile fuses the operations between convolutions. It needs a C++ compiler and support for
+    every operation, which shows only when it is tried. So a copy of the backbone is compiled and
+    runs one step first. If that fails, a line says why, and training goes on with the uncompiled
+    backbone. Only training is compiled: validation would need a compilation of its own.
 
     Args:
-        image_size: pixels a side.
-        batch_size: images of a step.
+        image_size: height and width of images in pixels.
+        batch_size: images per batch.
     """
 
     def __init__(self, image_size: int, batch_size: int) -> None:
         self.shape = (batch_size, 3, image_size, image_size)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Try with a copy, whose code is found again."""
+        """Compile a copy of the backbone; torch caches the code for the backbone itself."""
         self.backbone = cast(nn.Module, cast(nn.Module, pl_module.model).backbone)
         self.compiled = torch.compile(self.backbone.forward)
         images = torch.zeros(self.shape, device=pl_module.device)
         started = time.perf_counter()
         try:
             with trainer.precision_plugin.forward_context():
-                rehearse(deepcopy(self.backbone), images)
+                trial_step(deepcopy(self.backbone), images)
         except Exception as error:
             self.compiled = self.backbone.forward
-            tell(f"failed, so nothing is compiled: {reason(error)}")
+            print_line(f"failed, so training is not compiled: {error_summary(error)}")
         else:
-            # Another shape that cannot be compiled after all runs as it is.
+            # Input shapes that cannot be compiled later run uncompiled.
             torch._dynamo.config.suppress_errors = True
-            tell(f"done in {time.perf_counter() - started:.0f} s, for training")
+            print_line(f"done in {time.perf_counter() - started:.0f} s, for training")
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Compiled code from here."""
+        """Use the compiled forward for training."""
         self.backbone.forward = self.compiled
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Python from here."""
+        """Use the eager forward for validation."""
         if trainer.state.fn == "fit":
-            self.release()
+            self.restore_forward()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Compiled code again, should the epoch go on."""
+        """Use the compiled forward again, if validation was in the middle of an epoch."""
         if trainer.state.fn == "fit":
             self.backbone.forward = self.compiled
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Python in what follows."""
-        self.release()
+        """Use the eager forward after training."""
+        self.restore_forward()
 
-    def release(self) -> None:
-        """Give the backbone its own code again."""
+    def restore_forward(self) -> None:
+        """Restore the eager forward of the backbone."""
         self.backbone.__dict__.pop("forward", None)
 
 
-def rehearse(network: nn.Module, images: Tensor) -> None:
-    """One step of a network that will not be used."""
+def trial_step(network: nn.Module, images: Tensor) -> None:
+    """Compile a network and run one forward and backward pass."""
     network.train()
     torch.compile(network.forward)(images).sum().backward()
 
 
-def reason(error: Exception) -> str:
-    r"""What went wrong, in a line.
+def error_summary(error: Exception) -> str:
+    r"""The type and the first line of an error, or of the compiler error inside it.
 
-    >>> reason(ValueError("no compiler\nSet TORCH_LOGS for more"))
+    >>> error_summary(ValueError("no compiler\nSet TORCH_LOGS for more"))
     'ValueError: no compiler'
     """
-    inner = getattr(error, "inner_exception", error)  # the backend's own
+    inner = getattr(error, "inner_exception", error)  # the error of torch.compile's backend
     lines = str(inner).strip().splitlines() or [""]
     return f"{type(inner).__name__}: {lines[0]}"
 
 
 @rank_zero_only
-def tell(line: str) -> None:
-    """A line, of one process."""
+def print_line(line: str) -> None:
+    """Print a line, in the first process only."""
     print(f"compile   {line}", flush=True)

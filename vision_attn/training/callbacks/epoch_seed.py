@@ -1,4 +1,4 @@
-"""Every epoch draws its own random numbers: a run that goes on draws what it would have drawn."""
+"""Callback that seeds every epoch, so that a resumed run equals an uninterrupted one."""
 
 import random
 
@@ -11,18 +11,18 @@ from vision_attn.data.sampler import seed_of
 
 
 class SeedEveryEpoch(Callback):
-    """Seeds torch, NumPy and Python at the start of each epoch by (seed, epoch, process).
+    """Seeds torch, NumPy and Python at the start of each epoch with (seed, epoch, process).
 
-    What was drawn before (validation, pictures, an interruption) then changes nothing after it.
-    The seed is what torch was seeded with when this is made.
+    The random numbers of an epoch are then independent of earlier draws (validation, pictures, an
+    interruption). The seed is the one of torch when this callback is created.
     """
 
     def __init__(self) -> None:
         self.seed = torch.initial_seed()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin the epoch's random numbers."""
+        """Seed the random number generators."""
         seed = seed_of(self.seed, trainer.current_epoch, trainer.global_rank)
         torch.manual_seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002  (the state that others' code draws from)
+        np.random.seed(seed % 2**32)  # noqa: NPY002  (other libraries use this global generator)
         random.seed(seed)

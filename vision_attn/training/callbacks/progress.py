@@ -1,4 +1,4 @@
-"""What a person sees while a model trains: a bar on a terminal, a line an epoch elsewhere."""
+"""Training progress: a progress bar on a terminal, else one log line per epoch."""
 
 import time
 from typing import Any
@@ -13,9 +13,10 @@ from vision_attn.data.dataset import Batch
 
 
 class Throughput(Callback):
-    """Counts images while training and tells how fast it goes and how long it will take.
+    """Measures the throughput of a training in images per second, and estimates the time left.
 
-    Batches of validation take time too, but no training images: the pace is that of a whole epoch.
+    The throughput is that of whole epochs: it counts training images, but includes the time of
+    validation.
     """
 
     def __init__(self) -> None:
@@ -35,26 +36,26 @@ class Throughput(Callback):
         batch: Batch,
         i: int,
     ) -> None:
-        """Count a batch."""
+        """Count the images of a batch."""
         self.images += len(batch[0])
         self.steps += 1
 
     def images_per_second(self) -> float:
-        """Training images a second since the start."""
+        """Training images per second since the start."""
         return self.images / max(time.monotonic() - self.started, 1e-9)
 
     def time_left(self, trainer: pl.Trainer) -> str:
-        """Time to the end of the training, as minutes and seconds."""
+        """Estimated time to the end of the training, as minutes and seconds."""
         total = trainer.estimated_stepping_batches * trainer.accumulate_grad_batches
         done = trainer.fit_loop.total_batch_idx + 1
         if not self.steps or total == float("inf"):
             return "--:--"
-        each = (time.monotonic() - self.started) / self.steps
-        return clock(max(total - done, 0) * each)
+        seconds_per_step = (time.monotonic() - self.started) / self.steps
+        return clock(max(total - done, 0) * seconds_per_step)
 
 
 def clock(seconds: float) -> str:
-    """Seconds as hours, minutes and seconds.
+    """Format seconds as hours, minutes and seconds.
 
     >>> clock(75), clock(3700)
     ('1:15', '1:01:40')
@@ -64,71 +65,71 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-class PaceColumn(ProgressColumn):
-    """Images a second, and the time left of the whole training."""
+class ThroughputColumn(ProgressColumn):
+    """Progress bar column: images per second, and the time left of the whole training."""
 
-    def __init__(self, trainer: pl.Trainer, pace: Throughput) -> None:
+    def __init__(self, trainer: pl.Trainer, throughput: Throughput) -> None:
         super().__init__()
         self.trainer = trainer
-        self.pace = pace
+        self.throughput = throughput
 
     def render(self, task: Task) -> RenderableType:
-        """One cell of the bar."""
-        if not self.pace.steps or not self.trainer.training:
+        """The text of the column."""
+        if not self.throughput.steps or not self.trainer.training:
             return Text("")
-        left = self.pace.time_left(self.trainer)
-        return Text(f"{self.pace.images_per_second():.0f} images/s, {left} left", style="dim")
+        left = self.throughput.time_left(self.trainer)
+        return Text(f"{self.throughput.images_per_second():.0f} images/s, {left} left", style="dim")
 
 
-class ImagesBar(RichProgressBar):
-    """Lightning's rich bar, counting images a second in the place of batches."""
+class TrainingBar(RichProgressBar):
+    """Lightning's rich progress bar, with images per second instead of batches per second."""
 
-    def __init__(self, pace: Throughput) -> None:
+    def __init__(self, throughput: Throughput) -> None:
         super().__init__(leave=True, refresh_rate=5)
-        self.pace = pace
+        self.throughput = throughput
 
     def configure_columns(self, trainer: pl.Trainer) -> list[ProgressColumn]:
-        """Description, bar and count as they are; then the pace."""
+        """Description, bar and count of Lightning, then the throughput."""
         description, bar, count, *_ = super().configure_columns(trainer)
-        return [description, bar, count, PaceColumn(trainer, self.pace)]
+        return [description, bar, count, ThroughputColumn(trainer, self.throughput)]
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        """What the bar shows at its end, without Lightning's version number."""
+        """The metrics at the end of the bar, without Lightning's version number."""
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)
         return metrics
 
 
 class EpochLines(Callback):
-    """One plain line an epoch, for logs and pipes.
+    """Prints one plain line per epoch, for log files and pipes.
 
-    An epoch is told when the next one starts or the training ends: only then are all its scores
-    known.
+    The line is printed when the next epoch starts or the training ends, since only then all scores
+    of the epoch are known.
     """
 
-    def __init__(self, pace: Throughput, monitored: str) -> None:
-        self.pace = pace
+    def __init__(self, throughput: Throughput, monitored: str) -> None:
+        self.throughput = throughput
         self.monitored = monitored
         self.epoch: int | None = None
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Tell the epoch before."""
-        self.tell(trainer)
+        """Print the line of the previous epoch."""
+        self.print_line(trainer)
         self.epoch = trainer.current_epoch
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Tell the last epoch."""
-        self.tell(trainer)
+        """Print the line of the last epoch."""
+        self.print_line(trainer)
 
-    def tell(self, trainer: pl.Trainer) -> None:
-        """Print scores, pace and the time left."""
+    def print_line(self, trainer: pl.Trainer) -> None:
+        """Print scores, throughput and the time left."""
         if self.epoch is None or not trainer.is_global_zero:
             return
         scores = trainer.callback_metrics
         shown = ["train/loss", "train/accuracy", "val/loss", "val/accuracy"]
         shown += [self.monitored] if self.monitored not in shown else []
-        told = [f"{name} {float(scores[name]):.3f}" for name in shown if name in scores]
-        pace = f"{self.pace.images_per_second():.0f} images/s"
+        texts = [f"{name} {float(scores[name]):.3f}" for name in shown if name in scores]
+        speed = f"{self.throughput.images_per_second():.0f} images/s"
         epoch = f"epoch {self.epoch + 1}/{trainer.max_epochs}"
-        left = self.pace.time_left(trainer)
-        print(f"{epoch}  {'  '.join(told)}  {pace}, {left} left", flush=True)
+        left = self.throughput.time_left(trainer)
+        print(f"{epoch}  {'  '.join(texts)}  {speed}, {left} left", flush=True)

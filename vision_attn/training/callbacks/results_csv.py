@@ -1,4 +1,4 @@
-"""`results.csv`: all scores of a training, one line per epoch."""
+"""Callback that writes `results.csv`: all scores of a training, one line per epoch."""
 
 import csv
 import io
@@ -16,11 +16,11 @@ Row = dict[str, str]
 class ResultsCsv(Callback):
     """Writes `epoch`, `seconds`, `lr` and every logged score of each epoch into a CSV file.
 
-    An epoch is written when the next one starts or the training ends, since only then all of its
-    scores are known. A resumed training goes on with the lines that are there.
+    The line is written when the next epoch starts or the training ends, since only then all scores
+    of the epoch are known. A resumed training appends to the existing lines.
 
     Args:
-        path: the file.
+        path: the CSV file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -30,18 +30,18 @@ class ResultsCsv(Callback):
         self.started = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the lines of the epochs that are already trained."""
+        """Keep the lines of finished epochs if the training resumes."""
         self.started = time.monotonic()
         kept = [row for row in read_rows(self.path) if int(row["epoch"]) <= trainer.current_epoch]
         self.rows = kept if trainer.ckpt_path else []
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the epoch before."""
+        """Write the line of the previous epoch."""
         self.write(trainer)
         self.epoch = trainer.current_epoch
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the last epoch."""
+        """Write the line of the last epoch."""
         self.write(trainer)
         self.epoch = None
 
@@ -78,7 +78,7 @@ def as_csv(rows: list[Row]) -> str:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a `results.csv`; none if there is no such file, or it is not one."""
+    """Read the rows of a `results.csv`; [] if the file is missing or is not a `results.csv`."""
     if not path.is_file():
         return []
     with path.open(encoding="utf-8", newline="") as file:

@@ -1,4 +1,4 @@
-"""What the model looks at while it learns: a few validation images, each epoch, in TensorBoard."""
+"""Callback that shows heatmaps of a few validation images in TensorBoard, every epoch."""
 
 from collections.abc import Iterator
 from typing import Any, cast
@@ -20,14 +20,14 @@ from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.visualization.overlay import blend
 
 IMAGES = 4
-SIDE = 160  # pixels at most: a long training writes some megabytes
+SIDE = 160  # largest height and width in pixels: a long training writes some megabytes
 
 
 class TensorBoardOverlays(Callback):
-    """Adds pictures to TensorBoard after each validation; does nothing with another logger.
+    """Adds heatmap overlays to TensorBoard after each validation; ignores other loggers.
 
-    The images are the same in every epoch, spread over the classes. Attention is where the model
-    looks, evidence what speaks for the likeliest class.
+    The images are the same in every epoch, spread over the classes. Each is shown with its
+    attention map and the evidence map of its predicted class.
     """
 
     def __init__(self) -> None:
@@ -35,14 +35,14 @@ class TensorBoardOverlays(Callback):
         self.titles: list[str] = []
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw the pictures of this epoch."""
+        """Write the pictures of this epoch."""
         boards = [log for log in trainer.loggers if isinstance(log, TensorBoardLogger)]
         watched = trainer.state.fn == "fit" and not trainer.sanity_checking
         if not (boards and watched and trainer.is_global_zero):
             return
         data = cast(Any, trainer).datamodule  # Lightning sets it without typing it
         if self.images is None:
-            self.images, self.titles = some_images(data)
+            self.images, self.titles = sample_images(data)
         if not self.images:
             return
         model = cast(AttentionClassifier, pl_module.model)
@@ -51,10 +51,10 @@ class TensorBoardOverlays(Callback):
                 board.experiment.add_image(title, picture, trainer.global_step, dataformats="HWC")
 
 
-def some_images(data: ImageDataModule) -> tuple[list[Tensor], list[str]]:
-    """A few validation images (3, size, size) of bytes, and their classes.
+def sample_images(data: ImageDataModule) -> tuple[list[Tensor], list[str]]:
+    """A few validation images, uint8 (3, size, size), and their classes.
 
-    Those that cannot be read are left out; the stores have told of them.
+    Unreadable images are left out; they were already reported when the data was read.
     """
     split = data.split("val")
     order = np.argsort(np.asarray(split.labels), kind="stable")  # by class
@@ -71,16 +71,16 @@ def some_images(data: ImageDataModule) -> tuple[list[Tensor], list[str]]:
 def strips(
     model: AttentionClassifier, images: Tensor, titles: list[str]
 ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Of each image (B, 3, H, W) a strip: itself, attention, evidence for the likeliest class."""
+    """For each image (B, 3, H, W): the image, its attention and top-1 evidence, side by side."""
     shown = to_unit_range(images.to(model.backbone.mean.device))
     pooled = model.attend(shown)
-    likeliest = model.head(pooled.context).argmax(1)
+    predicted = model.head(pooled.context).argmax(1)
     evidence = pooled.evidence(model.head.weight)
-    for place, title in enumerate(titles):
-        looked = Heatmap("attention", pooled.weights[place].mean(0).cpu(), signed=False)
-        argued = Heatmap("evidence", evidence[place, likeliest[place]].cpu(), signed=True)
+    for i, title in enumerate(titles):
+        attention_map = Heatmap("attention", pooled.weights[i].mean(0).cpu(), signed=False)
+        evidence_map = Heatmap("evidence", evidence[i, predicted[i]].cpu(), signed=True)
         side = min(images.shape[-1], SIDE)
-        picture = Image.fromarray(images[place].permute(1, 2, 0).numpy()).resize((side, side))
+        picture = Image.fromarray(images[i].permute(1, 2, 0).numpy()).resize((side, side))
         pixels = np.asarray(picture)
-        strip = [pixels, blend(pixels, looked), blend(pixels, argued)]
-        yield f"overlays/{place + 1}_{title}", np.concatenate(strip, axis=1)
+        strip = [pixels, blend(pixels, attention_map), blend(pixels, evidence_map)]
+        yield f"overlays/{i + 1}_{title}", np.concatenate(strip, axis=1)

@@ -1,4 +1,4 @@
-"""Stops a training whose loss is no number any more, before its weights are kept."""
+"""Callback that stops a training when the loss is NaN or infinite, before weights are saved."""
 
 from collections.abc import Mapping
 from typing import cast
@@ -12,22 +12,22 @@ from torch import Tensor
 from vision_attn.core.errors import UserError
 from vision_attn.runs.folder import RunFolder
 
-EVERY = 10  # steps between looks: each look waits for the device
+CHECK_EVERY = 10  # steps: each check waits for the device
 
 
 class TerminateOnNaN(Callback):
-    """Ends a training at a loss that is NaN or infinite, and says where that was.
+    """Stops a training when a loss is NaN or infinite; the error names step and epoch.
 
-    Losses are looked at every few steps and before each validation, and the validation's own after
-    it: a checkpoint is only ever written of weights that gave a finite loss.
+    Training losses are checked every few steps and before each validation, the validation loss
+    after each validation. So a checkpoint is written only of weights with a finite loss.
 
     Args:
-        folder: the run folder, whose last checkpoint is named.
+        folder: the run folder; the error names its last checkpoint.
     """
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
-        self.seen: list[tuple[int, float, Tensor]] = []
+        self.unchecked: list[tuple[int, float, Tensor]] = []
 
     def on_train_batch_end(
         self,
@@ -37,42 +37,42 @@ class TerminateOnNaN(Callback):
         batch: object,
         i: int,
     ) -> None:
-        """Note a loss, and look at the last few."""
+        """Collect the loss, and check the collected losses every few steps."""
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        self.seen.append(
+        self.unchecked.append(
             (trainer.global_step, rate, cast(Mapping[str, Tensor], outputs)["loss"].detach())
         )
-        if len(self.seen) >= EVERY or trainer.is_last_batch:
-            self.look(trainer)
+        if len(self.unchecked) >= CHECK_EVERY or trainer.is_last_batch:
+            self.check(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at the validation loss: the last step may have spoilt the weights."""
+        """Check the validation loss: the last step may have made the weights infinite."""
         loss = trainer.callback_metrics.get("val/loss")
         if trainer.state.fn == "fit" and loss is not None and not torch.isfinite(loss):
             rate = trainer.optimizers[0].param_groups[0]["lr"]
-            raise self.stopped(trainer, "validation loss", float(loss), trainer.global_step, rate)
+            raise self.error(trainer, "validation loss", float(loss), trainer.global_step, rate)
 
-    def look(self, trainer: pl.Trainer) -> None:
-        """Stop at the first loss of those noted that is no finite number.
+    def check(self, trainer: pl.Trainer) -> None:
+        """Stop at the first of the collected losses that is NaN or infinite.
 
         Raises:
-            UserError: naming step, epoch, learning rate and what is left.
+            UserError: naming step, epoch, learning rate and the last good checkpoint.
         """
-        seen, self.seen = self.seen, []
-        finite = torch.isfinite(torch.stack([loss for _, _, loss in seen])).tolist()
-        for (step, rate, loss), fine in zip(seen, finite, strict=True):
-            if not fine:
-                raise self.stopped(trainer, "loss", float(loss), step, rate)
+        losses, self.unchecked = self.unchecked, []
+        finite = torch.isfinite(torch.stack([loss for _, _, loss in losses])).tolist()
+        for (step, rate, loss), is_finite in zip(losses, finite, strict=True):
+            if not is_finite:
+                raise self.error(trainer, "loss", float(loss), step, rate)
 
-    def stopped(
+    def error(
         self, trainer: pl.Trainer, what: str, loss: float, step: int, rate: float
     ) -> UserError:
-        """What is told."""
+        """The error on a loss that is NaN or infinite, with advice."""
         last = self.folder.last
-        kept = f"the last good checkpoint is {last}" if last.exists() else "no checkpoint was kept"
+        kept = f"the last good checkpoint is {last}" if last.exists() else "no checkpoint was saved"
         return UserError(
             f"the {what} is {loss} at step {step} of epoch {trainer.current_epoch + 1} "
             f"(learning rate {rate:.3g}), so training stopped; {kept}.\n"
-            "Begin a new run with a lower --model.optimizer.lr, or with "
+            "Start a new run with a lower --model.optimizer.lr, or with "
             "--trainer.gradient_clip_val 1 or --trainer.precision 32-true."
         )
