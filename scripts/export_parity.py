@@ -81,15 +81,15 @@ def line(name: str, pooling: str, images: Tensor, options: argparse.Namespace) -
     backbone = Backbone(name)
     backbone.refine(images.shape[-1], options.min_grid)
     subject = trained(backbone, pooling, images, options.steps)
-    form = available(Exporter)[options.format]()
+    exporter = available(Exporter)[options.format]()
     height, width = backbone.grid(images.shape[-1])
     with tempfile.TemporaryDirectory() as beside:
-        place = Path(beside) / form.file_name
+        place = Path(beside) / exporter.file_name
         try:
-            sizes, parity = export_and_verify(form, subject, images, place, options.tolerance)
+            sizes, parity = export_and_verify(exporter, subject, images, place, options.tolerance)
         except ParityError as error:
             return f"| `{name}` | `{pooling}` | {height}x{width} | {error} |"
-    left_out = sum(count for count, _ in parity.undecided.values())
+    left_out = sum(count for count, _ in parity.unstable.values())
     cells = [f"{parity.largest[output]:.1e}" for output in OUTPUTS]
     takes = "any" if sizes is not None and sizes.any else "its own"
     head = f"| `{name}` | `{pooling}` | {height}x{width} | {takes} | "
@@ -109,8 +109,8 @@ def run() -> None:
     parser.add_argument("--tolerance", type=float, default=1e-4)
     options = parser.parse_args()
     images = read_images(options.images, options.image_size)
-    form = available(Exporter)[options.format]()
-    print(f"{form.title}; {len(images)} images at {options.image_size}x{options.image_size}\n")
+    exporter = available(Exporter)[options.format]()
+    print(f"{exporter.title}; {len(images)} images at {options.image_size}x{options.image_size}\n")
     print(f"| backbone | pooling | grid | sizes | {' | '.join(OUTPUTS)} | values left out |")
     print(f"|---|---|---|---|{'---|' * len(OUTPUTS)}---|", flush=True)
     for name in options.backbones:
