@@ -234,7 +234,7 @@ class TestParity:
         assert failure.startswith(f"{output} differs by")
 
     def test_unstable_values_are_left_out_and_counted(self) -> None:
-        """Max pooling of a constant image: rounding decides which of equal places is the largest."""
+        """Max pooling of a constant image: rounding decides which place is the largest."""
         backbone = Backbone("resnet10t", False, 2, TINY)
         model = Outputs(AttentionClassifier(backbone, POOLINGS["maximum"], 3).eval())
         images = torch.rand(20, 3, 64, 64)

@@ -51,7 +51,7 @@ class Onnx(Exporter):
         self.title = f"ONNX, opset {opset}"
 
     def check_installed(self) -> None:
-        """Check that the `onnx` extra is installed; onnxruntime runs every export before it is kept.
+        """Check that the `onnx` extra is installed; onnxruntime is needed to check the export.
 
         Raises:
             UserError: one of them is missing.
