@@ -6,8 +6,8 @@ As root it mounts a small tmpfs; otherwise `--disk DIR` names an empty folder on
 system. Each trial trains with a random amount of free space, between none and the size of a run.
 Training must end with exit code 2 and a one-line error that names a file, and leave no incomplete
 checkpoint, model or score; after space is freed, the resumed run must have the same weights as the
-undisturbed run, bit for bit. The same is tested for the files of predict, explain, evaluate, report and export.
-Exit code 1 if any trial fails.
+undisturbed run, bit for bit. The same is tested for the files of predict, explain, evaluate, report
+and export. Exit code 1 if any trial fails.
 """
 
 import argparse

@@ -129,7 +129,7 @@ def plain_lightning(folder: Path, size: int, batch: int, best: bool) -> Timed:
 
 
 def timm_loader(folder: Path, size: int, batch: int, best: bool) -> Timed:
-    """timm's dataset and loader, called as in its train.py, with a bare loop."""
+    """The dataset and loader of timm, called as in its train.py, with a bare loop."""
     from timm.data import ImageDataset, create_loader
 
     loader = create_loader(
@@ -161,7 +161,7 @@ def bare_loop(loader: Any, net: nn.Module, best: bool) -> Timed:
 
 
 def fastai(folder: Path, size: int, batch: int, best: bool) -> Timed:
-    """fastai's loaders with its default augmentation, and its Learner."""
+    """The loaders of fastai with its default augmentation, and its Learner."""
     from fastai.vision.all import Callback, ImageDataLoaders, Learner, Resize, aug_transforms
 
     class Stopwatch(Callback):  # type: ignore[misc]

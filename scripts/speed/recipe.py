@@ -28,7 +28,7 @@ def measure(options: argparse.Namespace) -> Iterator[str]:
     sets = bare_airbench.read(str(folder))
     batch = min(bare_airbench.BATCH, images)
     found = ratios(bare(sets["train"], batch), fit, options.pairs)
-    yield f"an image of `cifar10_speed` takes {spread(found, 3)} times as long as one of the bare loop"
+    yield f"an image takes `cifar10_speed` {spread(found, 3)} times as long as the bare loop"
 
 
 def bare(train: bare_airbench.Set, batch: int) -> Timed:
