@@ -65,9 +65,7 @@ def work(words: list[str], log: Path, nth: int, signum: int) -> None:
             content = self.read_bytes()
             os.truncate(self, len(content) // 2)
             os.kill(os.getpid(), signum)
-            self.write_bytes(
-                content
-            )  # SIGTERM takes effect at the end of a step, so writing goes on
+            self.write_bytes(content)  # SIGTERM only takes effect at the end of a step
         return replace(self, target)
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it

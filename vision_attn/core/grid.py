@@ -38,13 +38,10 @@ def overlaps(cells: int, places: int) -> Tensor:
             [0.0000, 0.5000, 1.0000]], dtype=torch.float64)
     """
     starts = torch.arange(cells, dtype=torch.float64).unsqueeze(1) * places
-    place_starts = (
-        torch.arange(places, dtype=torch.float64) * cells
-    )  # unit: 1/(cells * places) of the side
-    shared = torch.minimum(starts + places, place_starts + cells) - torch.maximum(
-        starts, place_starts
-    )
-    return shared.clamp(min=0) / cells
+    # Positions are in units of 1/(cells * places) of the side.
+    place_starts = torch.arange(places, dtype=torch.float64) * cells
+    ends = torch.minimum(starts + places, place_starts + cells)
+    return (ends - torch.maximum(starts, place_starts)).clamp(min=0) / cells
 
 
 def upsample(heatmaps: Tensor, height: int, width: int) -> Tensor:
