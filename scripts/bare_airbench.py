@@ -1,11 +1,12 @@
-"""The speed record's recipe as one bare loop, with its global max pooling.
+"""Baseline: the airbench CIFAR-10 speed-record recipe as a bare training loop with max pooling.
 
 python scripts/bare_airbench.py --data CIFAR10_FOLDER --epochs 8
 
-What `configs/cifar10_speed.yaml` is held to: airbench with Muon on its filters and Nesterov SGD on
-the rest, batches of 2000, flips that alternate, translations by up to 2 pixels, label smoothing
-.2, a rate that falls in a line, a whitening bias that learns for three epochs (Jordan 2024, arXiv
-2404.00498). Nothing is kept; it prints loss and seconds of each epoch, then the test accuracy.
+The baseline of `configs/cifar10_speed.yaml`: airbench with Muon for its filters and Nesterov SGD
+for the rest, batches of 2000, alternating flips, translations by up to 2 pixels, label smoothing
+0.2, a learning rate that decays linearly, a whitening bias that is trained for three epochs (Jordan
+2024, arXiv 2404.00498). Nothing is saved; it prints loss and seconds per epoch, then the test
+accuracy.
 """
 
 import argparse
@@ -21,14 +22,14 @@ from vision_attn.data.io.decode import in_memory
 from vision_attn.data.sources.image_folder import ImageFolder
 from vision_attn.models.airbench import MEAN, STD, Airbench
 
-BATCH, SIDE, REACH, SMOOTHING = 2000, 32, 2, 0.2
+BATCH, SIDE, SHIFT, SMOOTHING = 2000, 32, 2, 0.2
 BIAS_EPOCHS = 3
 WIDTH = 256
 Set = tuple[Tensor, Tensor]
 
 
 class Net(nn.Module):
-    """Airbench, the largest value of each channel, and a linear head whose output is scaled."""
+    """Airbench, global max pooling, and a linear head with scaled output."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -39,78 +40,80 @@ class Net(nn.Module):
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1))
 
     def normalized(self, images: Tensor) -> Tensor:
-        """Bytes to what the network takes."""
+        """Normalize uint8 images."""
         return (images.float() / 255 - self.mean) / self.std
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of bytes (B, 3, H, W)."""
+        """Logits of uint8 images (B, 3, H, W)."""
         return self.head(self.features(self.normalized(images)).amax((2, 3))) / WIDTH
 
 
 def optimizers(net: Net, batch: int) -> list[torch.optim.Optimizer]:
-    """Nesterov SGD for whitening bias, biases and head; Muon for the filters."""
+    """Optimizers: Nesterov SGD for whitening bias, biases and head; Muon for the filters."""
     decay = 2e-6 * batch
     learned = [p for p in net.parameters() if p.requires_grad]
     whitening = net.features.whitening.bias
     biases = [p for p in learned if p.ndim == 1 and p is not whitening]
     rates = [([whitening], 0.053), (biases, 0.053), ([net.head.weight], 0.67)]
-    groups = [{"params": of, "lr": lr, "weight_decay": decay / lr} for of, lr in rates]
+    groups = [{"params": params, "lr": lr, "weight_decay": decay / lr} for params, lr in rates]
     filters = [p for p in learned if p.ndim == 4]
-    found: list[torch.optim.Optimizer] = [
+    result: list[torch.optim.Optimizer] = [
         torch.optim.SGD(groups, momentum=0.85, nesterov=True, fused=True),
         timm.optim.Muon(
             filters, lr=0.24, momentum=0.6, nesterov=True, ns_steps=3, adjust_lr_fn=None
         ),
     ]
-    for group in (group for one in found for group in one.param_groups):
+    for group in (group for one in result for group in one.param_groups):
         group["first"] = group["lr"]
-    return found
+    return result
 
 
 def batches(images: Tensor, targets: Tensor, batch: int, epoch: int) -> Iterator[Set]:
-    """An epoch: all images mirrored against the last one, moved, in a new order."""
-    images = moved(images.flip(-1) if epoch % 2 else images)
-    for chosen in torch.randperm(len(images)).split(batch):
-        if len(chosen) == batch:
-            yield images[chosen], targets[chosen]
+    """The batches of one epoch: alternating flips, random translations, a new order."""
+    images = translated(images.flip(-1) if epoch % 2 else images)
+    for indices in torch.randperm(len(images)).split(batch):
+        if len(indices) == batch:
+            yield images[indices], targets[indices]
 
 
-def moved(images: Tensor) -> Tensor:
-    """Each image moved by up to 2 pixels, its border mirrored."""
+def translated(images: Tensor) -> Tensor:
+    """Translate each image by up to 2 pixels, with reflection padding."""
     side = images.shape[-1]
-    padded = pad(images.float(), (REACH,) * 4, "reflect").to(images.dtype)
-    offsets = torch.randint(0, 2 * REACH + 1, (len(images), 2))
-    found = torch.empty_like(images)
-    for y in range(2 * REACH + 1):
-        for x in range(2 * REACH + 1):
+    padded = pad(images.float(), (SHIFT,) * 4, "reflect").to(images.dtype)
+    offsets = torch.randint(0, 2 * SHIFT + 1, (len(images), 2))
+    result = torch.empty_like(images)
+    for y in range(2 * SHIFT + 1):
+        for x in range(2 * SHIFT + 1):
             here = (offsets == torch.tensor([y, x])).all(1)
-            found[here] = padded[here, :, y : y + side, x : x + side]
-    return found
+            result[here] = padded[here, :, y : y + side, x : x + side]
+    return result
 
 
 def steps(net: Net, train: Set, epochs: int, batch: int = BATCH) -> Iterator[tuple[int, float]]:
-    """Trains; after each step yields the number of its epoch, and its loss for an image."""
+    """Train; after each step yield its epoch and its mean loss per image."""
     images, targets = train
     with torch.no_grad():
         net.features.init_from_data(net.normalized(images[:5000]))
     mirrored = torch.rand(len(images)) < 0.5
     images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(-1), images)
-    used = optimizers(net, batch)
-    every = len(images) // batch
+    both = optimizers(net, batch)
+    steps_per_epoch = len(images) // batch
     done = 0
     for epoch in range(epochs):
         net.features.whitening.bias.requires_grad_(epoch < BIAS_EPOCHS)
-        for inputs, wanted in batches(images, targets, batch, epoch):
-            left = 1 - done / (epochs * every)
-            for group in (group for one in used for group in one.param_groups):
+        for inputs, labels in batches(images, targets, batch, epoch):
+            left = 1 - done / (epochs * steps_per_epoch)
+            for group in (group for one in both for group in one.param_groups):
                 group["lr"] = group["first"] * left
-            used[0].param_groups[0]["lr"] *= max(1 - done / (BIAS_EPOCHS * every), 0) / left
+            both[0].param_groups[0]["lr"] *= (
+                max(1 - done / (BIAS_EPOCHS * steps_per_epoch), 0) / left
+            )
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 logits = net(inputs)
-            loss = cross_entropy(logits.float(), wanted, label_smoothing=SMOOTHING, reduction="sum")
+            loss = cross_entropy(logits.float(), labels, label_smoothing=SMOOTHING, reduction="sum")
             net.zero_grad()
             loss.backward()
-            for one in used:
+            for one in both:
                 one.step()
             net.features.post_step()
             done += 1
@@ -119,15 +122,15 @@ def steps(net: Net, train: Set, epochs: int, batch: int = BATCH) -> Iterator[tup
 
 @torch.no_grad()
 def accuracy(net: Net, test: Set) -> float:
-    """Share of test images that are told right, each seen once."""
+    """Test accuracy, without test-time augmentation."""
     net.eval()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        told = torch.cat([net(images).argmax(1) for images in test[0].split(500)])
-    return (told == test[1]).float().mean().item()
+        predicted = torch.cat([net(images).argmax(1) for images in test[0].split(500)])
+    return (predicted == test[1]).float().mean().item()
 
 
 def read(folder: str) -> dict[str, Set]:
-    """Images and targets of a folder's splits."""
+    """Read images and targets of the splits of a folder."""
     source = ImageFolder(folder)
     return {
         name: (

@@ -1,9 +1,9 @@
-"""What `check` costs: files a second and peak memory on many small files.
+"""Benchmark of `check`: files per second and peak memory on many small files.
 
 python scripts/bench_check.py --files 100000 --folder /tmp/many
 
-Draws the files once (JPEG, random smooth colours, 64x64 pixels, 20 classes, split 9 to
-1), then runs the command in a process of its own, so that the memory measured is the command's.
+Draws the files once (JPEG, random smooth colors, 64x64 pixels, 20 classes, split 9 to 1), then runs
+the command in a separate process, so that only its own memory is measured.
 """
 
 import argparse
@@ -22,19 +22,19 @@ CLASSES = 20
 
 
 def draw(folder: Path, files: int, side: int) -> None:
-    """Write the files that are not there yet."""
+    """Write the image files that do not exist yet."""
     for split in ("train", "val"):
         for name in range(CLASSES):
             (folder / split / f"{name:02d}").mkdir(parents=True, exist_ok=True)
     for index in track(range(files), "drawing"):
         split = "val" if index // CLASSES % 10 == 0 else "train"
-        place = folder / split / f"{index % CLASSES:02d}" / f"{index:06d}.jpg"
-        if not place.exists():
-            place.write_bytes(photograph(index, side))
+        path = folder / split / f"{index % CLASSES:02d}" / f"{index:06d}.jpg"
+        if not path.exists():
+            path.write_bytes(jpeg(index, side))
 
 
-def photograph(seed: int, side: int) -> bytes:
-    """A smooth random picture, as JPEG."""
+def jpeg(seed: int, side: int) -> bytes:
+    """A smooth random image as JPEG bytes."""
     random = np.random.default_rng(seed)
     small = Image.fromarray(random.integers(0, 256, (7, 7, 3)).astype(np.uint8))
     file = io.BytesIO()
@@ -43,11 +43,11 @@ def photograph(seed: int, side: int) -> bytes:
 
 
 def main() -> None:
-    """Draw, check, and print what it took."""
+    """Draw the images, run the check, and print time and memory."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=100_000)
-    parser.add_argument("--side", type=int, default=64, help="pixels a side")
-    parser.add_argument("--folder", type=Path, required=True, help="where the files are drawn")
+    parser.add_argument("--side", type=int, default=64, help="height and width in pixels")
+    parser.add_argument("--folder", type=Path, required=True, help="where the files are written")
     options = parser.parse_args()
     draw(options.folder, options.files, options.side)
     started = time.perf_counter()

@@ -1,10 +1,10 @@
-"""What maps cost: every explainer against a plain forward pass, and against Captum's Grad-CAM.
+"""Benchmark of explainers: their cost relative to a forward pass and to Captum's Grad-CAM.
 
 python scripts/bench_explainers.py --image_size 224 --batch_size 32 --min_grid 7 --pairs 7
 
-Each pair is a forward pass without gradients and the same images explained, one right after the
-other, in random order; the cost is the median of the pairs' ratios, and the quartiles say how far
-it can be trusted. The last column is paired in the same way: Captum's Grad-CAM over the explainer.
+Each pair is a forward pass without gradients and an explanation of the same images, one right after
+the other, in random order; the cost is the median of the ratios, and the quartiles show its
+precision. The last column is measured in the same way: Captum's Grad-CAM relative to the explainer.
 """
 
 import argparse
@@ -28,7 +28,7 @@ EXPLAINERS = "attention,evidence,contrast,grad_cam,saliency,input_x_gradient,gui
 
 
 def timed(work: Callable[[], object]) -> Timed:
-    """A function that does the work and returns its seconds; done once, to choose kernels."""
+    """A function that does the work and returns its seconds, after one warm-up call."""
 
     def once() -> float:
         started = time.perf_counter()
@@ -40,13 +40,13 @@ def timed(work: Callable[[], object]) -> Timed:
 
 
 def compared(one: Timed, other: Timed, pairs: int) -> str:
-    """Seconds of `other` over those of `one`: median and quartiles of the pairs."""
+    """The ratio of the seconds of `other` to those of `one`: median and quartiles."""
     low, middle, high = statistics.quantiles(ratios(one, other, pairs), n=4)
     return f"{middle:.3g} ({low:.3g} to {high:.3g})"
 
 
 class Bench:
-    """A model and random images, to be looked at and to be explained."""
+    """A model and random images to explain."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         torch.manual_seed(0)
@@ -66,31 +66,31 @@ class Bench:
         return self.model(self.images)
 
     def row(self, name: str, explainer: Explainer) -> str:
-        """One line of the table."""
+        """One row of the table."""
         target = timed(lambda: explainer(self.model, self.images, self.targets))
         cells = [compared(self.forward, target, self.pairs), self.every_class(explainer)]
         cells.append(compared(target, self.grad_cam, self.pairs))
         return f"| `{name}` | {' | '.join(cells)} |"
 
     def every_class(self, explainer: Explainer) -> str:
-        """What maps for every class cost, as `explain --classes` comes by them."""
+        """The cost of maps for all classes, computed as in `explain --classes`."""
         if not explainer.class_specific:
             return "the same map"
         if type(explainer).for_targets is Explainer.for_targets:
             return f"one by one: {self.classes} times as much"
-        every = torch.arange(self.classes).expand(len(self.images), -1)
-        work = timed(lambda: explainer.for_targets(self.model, self.images, every))
+        all_classes = torch.arange(self.classes).expand(len(self.images), -1)
+        work = timed(lambda: explainer.for_targets(self.model, self.images, all_classes))
         return compared(self.forward, work, self.pairs)
 
     def one_by_one(self) -> str:
-        """Captum's Grad-CAM of every class, asked one class at a time."""
+        """Captum's Grad-CAM for all classes, one class at a time."""
         every = timed(lambda: Explainer.for_every_class(GradCam(), self.model, self.images))
         cost = compared(self.forward, every, self.pairs)
         return f"| `grad_cam`, each class by itself through Captum | | {cost} | |"
 
 
 def run() -> None:
-    """Print a table, a line as soon as it is known."""
+    """Print a Markdown table, each row as soon as it is measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--pooling", default="global_local")
@@ -103,10 +103,8 @@ def run() -> None:
     options = parser.parse_args()
     explainers = create_all(Explainer, options.explainers.split(","), "--explainers")
     print(f"`python {' '.join(['scripts/bench_explainers.py', *sys.argv[1:]])}`")
-    print("\ntimes of a plain forward pass, median (quartiles)\n")
-    print(
-        f"| map | one class | all {options.classes} classes | Captum's Grad-CAM takes, times it |"
-    )
+    print("\nrelative to a plain forward pass, median (quartiles)\n")
+    print(f"| map | one class | all {options.classes} classes | Captum's Grad-CAM relative to it |")
     print("|---|---|---|---|", flush=True)
     bench = Bench(options)
     for name, explainer in explainers.items():

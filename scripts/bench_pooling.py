@@ -1,10 +1,10 @@
-"""What attention costs: training steps and inference with every pooling against average pooling.
+"""Benchmark of poolings: the cost of training and inference relative to average pooling.
 
 python scripts/bench_pooling.py --image_size 64 --batch_size 128 --pairs 15
 
-Each pair is one step with average pooling and one with the other, one right after the other, in
-random order; the cost is the median of the pairs' ratios. Shared machines are noisy: single times
-mean little, and the quartiles say how little.
+Each pair is one step with average pooling and one with the other pooling, one right after the
+other, in random order; the cost is the median of the ratios. Shared machines are noisy: single
+times mean little, and the quartiles show how precise the ratios are.
 """
 
 import argparse
@@ -24,7 +24,7 @@ CLASSES = 20
 
 
 def steps(pooling: type[Pooling], options: argparse.Namespace) -> tuple[Timed, Timed]:
-    """Functions that do one training step, and one forward pass, and return their seconds."""
+    """Two functions: one training step and one forward pass; both return their seconds."""
     torch.manual_seed(0)
     backbone = Backbone(options.backbone)
     backbone.refine(options.image_size, options.min_grid)
@@ -51,12 +51,12 @@ def steps(pooling: type[Pooling], options: argparse.Namespace) -> tuple[Timed, T
             model(images)
         return time.perf_counter() - started
 
-    train(), infer()  # the first ones choose kernels and allocate
+    train(), infer()  # warm up: choose kernels and allocate memory
     return train, infer
 
 
 def run() -> None:
-    """Print a table, a line as soon as it is known."""
+    """Print a Markdown table, each row as soon as it is measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--image_size", type=int, default=64)
@@ -67,7 +67,7 @@ def run() -> None:
     options = parser.parse_args()
     poolings = available(Pooling)
     average = steps(poolings["average"], options)
-    print("over average pooling, median (quartiles)\n")
+    print("relative to average pooling, median (quartiles)\n")
     print("| pooling | training step | inference |")
     print("|---|---|---|", flush=True)
     for name in options.poolings or [name for name in poolings if name != "average"]:

@@ -1,10 +1,10 @@
-"""How fast `predict` is on many small files, and how much memory it takes.
+"""Benchmark of `predict`: images per second and peak memory on many small files.
 
 python scripts/bench_predict.py --images 1000 100000
 
-The files are hard links to a few photographs of 64x64 pixels, in a temporary folder, a thousand a
-folder; the model is an untrained one. Time and memory are those of the whole command, start
-included, each in a process of its own.
+The files are hard links to a few images of 64x64 pixels, in a temporary folder with a thousand
+files per subfolder; the model is untrained. Each call of the command is a separate process; its
+start-up is included in time and memory.
 """
 
 import argparse
@@ -21,8 +21,8 @@ import numpy as np
 from PIL import Image
 from untrained import untrained_run
 
-FACES = 20  # different photographs
-FOLDER = 1000  # files in a folder
+DISTINCT = 20  # different images
+FOLDER = 1000  # files per folder
 
 MEASURE = """
 import re, sys
@@ -36,42 +36,42 @@ sys.exit(code)
 
 
 def write_files(folder: Path, count: int, side: int) -> None:
-    """Smooth noise as JPEGs of some kB, and links to them."""
+    """Write JPEG files of smooth noise, a few kB each, and hard links to them."""
     random = np.random.default_rng(0)
-    faces = []
+    distinct = []
     folder.mkdir()
-    for k in range(FACES):
+    for k in range(DISTINCT):
         coarse = random.integers(0, 256, (side // 4, side // 4, 3)).astype(np.uint8)
-        faces.append(folder / f".face-{k}.jpg")  # hidden, so not predicted
-        Image.fromarray(coarse).resize((side, side)).save(faces[-1], quality=90)
+        distinct.append(folder / f".image-{k}.jpg")  # hidden, so not predicted
+        Image.fromarray(coarse).resize((side, side)).save(distinct[-1], quality=90)
     for number in range(count):
-        place = folder / f"{number // FOLDER:05d}"
+        subfolder = folder / f"{number // FOLDER:05d}"
         if number % FOLDER == 0:
-            place.mkdir()
-        os.link(faces[number % FACES], place / f"{number:07d}.jpg")
+            subfolder.mkdir()
+        os.link(distinct[number % DISTINCT], subfolder / f"{number:07d}.jpg")
 
 
 def measure(run: Path, images: Path, out: Path) -> tuple[float, float, int]:
-    """Seconds by the clock, seconds of one core, and MiB, of one call of `predict`."""
+    """Wall-clock seconds, CPU seconds and peak memory in MiB of one call of `predict`."""
     words = [sys.executable, "-c", MEASURE, "predict", str(run), str(images), "--out", str(out)]
-    started, used = time.monotonic(), cores()
+    started, used = time.monotonic(), cpu_seconds()
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     seconds = time.monotonic() - started
     if done.returncode:
         raise SystemExit(done.stderr[-2000:])
     found = re.search(r"MiB (\d+)", done.stdout)
     assert found is not None
-    return seconds, cores() - used, int(found[1])
+    return seconds, cpu_seconds() - used, int(found[1])
 
 
-def cores() -> float:
-    """Seconds of one core that ended processes took, which does not hang on what else runs."""
+def cpu_seconds() -> float:
+    """CPU seconds of finished child processes, which do not depend on other load."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def run() -> None:
-    """Print a table, a line as soon as it is known."""
+    """Print a Markdown table, each row as soon as it is measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, nargs="+", default=[1000, 100_000])
     parser.add_argument("--backbones", nargs="+", default=["tiny", "resnet18"])
@@ -82,12 +82,12 @@ def run() -> None:
     print("|---|---|---|---|---|---|---|", flush=True)
     for count in options.images:
         with tempfile.TemporaryDirectory() as temporary:
-            place = Path(temporary)
-            write_files(place / "images", count, options.side)
+            folder = Path(temporary)
+            write_files(folder / "images", count, options.side)
             for backbone in options.backbones:
-                model = untrained_run(place / backbone, backbone, options.side)
-                out = place / f"{backbone}.{options.kind}"
-                seconds, used, memory = measure(model, place / "images", out)
+                model = untrained_run(folder / backbone, backbone, options.side)
+                out = folder / f"{backbone}.{options.kind}"
+                seconds, used, memory = measure(model, folder / "images", out)
                 size = out.stat().st_size / 1e6
                 cells = (seconds, count / seconds, used, memory, size)
                 numbers = " | ".join(f"{cell:.0f}" for cell in cells)

@@ -1,5 +1,5 @@
-# Sourced by the other scripts: makes .venv in the checkout, once, and installs into it.
-# install EXTRAS: installs the project (with extras such as "[dev]") unless that was done already.
+# Sourced by the other scripts: creates .venv in the checkout if needed, and installs into it.
+# install EXTRAS: installs the project (with extras such as "[dev]") unless it is already installed.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=${VISION_ATTN_VENV:-$root/.venv}
@@ -24,10 +24,10 @@ install() {
   if [[ ! -x $python ]]; then
     local base
     base=$(find_python)
-    echo "making $venv ($("$base" --version))"
+    echo "creating $venv ($("$base" --version))"
     "$base" -m venv "$venv"
   fi
-  echo "installing (PyTorch is large: this takes some minutes the first time)"
+  echo "installing (PyTorch is large: this takes a few minutes the first time)"
   "$python" -m pip install --quiet --disable-pip-version-check --editable "$root$1"
   echo "$wanted" >"$stamp"
 }

@@ -1,10 +1,10 @@
-"""How closely exported models agree with the model: backbones of several families, real images.
+"""Parity of exported models: the largest output differences, for backbones of several families.
 
 python scripts/export_parity.py --images tiny-imagenet-20/val
 
-Each backbone starts from fresh weights and learns for some steps on the same images (with made-up
-classes), so that no weight and no statistic of a batch norm is as initialised; then it is written
-and compared as by `vision-attn export`. A Markdown table, a line as soon as it is known.
+Each backbone is initialized randomly and trained for a few steps on the given images (with made-up
+classes), so that no weight and no batch norm statistic keeps its initial value; then it is exported
+and compared as in `vision-attn export`. Prints a Markdown table, row by row.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def read_images(folder: Path, size: int) -> Tensor:
 
 
 def trained(backbone: Backbone, pooling: str, images: Tensor, steps: int) -> LoadedModel:
-    """A model after some steps of training."""
+    """A model after a few training steps."""
     kind = available(Pooling)[pooling]
     model = AttentionClassifier(backbone, kind, CLASSES)
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -76,41 +76,41 @@ def trained(backbone: Backbone, pooling: str, images: Tensor, steps: int) -> Loa
 
 
 def line(name: str, pooling: str, images: Tensor, options: argparse.Namespace) -> str:
-    """One line of the table."""
+    """One row of the table."""
     torch.manual_seed(0)
     backbone = Backbone(name)
     backbone.refine(images.shape[-1], options.min_grid)
-    subject = trained(backbone, pooling, images, options.steps)
-    form = available(Exporter)[options.format]()
+    model = trained(backbone, pooling, images, options.steps)
+    exporter = available(Exporter)[options.format]()
     height, width = backbone.grid(images.shape[-1])
-    with tempfile.TemporaryDirectory() as beside:
-        place = Path(beside) / form.file_name
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / exporter.file_name
         try:
-            sizes, parity = export_and_verify(form, subject, images, place, options.tolerance)
+            sizes, parity = export_and_verify(exporter, model, images, path, options.tolerance)
         except ParityError as error:
             return f"| `{name}` | `{pooling}` | {height}x{width} | {error} |"
-    left_out = sum(count for count, _ in parity.undecided.values())
+    left_out = sum(count for count, _ in parity.unstable.values())
     cells = [f"{parity.largest[output]:.1e}" for output in OUTPUTS]
-    takes = "any" if sizes is not None and sizes.any else "its own"
-    head = f"| `{name}` | `{pooling}` | {height}x{width} | {takes} | "
+    accepts = "any" if sizes is not None and sizes.any else "its own"
+    head = f"| `{name}` | `{pooling}` | {height}x{width} | {accepts} | "
     return f"{head}{' | '.join(cells)} | {left_out} |"
 
 
 def run() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--images", type=Path, required=True, help="a folder, with classes or not")
+    parser.add_argument("--images", type=Path, required=True, help="a folder of images")
     parser.add_argument("--backbones", nargs="*", default=BACKBONES)
     parser.add_argument("--poolings", nargs="*", default=["global_local"])
     parser.add_argument("--format", default="onnx", choices=["onnx", "torch_export"])
     parser.add_argument("--image_size", type=int, default=64)
     parser.add_argument("--min_grid", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=10, help="of training, 10 images each")
+    parser.add_argument("--steps", type=int, default=10, help="training steps of 10 images each")
     parser.add_argument("--tolerance", type=float, default=1e-4)
     options = parser.parse_args()
     images = read_images(options.images, options.image_size)
-    form = available(Exporter)[options.format]()
-    print(f"{form.title}; {len(images)} images at {options.image_size}x{options.image_size}\n")
+    exporter = available(Exporter)[options.format]()
+    print(f"{exporter.title}; {len(images)} images at {options.image_size}x{options.image_size}\n")
     print(f"| backbone | pooling | grid | sizes | {' | '.join(OUTPUTS)} | values left out |")
     print(f"|---|---|---|---|{'---|' * len(OUTPUTS)}---|", flush=True)
     for name in options.backbones:

@@ -1,10 +1,10 @@
-"""Damaged images through the reader and through `predict`: nothing may crash, hang or go unnamed.
+"""Fuzz the image reader and `predict` with damaged files: no crash, no hang, every error named.
 
 python scripts/fuzz_reader.py --images 10000 --seed 0
 
-Image N of a seed is always the same; `--first N --images 1 --keep DIR` makes that one again. Exit
-code 1 if an image crashed or hung, took more than 10 s of a core or 2 GiB, failed without a line
-that names its file, or is told otherwise by `predict`.
+Image N of a seed is always the same; `--first N --images 1 --keep DIR` makes it again. Exit code 1
+if an image caused a crash or a hang, took more than 10 CPU seconds or 2 GiB, failed without a
+one-line error that names its file, or if `predict` disagrees with the reader.
 """
 
 import argparse
@@ -34,17 +34,17 @@ from untrained import untrained_run
 from vision_attn.cli.main import main
 from vision_attn.data.io.image import read_image
 
-SLOWEST = 10  # seconds of one core
-HANGS = 120  # seconds by the clock, after which a process is ended
+SLOWEST = 10  # CPU seconds
+HANGS = 120  # wall-clock seconds, after which a process is ended
 MOST_MEMORY = 2048  # MiB
-AT_ONCE = 500  # images a process
-SIZE = 32  # pixels a side that images are brought to
+AT_ONCE = 500  # images per process
+SIZE = 32  # height and width in pixels that images are resized to
 
 Fuzz = random.Random
 
 
 def picture(random: Fuzz, mode: str) -> Image.Image:
-    """A small picture with something on it."""
+    """A small random image with a gradient and an ellipse."""
     size = (random.randint(1, 70), random.randint(1, 70))
     image = Image.radial_gradient("L").resize(size).convert("RGB")
     ImageDraw.Draw(image).ellipse(
@@ -60,7 +60,7 @@ def picture(random: Fuzz, mode: str) -> Image.Image:
 KINDS: dict[str, tuple[str, dict]] = {
     "rgb.jpg": ("RGB", {}),
     "progressive.jpg": ("RGB", {"progressive": True}),
-    "grey.jpg": ("L", {}),
+    "gray.jpg": ("L", {}),
     "cmyk.jpg": ("CMYK", {}),
     "rgb.png": ("RGB", {}),
     "rgba.png": ("RGBA", {}),
@@ -80,7 +80,7 @@ KINDS: dict[str, tuple[str, dict]] = {
     "jpeg.tif": ("RGB", {"compression": "jpeg"}),
     "fax.tif": ("1", {"compression": "group4"}),
     "deep.tif": ("I;16", {}),
-    "whole.tif": ("I", {}),
+    "int32.tif": ("I", {}),
     "float.tif": ("F", {}),
     "frames.tif": ("RGB", {"save_all": True}),
     "palette.gif": ("P", {"transparency": 3}),
@@ -88,8 +88,8 @@ KINDS: dict[str, tuple[str, dict]] = {
 }
 
 
-def sound(random: Fuzz, kind: str) -> bytes:
-    """An image file with nothing wrong in it."""
+def valid_file(random: Fuzz, kind: str) -> bytes:
+    """A valid image file."""
     mode, options = KINDS[kind]
     image = picture(random, mode)
     if options.get("save_all"):
@@ -105,50 +105,50 @@ def sound(random: Fuzz, kind: str) -> bytes:
 
 
 def flip(random: Fuzz, data: bytearray) -> None:
-    """Some bits anywhere."""
+    """Flip some bits anywhere."""
     for _ in range(random.randint(1, 20)):
         data[random.randrange(len(data))] ^= 1 << random.randrange(8)
 
 
 def flip_head(random: Fuzz, data: bytearray) -> None:
-    """Some bytes where sizes, kinds and tables are."""
+    """Change some bytes of the header, where sizes, formats and tables are."""
     for _ in range(random.randint(1, 6)):
         data[random.randrange(min(len(data), 200))] = random.randrange(256)
 
 
 def extreme(random: Fuzz, data: bytearray) -> None:
-    """A number that is as large or as small as it can be, or just large."""
+    """Write an extreme or a large number somewhere."""
     number = random.choice([0, 1, 0xFFFFFFFF, 0x7FFFFFFF, 0x80000000, 65535, 9000, 12000])
-    place = random.randrange(len(data))
-    data[place : place + 4] = struct.pack(random.choice(["<I", ">I"]), number)
+    offset = random.randrange(len(data))
+    data[offset : offset + 4] = struct.pack(random.choice(["<I", ">I"]), number)
 
 
 def cut(random: Fuzz, data: bytearray) -> None:
-    """The end is missing."""
+    """Cut off the end."""
     del data[random.randrange(1, len(data)) :]
 
 
 def lose(random: Fuzz, data: bytearray) -> None:
-    """A part is missing."""
-    place = random.randrange(len(data))
-    del data[place : place + random.randint(1, 100)]
+    """Remove a part."""
+    offset = random.randrange(len(data))
+    del data[offset : offset + random.randint(1, 100)]
 
 
 def repeat(random: Fuzz, data: bytearray) -> None:
-    """A part comes twice, or many times."""
-    place = random.randrange(len(data))
-    part = data[place : place + random.randint(1, 200)]
-    data[place:place] = part * random.choice([1, 2, 50])
+    """Repeat a part once or many times."""
+    offset = random.randrange(len(data))
+    part = data[offset : offset + random.randint(1, 200)]
+    data[offset:offset] = part * random.choice([1, 2, 50])
 
 
 def insert(random: Fuzz, data: bytearray) -> None:
-    """Something that does not belong there."""
+    """Insert random bytes."""
     data[random.randrange(len(data)) :][:0] = random.randbytes(random.randint(1, 300))
 
 
 def splice(random: Fuzz, data: bytearray) -> None:
-    """The rest is that of another file."""
-    other = sound(random, random.choice(list(KINDS)))
+    """Replace the rest by a part of another file."""
+    other = valid_file(random, random.choice(list(KINDS)))
     data[random.randrange(1, len(data)) :] = other[random.randrange(len(other)) :]
 
 
@@ -157,16 +157,16 @@ MUTATIONS: list[Callable[[Fuzz, bytearray], None]] = [
 ]  # fmt: skip
 
 
-def with_right_sums(data: bytes) -> bytes:
-    """A PNG whose chunks have the sums that their content asks for, so that it is looked into."""
-    fixed, place = bytearray(data), 8
-    while place + 12 <= len(fixed):
-        (length,) = struct.unpack_from(">I", fixed, place)
-        end = place + 8 + length
+def with_valid_checksums(data: bytes) -> bytes:
+    """A PNG with recomputed CRC checksums of its chunks, so that readers do not stop at them."""
+    fixed, offset = bytearray(data), 8
+    while offset + 12 <= len(fixed):
+        (length,) = struct.unpack_from(">I", fixed, offset)
+        end = offset + 8 + length
         if end + 4 > len(fixed):
             break
-        struct.pack_into(">I", fixed, end, zlib.crc32(fixed[place + 4 : end]))
-        place = end + 4
+        struct.pack_into(">I", fixed, end, zlib.crc32(fixed[offset + 4 : end]))
+        offset = end + 4
     return bytes(fixed)
 
 
@@ -174,17 +174,17 @@ def damaged(seed: int, number: int) -> tuple[str, bytes]:
     """The name and content of image `number`."""
     random = Fuzz(f"{seed}/{number}")
     kind = random.choice(list(KINDS))
-    data = bytearray(sound(random, kind))
-    for _ in range(random.choice([0, 1, 1, 1, 2, 3])):  # one in six is sound
+    data = bytearray(valid_file(random, kind))
+    for _ in range(random.choice([0, 1, 1, 1, 2, 3])):  # one in six is not damaged
         random.choice(MUTATIONS)(random, data)
         data = data or bytearray(b"\0")
     if kind.endswith(".png") and random.random() < 0.7:
-        data = bytearray(with_right_sums(data))
+        data = bytearray(with_valid_checksums(data))
     return f"{number:07d}.{kind}", bytes(data)
 
 
 def memory() -> int:
-    """The most memory this process had so far, in MiB."""
+    """The peak memory of this process in MiB."""
     status = Path("/proc/self/status").read_text()
     found = re.search(r"VmHWM:\s+(\d+)", status)
     assert found is not None
@@ -192,10 +192,10 @@ def memory() -> int:
 
 
 def try_some(seed: int, numbers: range, folder: Path, run: Path, now: object) -> None:
-    """Read damaged images one by one, then predict them all; leaves what was found in a file."""
+    """Read damaged images one by one, then predict them all; write the results to a file."""
     torch.set_num_threads(1)
     terminal = os.fdopen(os.dup(2), "w")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libtiff tells every fault, past Python
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libtiff prints every error there directly
     before = memory()
     found: dict = {"read": [], "refused": [], "unnamed": [], "slowest": 0.0, "slow": []}
     for number in numbers:
@@ -203,14 +203,14 @@ def try_some(seed: int, numbers: range, folder: Path, run: Path, now: object) ->
         (folder / name).write_bytes(content)
         now.value = number  # type: ignore[attr-defined]
         faulthandler.dump_traceback_later(HANGS, exit=True, file=terminal)
-        started = time.process_time()  # others may use the machine
+        started = time.process_time()  # CPU time, which does not depend on other load
         try:
             read_image(folder / name, SIZE)
             found["read"].append(name)
         except OSError as error:
             named = str(folder / name) in str(error) and len(str(error).splitlines()) == 1
             found["refused" if named else "unnamed"].append(name)
-        except Exception as error:  # whatever else it is, it should have been an OSError
+        except Exception as error:  # any other type is a bug: it should be an OSError
             found["unnamed"].append(f"{name} {error!r}")
         seconds = time.process_time() - started
         found["slowest"] = max(found["slowest"], seconds)
@@ -224,20 +224,20 @@ def try_some(seed: int, numbers: range, folder: Path, run: Path, now: object) ->
 
 
 def predict(folder: Path, run: Path) -> dict[str, str]:
-    """The error of each image by its name, as `vision-attn predict` tells it; empty for none."""
+    """The error of each image in the table of `vision-attn predict`, by name; empty if none."""
     out = folder.parent / "predictions.csv"
     out.unlink(missing_ok=True)
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
         code = main(["predict", str(run), str(folder), "--out", str(out)])
     if code > 1:
         return {}
-    with out.open(newline="", encoding="utf-8") as lines:
-        return {Path(row["file"]).name: row["error"] for row in csv.DictReader(lines)}
+    with out.open(newline="", encoding="utf-8") as table:
+        return {Path(row["file"]).name: row["error"] for row in csv.DictReader(table)}
 
 
-def fuzz(options: argparse.Namespace, place: Path) -> Counter:
-    """All images, some hundred in a process each; prints what is wrong as soon as it is known."""
-    run, folder = untrained_run(place / "run", "tiny", SIZE), place / "images"
+def fuzz(options: argparse.Namespace, root: Path) -> Counter:
+    """Try all images, 500 per process; print failures as soon as they occur."""
+    run, folder = untrained_run(root / "run", "tiny", SIZE), root / "images"
     forked = multiprocessing.get_context("fork")
     now, counts = forked.Value("q", 0), Counter()
     first, end = options.first, options.first + options.images
@@ -253,7 +253,7 @@ def fuzz(options: argparse.Namespace, place: Path) -> Counter:
             counts["crashed or hung"] += 1
             first = now.value + 1
             continue
-        add(counts, json.loads((place / "found.json").read_text()))
+        add(counts, json.loads((root / "found.json").read_text()))
         first = numbers.stop
         print(f"{first - options.first} of {options.images}", file=sys.stderr, flush=True)
         if options.keep:
@@ -262,41 +262,45 @@ def fuzz(options: argparse.Namespace, place: Path) -> Counter:
 
 
 def add(counts: Counter, found: dict) -> None:
-    """Add what one process found."""
+    """Add the results of one process."""
     for kind in ("read", "refused", "unnamed"):
         counts[kind] += len(found[kind])
-    told = found["predicted"]
-    unlike = [name for name in found["read"] if told.get(name) != ""]
-    unlike += [name for name in found["refused"] if not told.get(name)]
-    counts["told otherwise by predict"] += len(unlike)
+    errors = found["predicted"]
+    differing = [name for name in found["read"] if errors.get(name) != ""]
+    differing += [name for name in found["refused"] if not errors.get(name)]
+    counts["predict differs"] += len(differing)
     counts["slow"] += len(found["slow"])
     counts["memory"] = max(counts["memory"], found["memory"])
     counts["milliseconds"] = max(counts["milliseconds"], round(1000 * found["slowest"]))
-    for kind, names in (("unnamed", found["unnamed"]), ("slow", found["slow"]), ("unlike", unlike)):
+    for kind, names in (
+        ("unnamed", found["unnamed"]),
+        ("slow", found["slow"]),
+        ("predict differs", differing),
+    ):
         for name in names:
             print(f"WRONG {kind}: {name}")
 
 
 def run() -> int:
-    """Fuzz, and say what was found."""
+    """Fuzz and print the counts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--keep", metavar="DIR", help="keep the images in this folder")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place:
-        counts = fuzz(options, Path(place))
+    with tempfile.TemporaryDirectory() as root:
+        counts = fuzz(options, Path(root))
     print(f"{options.images} images, seed {options.seed}")
     print(f"read                        {counts['read']}")
-    print(f"refused in a line           {counts['refused']}")
-    for kind in ("unnamed", "crashed or hung", "told otherwise by predict"):
+    print(f"refused with one line       {counts['refused']}")
+    for kind in ("unnamed", "crashed or hung", "predict differs"):
         print(f"{kind:<28}{counts[kind]}")
     print(f"longer than {SLOWEST} s             {counts['slow']}")
-    print(f"slowest                     {counts['milliseconds'] / 1000:.2f} s of one core")
-    print(f"most memory over the start  {counts['memory']} MiB (bound: {MOST_MEMORY})")
+    print(f"slowest                     {counts['milliseconds'] / 1000:.2f} CPU seconds")
+    print(f"peak memory above start     {counts['memory']} MiB (bound: {MOST_MEMORY})")
     wrong = sum(counts[kind] for kind in ("unnamed", "crashed or hung", "slow"))
-    wrong += counts["told otherwise by predict"] + (counts["memory"] > MOST_MEMORY)
+    wrong += counts["predict differs"] + (counts["memory"] > MOST_MEMORY)
     return 1 if wrong else 0
 
 

@@ -1,13 +1,13 @@
-"""Kills a training at random moments, goes on, and compares its end with one left in peace.
+"""Crash test: kill training at random moments, resume, and compare with an undisturbed run.
 
 python scripts/kill_fit.py --kills 20 --seed 0
 
-Each trial trains on a few small images in a process of its own, which gets SIGKILL, SIGTERM or
-SIGINT at a seeded moment: so long after its start, or (`while writing`) within the writing of a
-checkpoint or of the weights, half of the file being there. It goes on with `--resume`, or begins
-anew where nothing was kept, and may be killed again, until the kills are used up; then it runs to
-its end. Its weights, its last checkpoint's weights, optimiser and schedule must be those of the run
-left in peace, bit for bit. Exit code 1 if not.
+Each trial trains on a few small images in a separate process, which gets SIGKILL, SIGTERM or SIGINT
+at a seeded moment: some time after its start, or (`while writing`) when half of a checkpoint or of
+the weights is written. It is resumed with `--resume`, or restarted if nothing was saved, and may be
+killed again, up to 3 times; then it runs to its end. Its weights, and the weights, optimizer state
+and schedule of its last checkpoint, must be equal to those of the undisturbed run, bit for bit.
+Exit code 1 if not.
 """
 
 import argparse
@@ -27,17 +27,17 @@ import torch
 from PIL import Image
 
 import vision_attn.training.callbacks.best_model
-import vision_attn.training.lightning_cli  # noqa: F401  (what every process would import)
+import vision_attn.training.lightning_cli  # noqa: F401  (imported once, before forking)
 from vision_attn.cli.main import main as command
 
 SIGNALS = [signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
-CLASSES = {"red": 40, "green": 6}  # so unequal that they are drawn equally often
+CLASSES = {"red": 40, "green": 6}  # so imbalanced that balanced sampling is used
 EPOCHS = 5
-MOST = 3  # kills a trial
+MOST = 3  # kills per trial
 WHILE_WRITING = 0.4  # share of the kills
 SLOWEST = 300  # seconds
-WHOLE = (
-    "state_dict", "current_model_state", "averaging_state",  # the average, the weights, its age
+COMPARED = (
+    "state_dict", "current_model_state", "averaging_state",  # the EMA, the weights, the EMA's state
     "optimizer_states", "lr_schedulers", "epoch", "global_step",
 )  # fmt: skip
 SETTINGS = [
@@ -51,38 +51,38 @@ FORK = multiprocessing.get_context("fork")  # so that libraries are imported onc
 
 
 def work(words: list[str], log: Path, nth: int, signum: int) -> None:
-    """What a process of its own does: the command, killed within the Nth file if there is one."""
-    with log.open("a") as told:
-        os.dup2(told.fileno(), 1)
-        os.dup2(told.fileno(), 2)
+    """Run the command in this process; kill it while it writes the Nth file, unless N is 0."""
+    with log.open("a") as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
     replace, left = Path.replace, nth
 
-    def half(self: Path, target: Path) -> Path:
-        """Move a file to its place, unless it is the one whose writer dies."""
+    def replace_or_die(self: Path, target: Path) -> Path:
+        """Rename a file; before the Nth one, truncate it to half and kill the process."""
         nonlocal left
         left -= target.suffix in (".ckpt", ".safetensors")
         if left == 0:
-            whole = self.read_bytes()
-            os.truncate(self, len(whole) // 2)
+            content = self.read_bytes()
+            os.truncate(self, len(content) // 2)
             os.kill(os.getpid(), signum)
-            self.write_bytes(whole)  # SIGTERM waits for the end of a step: the writer goes on
+            self.write_bytes(content)  # SIGTERM only takes effect at the end of a step
         return replace(self, target)
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
     if nth:
-        Path.replace = half  # type: ignore[assignment,method-assign]
+        Path.replace = replace_or_die  # type: ignore[assignment,method-assign]
     sys.exit(command(words))
 
 
-def begun(words: list[str], log: Path, nth: int = 0, signum: int = 0) -> Any:
-    """Start a command in a process of its own."""
+def start(words: list[str], log: Path, nth: int = 0, signum: int = 0) -> Any:
+    """Start a command in a separate process."""
     process = FORK.Process(target=work, args=(words, log, nth, signum))
     process.start()
     return process
 
 
 def make_images(root: Path, seed: int) -> None:
-    """Two classes of noise, one much rarer than the other."""
+    """Write two imbalanced classes of noise images."""
     draw = np.random.default_rng(seed)
     for split, share in (("train", 1.0), ("val", 0.5), ("test", 0.5)):
         for channel, (name, count) in enumerate(CLASSES.items()):
@@ -95,7 +95,7 @@ def make_images(root: Path, seed: int) -> None:
 
 
 def fit(run: Path, images: Path, workers: int) -> list[str]:
-    """The words that begin a run, or go on with it."""
+    """The arguments that start a run, or resume it."""
     words = ["fit", "--run_dir", str(run), "--report", "false", "--overlays", "false"]
     if (run / "checkpoints" / "last.ckpt").exists():
         return [*words, "--resume"]
@@ -104,26 +104,26 @@ def fit(run: Path, images: Path, workers: int) -> list[str]:
 
 
 def finish(words: list[str], log: Path) -> float:
-    """Run a command to its end; returns how long that took."""
-    start = time.monotonic()
-    process = begun(words, log)
+    """Run a command to its end; return its seconds."""
+    started = time.monotonic()
+    process = start(words, log)
     process.join(SLOWEST)
     if process.exitcode != 0:
         process.kill()
         raise SystemExit(f"{words} ended with {process.exitcode}:\n{log.read_text()[-2000:]}")
-    return time.monotonic() - start
+    return time.monotonic() - started
 
 
 def kill(words: list[str], log: Path, draw: random.Random, length: float) -> tuple[int, str]:
-    """Kill one process at a random moment; returns its exit code and what was done."""
+    """Kill one process at a random moment; return its exit code and a description."""
     signum = draw.choice(SIGNALS)
     if draw.random() < WHILE_WRITING:
         nth = draw.randint(1, EPOCHS + 2)
-        process = begun(words, log, nth, signum)
+        process = start(words, log, nth, signum)
         process.join(SLOWEST)
         return process.exitcode, f"{signum.name} while writing file {nth}"
     moment = draw.uniform(0, 1) * length
-    process = begun(words, log)
+    process = start(words, log)
     process.join(moment)
     if process.exitcode is None:
         os.kill(process.pid, signum)
@@ -132,57 +132,59 @@ def kill(words: list[str], log: Path, draw: random.Random, length: float) -> tup
 
 
 def differences(one: Any, other: Any, where: str = "") -> list[str]:
-    """Where two nested results differ, in so much as one bit."""
+    """The paths at which two nested results are not exactly equal."""
     if isinstance(one, dict):
         if one.keys() != other.keys():
-            return [f"{where}: other keys"]
+            return [f"{where}: different keys"]
         return [d for key in one for d in differences(one[key], other[key], f"{where}/{key}")]
     if isinstance(one, list | tuple):
         pairs = enumerate(zip(one, other, strict=True))
-        return [d for place, (a, b) in pairs for d in differences(a, b, f"{where}/{place}")]
+        return [d for index, (a, b) in pairs for d in differences(a, b, f"{where}/{index}")]
     same = torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
     return [] if same else [where]
 
 
-def compare(run: Path, peaceful: Path) -> list[str]:
-    """What differs between two runs."""
+def compare(run: Path, undisturbed: Path) -> list[str]:
+    """The differences between two runs, and temporary files that were left."""
     names = ("model.safetensors", "metrics.json")
-    found = [n for n in names if (run / n).read_bytes() != (peaceful / n).read_bytes()]
+    found = [n for n in names if (run / n).read_bytes() != (undisturbed / n).read_bytes()]
     one, other = (
-        torch.load(place / "checkpoints" / "last.ckpt", weights_only=True)
-        for place in (run, peaceful)
+        torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+        for folder in (run, undisturbed)
     )
-    found += differences({k: one[k] for k in WHOLE}, {k: other[k] for k in WHOLE})
+    found += differences({k: one[k] for k in COMPARED}, {k: other[k] for k in COMPARED})
     return found + [f"{path} was left" for path in run.rglob(".*.ckpt.*")]
 
 
 def main() -> int:
-    """Kill, go on, compare."""
+    """Run all trials and print the counts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=0, help="2: streamed by reader processes")
+    parser.add_argument(
+        "--workers", type=int, default=0, help="2: stream images with worker processes"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     draw = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as name:
-        place = Path(name)
-        images, peaceful = place / "images", place / "peaceful"
+        root = Path(name)
+        images, undisturbed = root / "images", root / "undisturbed"
         make_images(images, options.seed)
-        length = finish(fit(peaceful, images, options.workers), place / "log")
-        print(f"left in peace: {length:.1f} s", flush=True)
+        length = finish(fit(undisturbed, images, options.workers), root / "log")
+        print(f"undisturbed run: {length:.1f} s", flush=True)
         tried = survived = 0
         while tried < options.kills:
-            run, wanted = place / f"run{tried}", min(draw.randint(1, MOST), options.kills - tried)
+            run, planned = root / f"run{tried}", min(draw.randint(1, MOST), options.kills - tried)
             hit = 0
-            for _ in range(wanted):
+            for _ in range(planned):
                 words = fit(run, images, options.workers)
-                code, done = kill(words, place / "log", draw, length)
-                hit += code != 0  # else it had ended, or wrote fewer files
+                code, done = kill(words, root / "log", draw, length)
+                hit += code != 0  # otherwise it finished before the kill, or wrote fewer files
                 print(f"  {done}: {code}", flush=True)
-            finish(fit(run, images, options.workers), place / "log")
-            wrong = compare(run, peaceful)
-            print(f"{run.name}: {hit} kills, {wrong[:4] or 'the same'}", flush=True)
+            finish(fit(run, images, options.workers), root / "log")
+            wrong = compare(run, undisturbed)
+            print(f"{run.name}: {hit} kills, {wrong[:4] or 'equal'}", flush=True)
             tried += hit
             survived += 0 if wrong else hit
             shutil.rmtree(run)

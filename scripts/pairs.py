@@ -1,4 +1,4 @@
-"""Two things timed in pairs, for scripts that compare what they cost on a noisy machine."""
+"""Paired timing: compare the cost of two functions on a noisy machine."""
 
 import random
 from collections.abc import Callable
@@ -7,7 +7,7 @@ Timed = Callable[[], float]
 
 
 def ratios(one: Timed, other: Timed, pairs: int) -> list[float]:
-    """Seconds of `other` over those of `one`, pair by pair, sorted."""
+    """The ratios of the seconds of `other` to those of `one`, one per pair, sorted."""
     found = []
     for _ in range(pairs):
         if random.random() < 0.5:

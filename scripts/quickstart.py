@@ -1,4 +1,4 @@
-"""The main job on synthetic images: train, test, score the maps, draw a sheet.
+"""Quickstart on synthetic images: train, test, score the heatmaps, draw a sheet.
 
 python scripts/quickstart.py RUN      about 2 minutes on 2 CPU cores
 """
@@ -35,18 +35,18 @@ SAMPLES = 12
 
 
 def train(folder: RunFolder) -> int:
-    """Train, unless that is done; go on if it was interrupted."""
+    """Train; resume if training was interrupted, skip if it is done."""
     if folder.metrics.exists() and "test/accuracy" in folder.metrics.read_text():
         print(f"already trained: {folder.path} (delete that folder to train again)")
         return 0
-    place = ["--run_dir", str(folder.path)]
+    run_dir = ["--run_dir", str(folder.path)]
     if folder.last.exists():
-        return main(["fit", *place, "--resume"])
-    return main(["fit", "--config", "shapes", *place])
+        return main(["fit", *run_dir, "--resume"])
+    return main(["fit", "--config", "shapes", *run_dir])
 
 
 def read(split: Split, count: int, size: int) -> tuple[Tensor, Tensor]:
-    """The first images of a split, as bytes, and the masks of their objects."""
+    """The first images of a split as uint8, and the masks of their objects."""
     assert split.read_mask is not None
     images = torch.stack([split.read(index, size) for index in range(count)])
     return images, torch.stack([split.read_mask(index, size) for index in range(count)])
@@ -55,12 +55,12 @@ def read(split: Split, count: int, size: int) -> tuple[Tensor, Tensor]:
 def peaks_on_object(
     model: AttentionClassifier, images: Tensor, targets: Tensor, masks: Tensor
 ) -> dict[str, float]:
-    """How often the peak of attention and of evidence lies on the object."""
+    """Pointing game: how often the maximum of attention and of evidence is on the object."""
     game = PointingGame()
     hits: dict[str, list[Tensor]] = {"attention": [], "evidence": []}
     batches = zip(images.split(200), targets.split(200), masks.split(200), strict=True)
-    for batch, wanted, truth in batches:
-        batch = EvaluationBatch(model, batch.float() / 255, wanted, truth)
+    for batch, labels, truth in batches:
+        batch = EvaluationBatch(model, batch.float() / 255, labels, truth)
         for name, found in hits.items():
             maps = EXPLAINERS[name](model, batch.images, batch.targets)
             found.append(game.score(batch, maps))
@@ -68,7 +68,7 @@ def peaks_on_object(
 
 
 def draw(model: AttentionClassifier, classes: list[str], images: Tensor, masks: Tensor) -> list:
-    """The first images with all their maps, ready for a sheet."""
+    """The rows of a sheet: the first images with all their maps."""
     pixels = images[:SHEET_ROWS].float() / 255
     probabilities = model(pixels).softmax(1).detach()
     targets = probabilities.argmax(1)
@@ -94,17 +94,17 @@ def draw(model: AttentionClassifier, classes: list[str], images: Tensor, masks: 
     return rows
 
 
-def save_samples(split: Split, images: Tensor, place: Path) -> None:
-    """A few test images as files, for `explain` to be tried on."""
-    place.mkdir(exist_ok=True)
+def save_samples(split: Split, images: Tensor, folder: Path) -> None:
+    """Write a few test images as files, to try `explain` on."""
+    folder.mkdir(exist_ok=True)
     for k in range(SAMPLES):
         picture = Image.fromarray(images[k].permute(1, 2, 0).numpy())
-        picture.save(place / f"{split.labels[k]}-{k:02d}.png")
+        picture.save(folder / f"{split.labels[k]}-{k:02d}.png")
 
 
-def run(place: str) -> int:
-    """All of it, in order."""
-    folder = RunFolder(Path(place))
+def run(path: str) -> int:
+    """Train, score and draw."""
+    folder = RunFolder(Path(path))
     code = train(folder)
     if code:
         return code
@@ -131,7 +131,7 @@ def run(place: str) -> int:
 
 
 def command() -> str:
-    """How to call vision-attn from where the user is."""
+    """The path of the installed program vision-attn."""
     return str(Path(sys.executable).with_name("vision-attn"))
 
 

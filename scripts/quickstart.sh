@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs into .venv and runs the main job on synthetic images: train, test, look.
-# Can be run again: what is installed and trained is kept.
+# Installs into .venv, then trains, tests and explains a model on synthetic images.
+# Can be run again: an existing installation and a trained model are reused.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 install ""

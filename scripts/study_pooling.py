@@ -1,11 +1,11 @@
-"""Which pooling? Every pooling of the family, trained alike and scored alike, several seeds each.
+"""Compare all poolings: same training, same scores, several seeds each.
 
 python scripts/study_pooling.py --tiny_imagenet DIR --cifar DIR --out study.csv
 python scripts/study_pooling.py --out study.csv --table
 
-One row a run, written as soon as it is known: stopped, it goes on where it was. `--part 0/2` and
-`--part 1/2` share the runs among two processes. DIRs are folders of images: train/CLASS/*, with
-val/CLASS/* and boxes.csv for Tiny-ImageNet, test/CLASS/* for CIFAR-10.
+One row per run, written as soon as the run is done; if the study is interrupted, the same command
+resumes it. `--part 0/2` and `--part 1/2` split the runs between two processes. DIRs are folders of
+images: train/CLASS/*, with val/CLASS/* and boxes.csv for Tiny-ImageNet, test/CLASS/* for CIFAR-10.
 """
 
 import argparse
@@ -42,9 +42,9 @@ BACKBONE = {
         "output_stride": 8,
     },
 }
-"""Four stages that end on 8x8 places: 64 pixels as they are, 32 with one stride left out."""
-SCORED = {"tiny_imagenet": "val", "cifar": "test"}  # the split that a set is scored on
-SMALL = 0.5  # a box that covers more of its image can hardly be missed
+"""Four stages that end with an 8x8 grid: for 32 pixels with one stride less than for 64."""
+SCORED = {"tiny_imagenet": "val", "cifar": "test"}  # the split that each data set is scored on
+SMALL = 0.5  # larger boxes (as a share of the image) can hardly be missed
 COLUMNS = [
     "data",
     "pooling",
@@ -61,7 +61,7 @@ Row = dict[str, Any]
 
 
 def read_data(name: str, root: Path) -> ImageDataModule:
-    """The images of one set."""
+    """Read the images of one data set."""
     data = ImageDataModule(ImageFolder(str(root)), batch_size=128, val_fraction=0.02)
     data.setup("fit")
     data.store(SCORED[name])
@@ -69,7 +69,7 @@ def read_data(name: str, root: Path) -> ImageDataModule:
 
 
 def read_masks(store: InMemoryDataset) -> Tensor | None:
-    """Where the objects are (N, size, size), where the folder has a list of boxes."""
+    """The object masks (N, size, size); None if the folder has no list of boxes."""
     if store.split.read_mask is None:
         return None
     return torch.stack([store.mask(index) for index in range(len(store))])
@@ -78,7 +78,7 @@ def read_masks(store: InMemoryDataset) -> Tensor | None:
 def train(
     pooling: type[Pooling], data: ImageDataModule, seed: int, options: argparse.Namespace
 ) -> Row:
-    """Train one model; returns it and the seconds it took."""
+    """Train one model; return it and its training seconds."""
     pl.seed_everything(seed, verbose=False)
     task = ClassificationTask(
         pooling,
@@ -105,14 +105,14 @@ def train(
 
 
 def uniform(pooled: Pooled) -> Pooled:
-    """The same values, every place weighing the same."""
+    """The same values with uniform weights."""
     places = pooled.weights.shape[-2] * pooled.weights.shape[-1]
     return Pooled(torch.full_like(pooled.weights, 1 / places), pooled.values)
 
 
 @torch.no_grad()
 def score(model: AttentionClassifier, store: InMemoryDataset, boxes: Tensor | None) -> Row:
-    """Accuracy, also with uniform weights, and how often peaks lie in a small box."""
+    """Accuracy, accuracy with uniform weights, and the pointing game for small boxes."""
     found: dict[str, list[Tensor]] = defaultdict(list)
     for batch in torch.arange(len(store)).split(250):
         pixels, targets = store.__getitems__(batch.tolist())
@@ -132,37 +132,37 @@ def score(model: AttentionClassifier, store: InMemoryDataset, boxes: Tensor | No
 
 
 def done(out: Path) -> list[Row]:
-    """The rows that there are."""
+    """The rows that are already in the file."""
     if not out.is_file():
         return []
-    with out.open(newline="") as lines:
-        return list(csv.DictReader(lines))
+    with out.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def append(out: Path, row: Row) -> None:
-    """Add one row, in one write: two processes may share the file."""
+    """Append one row in a single write, because two processes may share the file."""
     text = io.StringIO()
     csv.DictWriter(text, COLUMNS, restval="").writerow(row)
-    with out.open("a", newline="") as lines:
-        lines.write(text.getvalue())
+    with out.open("a", newline="") as file:
+        file.write(text.getvalue())
 
 
 def run(options: argparse.Namespace) -> None:
-    """Every run that is not done yet, seed by seed."""
+    """Do all runs that are not in the file yet, ordered by seed."""
     silence_lightning()
     if not options.out.exists():
         options.out.write_text(",".join(COLUMNS) + "\n")
     roots = {name: getattr(options, name) for name in SCORED if getattr(options, name)}
     data = {name: read_data(name, root) for name, root in roots.items()}
     poolings = available(Pooling)
-    part, of = map(int, options.part.split("/"))
-    wanted = [
+    part, parts = map(int, options.part.split("/"))
+    runs = [
         (name, pooling, seed)
         for seed in range(options.seeds)
         for name in data
         for pooling in options.poolings or poolings
-    ][part::of]
-    for name, pooling, seed in track(wanted, "runs"):
+    ][part::parts]
+    for name, pooling, seed in track(runs, "runs"):
         if any(
             (r["data"], r["pooling"], r["seed"]) == (name, pooling, str(seed))
             for r in done(options.out)
@@ -185,7 +185,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def spread(rows: list[Row], column: str) -> str:
-    """Mean and range over seeds, in per cent."""
+    """Mean and range over seeds, in percent."""
     values = [100 * float(row[column]) for row in rows if row[column]]
     if not values:
         return ""
@@ -193,7 +193,7 @@ def spread(rows: list[Row], column: str) -> str:
 
 
 def table(options: argparse.Namespace) -> None:
-    """Print what is known as a table for each set."""
+    """Print the results as one Markdown table per data set."""
     rows = done(options.out)
     for name in dict.fromkeys(row["data"] for row in rows):
         scores = ["accuracy", "uniform"] + ["attention", "evidence"] * (name == "tiny_imagenet")
@@ -218,8 +218,8 @@ if __name__ == "__main__":
     parser.add_argument("--poolings", nargs="*")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=78, help="training batches an epoch")
+    parser.add_argument("--steps", type=int, default=78, help="training batches per epoch")
     parser.add_argument("--lr", type=float, default=0.004)
     parser.add_argument("--part", default="0/1", help="K/N: every Nth run from the Kth on")
-    chosen = parser.parse_args()
-    table(chosen) if chosen.table else run(chosen)
+    arguments = parser.parse_args()
+    table(arguments) if arguments.table else run(arguments)

@@ -1,4 +1,4 @@
-"""A run folder with an untrained model, for scripts that measure how files are read."""
+"""Make a run folder with an untrained model, for benchmarks of file reading."""
 
 from pathlib import Path
 
@@ -8,17 +8,17 @@ from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.pooling.base import Pooling
 from vision_attn.runs.folder import ModelSpec, RunFolder
 
-TINY = {"channels": [8, 8, 16, 16]}  # a ResNet that costs less than reading a file
+TINY = {"channels": [8, 8, 16, 16]}  # a ResNet that is faster than reading a file
 
 
-def untrained_run(place: Path, backbone: str, image_size: int, classes: int = 10) -> Path:
-    """Write the model of a run as `fit` would, with the weights it starts from.
+def untrained_run(path: Path, backbone: str, image_size: int, classes: int = 10) -> Path:
+    """Write a run folder like `fit` does, with randomly initialized weights.
 
     Args:
-        place: the run folder.
-        backbone: timm's name, or "tiny".
-        image_size: pixels a side that images are brought to.
-        classes: how many.
+        path: the run folder.
+        backbone: a name of timm, or "tiny".
+        image_size: height and width in pixels that images are resized to.
+        classes: the number of classes.
     """
     backbone, options = ("resnet10t", TINY) if backbone == "tiny" else (backbone, {})
     network = Backbone(backbone, options=options)
@@ -38,5 +38,5 @@ def untrained_run(place: Path, backbone: str, image_size: int, classes: int = 10
         mean=network.mean.flatten().tolist(),
         std=network.std.flatten().tolist(),
     )
-    RunFolder(place).save_model(model.eval(), spec)
-    return place
+    RunFolder(path).save_model(model.eval(), spec)
+    return path

@@ -1,6 +1,7 @@
-"""The rooms of the package and their floors: who may import whom, read from the imports.
+"""Architecture tests: the layers of the package, its imports, and the size of its files.
 
-A room is a folder (or a file) directly below `vision_attn/`. It imports only rooms of lower floors.
+A room is a folder (or a file) directly below `vision_attn/`. It may import only rooms of lower
+floors (layers).
 """
 
 import ast
@@ -37,20 +38,20 @@ LIBRARIES = {
     "matplotlib": {"evaluation", "inference", "visualization"},
     "lightning": {"data", "training"},
 }
-"""Libraries that only some rooms import."""
+"""Third-party libraries that only these rooms may import."""
 
 
 def module_of(path: Path, package: Path = PACKAGE) -> str:
-    """`vision_attn/pooling/base.py` as `vision_attn.pooling.base`."""
+    """The module name of a file: `vision_attn/pooling/base.py` is `vision_attn.pooling.base`."""
     parts = path.relative_to(package).with_suffix("").parts
     return ".".join(["vision_attn", *parts]).removesuffix(".__init__")
 
 
 def imported_modules(path: Path) -> Iterator[str]:
-    """Every module that a file imports, also inside functions and for types alone.
+    """Every module that a file imports, including imports in functions and for type checking.
 
-    `from vision_attn.data import split` gives `vision_attn.data.split`: a name that an import
-    takes from a package may be a module of it.
+    `from vision_attn.data import split` gives `vision_attn.data.split`, because an imported name
+    may be a module of the package.
     """
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -61,29 +62,29 @@ def imported_modules(path: Path) -> Iterator[str]:
 
 
 def room_of(module: str) -> str:
-    """The room of one of our modules: `vision_attn.pooling.base` lies in `pooling`."""
+    """The room of a module of this package: `vision_attn.pooling.base` is in `pooling`."""
     parts = module.split(".")
-    found = parts[1] if len(parts) > 1 else "__init__"
-    return found if found in FLOOR else "__init__"  # a name of the package itself
+    room = parts[1] if len(parts) > 1 else "__init__"
+    return room if room in FLOOR else "__init__"  # a name defined in the package itself
 
 
-def arrows_up(files: list[Path], package: Path = PACKAGE) -> list[str]:
-    """Imports of a room that is not on a lower floor than the one that imports it."""
-    wrong = []
+def upward_imports(files: list[Path], package: Path = PACKAGE) -> list[str]:
+    """The imports of rooms that are not on a lower floor."""
+    violations = []
     for path in files:
         here = room_of(module_of(path, package))
         for module in imported_modules(path):
             if module.split(".")[0] != "vision_attn" or room_of(module) == here:
                 continue
-            if (here, room_of(module)) == ("__main__", "cli"):  # `python -m` is the same door
+            if (here, room_of(module)) == ("__main__", "cli"):  # for `python -m vision_attn`
                 continue
             if FLOOR[room_of(module)] >= FLOOR[here]:
-                wrong.append(f"{path.relative_to(package)} imports {module}")
-    return wrong
+                violations.append(f"{path.relative_to(package)} imports {module}")
+    return violations
 
 
 def test_rooms_import_only_lower_floors() -> None:
-    assert arrows_up(FILES) == []
+    assert upward_imports(FILES) == []
 
 
 @pytest.mark.parametrize(
@@ -97,14 +98,14 @@ def test_rooms_import_only_lower_floors() -> None:
         "from vision_attn.export.base import Exporter",
     ],
 )
-def test_a_planted_violation_is_found(line: str, tmp_path: Path) -> None:
-    planted = tmp_path / "vision_attn" / "evaluation" / "planted.py"
-    planted.parent.mkdir(parents=True)
-    planted.write_text(line + "\n")
-    assert len(arrows_up([planted], tmp_path / "vision_attn")) == 1
+def test_it_detects_a_violation(line: str, tmp_path: Path) -> None:
+    violation = tmp_path / "vision_attn" / "evaluation" / "violation.py"
+    violation.parent.mkdir(parents=True)
+    violation.write_text(line + "\n")
+    assert len(upward_imports([violation], tmp_path / "vision_attn")) == 1
 
 
-def test_there_are_few_rooms_and_floors() -> None:
+def test_the_number_of_rooms_and_floors_is_limited() -> None:
     rooms = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in FILES}
     assert rooms == set(FLOOR)
     assert len(rooms) <= 16
@@ -114,7 +115,7 @@ def test_there_are_few_rooms_and_floors() -> None:
 
 
 def own_imports() -> dict[str, set[str]]:
-    """Each of our modules with those of our modules that it imports."""
+    """Each module of the package with the modules of the package that it imports."""
     modules = {module_of(path) for path in FILES}
     found: dict[str, set[str]] = {}
     for path in FILES:
@@ -124,17 +125,17 @@ def own_imports() -> dict[str, set[str]]:
     return found
 
 
-def test_no_circle_of_imports() -> None:
+def test_no_circular_imports() -> None:
     left = own_imports()
     while left:
         free = {name for name, needs in left.items() if not needs & set(left)}
-        assert free, f"a circle among {sorted(left)}"
+        assert free, f"circular imports among {sorted(left)}"
         left = {name: needs for name, needs in left.items() if name not in free}
 
 
 def test_concepts_do_not_import_each_other() -> None:
-    """A concept imports its base; a few are made of others."""
-    made_of_others = {
+    """A concept imports its base; a few are composed of other concepts."""
+    composed = {
         "vision_attn.pooling.global_local": {"global_attention", "local_gaussian"},
         "vision_attn.data.sources.cifar100": {"cifar10"},
         "vision_attn.explainers.contrast": {"evidence"},
@@ -146,11 +147,11 @@ def test_concepts_do_not_import_each_other() -> None:
             here = module.rpartition(".")[0]
             same = {other for other in own_imports()[module] if other.rpartition(".")[0] == here}
             others = {other.rpartition(".")[2] for other in same} & concepts
-            assert others <= made_of_others.get(module, set()), module
+            assert others <= composed.get(module, set()), module
 
 
 def concepts_in(folder: Path) -> set[str]:
-    """The file names of the concepts in a folder: subclasses of the class in its `base.py`."""
+    """The file names of the concepts in a folder: files with a subclass of a class in `base.py`."""
     base = [
         node.name
         for node in ast.parse((folder / "base.py").read_text()).body

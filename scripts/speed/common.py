@@ -1,4 +1,4 @@
-"""What the sections share: images to train on, contenders, and how ratios are told."""
+"""Shared by the sections: random training images, networks, timing, and formatting of ratios."""
 
 import statistics
 import time
@@ -19,8 +19,8 @@ from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.pooling.base import Pooling
 
 CLASSES = 10
-LARGE = 64  # pixels a side, from which on images are photographs
-SMALL = 32  # pixels: the size of the images that airbench is made for
+LARGE = 64  # height and width in pixels from which images are drawn as photographs
+SMALL = 32  # height and width in pixels that airbench is made for
 
 
 def backbone_for(size: int) -> str:
@@ -29,25 +29,25 @@ def backbone_for(size: int) -> str:
 
 
 def draw(folder: Path, images: int, size: int) -> Path:
-    """A folder train/CLASS/*.jpg of smooth random pictures; photographs are larger than `size`."""
+    """Write smooth random images to train/CLASS/*.jpg; photographs are larger than `size`."""
     side = size if size < LARGE else size * 8 // 7  # 256 for 224
     random = np.random.default_rng(0)
     for split, count in (("train", images), ("val", CLASSES)):
         for index in range(count):
-            place = folder / split / f"class{index % CLASSES}" / f"{index:06d}.jpg"
-            place.parent.mkdir(parents=True, exist_ok=True)
+            path = folder / split / f"class{index % CLASSES}" / f"{index:06d}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
             pixels = random.integers(0, 256, (side // 4, side // 4, 3)).astype(np.uint8)
-            Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC).save(place)
+            Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC).save(path)
     return folder
 
 
 def network(size: int, pooling: str = "average", classes: int = CLASSES) -> AttentionClassifier:
-    """The network of a comparison, its weights laid out as `fit` has them."""
+    """The network of a comparison, with the memory layout that `fit` uses."""
     return AttentionClassifier(Backbone(backbone_for(size)), available(Pooling)[pooling], classes)
 
 
 class InBf16(nn.Module):
-    """A network under autocast, which hands out float32; for trainers that have none on a CPU."""
+    """A network under bf16 autocast with float32 outputs, for trainers without autocast on CPUs."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -60,9 +60,9 @@ class InBf16(nn.Module):
 
 
 class Clock(Callback):
-    """Seconds from the start of an epoch to the end of its last step, and images in between.
+    """Measures the seconds per image of an epoch's training steps.
 
-    What follows (validation, checkpoints) is not counted.
+    What follows the last step (validation, checkpoints) is not counted.
     """
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class Clock(Callback):
         self.images = 0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start."""
+        """Start the clock."""
         self.started, self.images = time.perf_counter(), 0
 
     def on_train_batch_end(
@@ -81,27 +81,27 @@ class Clock(Callback):
         self.ended = time.perf_counter()
 
     def seconds_per_image(self) -> float:
-        """What an image took."""
+        """Seconds per image."""
         return (self.ended - self.started) / self.images
 
 
 def once_more(trainer: pl.Trainer) -> None:
-    """Let a trainer that has ended train for one more epoch."""
+    """Let a finished trainer train for one more epoch."""
     trainer.fit_loop.max_epochs = trainer.current_epoch + 1
     trainer.should_stop = False
 
 
 def timed(batches: Iterable[Any], step: Callable[[Any], int]) -> float:
-    """Seconds an image of a loop over batches; a step tells how many images it took."""
+    """Seconds per image of a loop over batches; each step returns its number of images."""
     started = time.perf_counter()
     images = sum(step(batch) for batch in batches)
     return (time.perf_counter() - started) / images
 
 
 def peak_memory() -> float:
-    """MiB that this process has held at most, on Linux.
+    """Peak memory of this process in MiB, on Linux.
 
-    Not `ru_maxrss`: a new process inherits that of the one that started it.
+    Not `ru_maxrss`, which a new process inherits from its parent.
     """
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     (line,) = (line for line in lines if line.startswith("VmHWM"))
@@ -109,7 +109,7 @@ def peak_memory() -> float:
 
 
 def spread(numbers: list[float], digits: int = 2) -> str:
-    """Median and quartiles.
+    """Median and quartiles as text.
 
     >>> spread([1.0, 2.0, 3.0, 4.0, 5.0])
     '3.00 (1.50 to 4.50)'
@@ -121,7 +121,7 @@ def spread(numbers: list[float], digits: int = 2) -> str:
 
 
 def table(head: str, rows: Iterator[str]) -> Iterator[str]:
-    """A table, a line as soon as it is known."""
+    """The lines of a Markdown table, each as soon as it is measured."""
     yield head
     yield "|" + "---|" * (head.count("|") - 1)
     yield from rows

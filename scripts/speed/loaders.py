@@ -1,8 +1,8 @@
-"""Training throughput against plain Lightning, timm's loader and fastai, same network and batch.
+"""Training throughput of `fit`, plain Lightning, timm's loader and fastai, with the same network.
 
-Each at its own defaults, and at its best settings: this machine's bf16, channels_last, and as many
-worker processes as cores. What is compared is the time of an epoch's steps, from the second epoch
-on, in pairs: `fit`, and the other right after or before it.
+Batch sizes are the same too. Each is measured with its defaults and with its best settings: bf16,
+channels_last, and as many worker processes as cores. Compared is the time of the steps of an epoch,
+from the second epoch on, in pairs: `fit`, and the other right after or before it.
 """
 
 import argparse
@@ -41,14 +41,14 @@ CORES = len(os.sched_getaffinity(0))
 
 
 def measure(options: argparse.Namespace) -> Iterator[str]:
-    """A table: how many times as long the others take."""
+    """A table of the times of the others, relative to `fit`."""
     yield from table(
-        "| at | against | settings | takes, times `fit` | images/s of `fit` |", rows(options)
+        "| at | against | settings | time relative to `fit` | images/s of `fit` |", rows(options)
     )
 
 
 def rows(options: argparse.Namespace) -> Iterator[str]:
-    """A line for each size, contender and settings."""
+    """A row for each size, contender and settings."""
     for size in options.sizes:
         batch = options.batch_size or (500 if size == SMALL else 32)
         folder = draw(Path(tempfile.mkdtemp()), options.images, size)
@@ -61,28 +61,30 @@ def rows(options: argparse.Namespace) -> Iterator[str]:
                     yield f"{start} not installed here | |"
                     continue
                 own: list[float] = []
-                found = ratios(noted(fit, own), contender(folder, size, batch, best), options.pairs)
+                found = ratios(
+                    recorded(fit, own), contender(folder, size, batch, best), options.pairs
+                )
                 yield f"{start} {spread(found)} | {spread([1 / t for t in own], 0)} |"
 
 
-def noted(one: Timed, times: list[float]) -> Timed:
-    """The same, keeping its times."""
+def recorded(one: Timed, times: list[float]) -> Timed:
+    """The same function, which also appends its times to a list."""
 
-    def note() -> float:
+    def record() -> float:
         times.append(one())
         return times[-1]
 
-    return note
+    return record
 
 
 def net_for(size: int, best: bool) -> nn.Module:
-    """The network as others have it: in the usual layout and precision, or in the best."""
+    """The network of the other trainers, in the default memory layout or in the best one."""
     layout = torch.channels_last if best else torch.contiguous_format
     return network(size).to(memory_format=layout)
 
 
 class Plain(pl.LightningModule):
-    """The shortest module that trains."""
+    """A minimal LightningModule."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -93,20 +95,20 @@ class Plain(pl.LightningModule):
         return cross_entropy(self.net(batch[0]), batch[1])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """As `fit` has it."""
+        """The same optimizer as in `fit`."""
         return torch.optim.AdamW(self.parameters(), lr=1e-3)
 
 
 def plain_lightning(folder: Path, size: int, batch: int, best: bool) -> Timed:
-    """Lightning, torchvision's transforms and its folder of images, torch's DataLoader."""
+    """Lightning with torchvision's transforms and ImageFolder, and torch's DataLoader."""
     small = [transforms.RandomCrop(size, padding=4)]
     crop = small if size == SMALL else [transforms.RandomResizedCrop(size)]
-    change = transforms.Compose(
+    transform = transforms.Compose(
         [*crop, transforms.RandomHorizontalFlip(), transforms.ToTensor(),
          transforms.Normalize(MEAN, STD)]
     )  # fmt: skip
     loader = DataLoader(
-        ImageFolder(str(folder / "train"), change),
+        ImageFolder(str(folder / "train"), transform),
         batch, shuffle=True, drop_last=True,
         num_workers=CORES if best else 0, persistent_workers=best,
     )  # fmt: skip
@@ -127,7 +129,7 @@ def plain_lightning(folder: Path, size: int, batch: int, best: bool) -> Timed:
 
 
 def timm_loader(folder: Path, size: int, batch: int, best: bool) -> Timed:
-    """The dataset and loader of timm as its train.py calls them, and a bare loop."""
+    """The dataset and loader of timm, called as in its train.py, with a bare loop."""
     from timm.data import ImageDataset, create_loader
 
     loader = create_loader(
@@ -139,13 +141,13 @@ def timm_loader(folder: Path, size: int, batch: int, best: bool) -> Timed:
 
 
 def bare_loop(loader: Any, net: nn.Module, best: bool) -> Timed:
-    """One epoch over a loader without any framework."""
+    """One epoch over a loader in a bare training loop."""
     optimizer = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad], lr=1e-3)
-    run = InBf16(net) if best else net
+    forward = InBf16(net) if best else net
 
     def step(pair: tuple[Tensor, Tensor]) -> int:
         images, targets = pair
-        loss = cross_entropy(run(images), targets)
+        loss = cross_entropy(forward(images), targets)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -159,11 +161,11 @@ def bare_loop(loader: Any, net: nn.Module, best: bool) -> Timed:
 
 
 def fastai(folder: Path, size: int, batch: int, best: bool) -> Timed:
-    """Loaders of fastai with its usual changes, and its Learner."""
+    """The loaders of fastai with its default augmentation, and its Learner."""
     from fastai.vision.all import Callback, ImageDataLoaders, Learner, Resize, aug_transforms
 
     class Stopwatch(Callback):  # type: ignore[misc]
-        """fastai tells the end of the training part of an epoch."""
+        """Measures the training part of an epoch."""
 
         def before_train(self) -> None:
             self.watched = perf_counter()

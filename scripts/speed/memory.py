@@ -1,4 +1,4 @@
-"""Peak memory of a training, each in a process of its own, above what importing it takes."""
+"""Peak memory of training, in a separate process each, beside the memory after imports."""
 
 import argparse
 import subprocess
@@ -25,18 +25,18 @@ folder, size, batch = Path({folder!r}), {size}, {batch}
 print(before, peak_memory())
 """
 TRAININGS = {"`fit`": "Fit(folder, words(size, batch))()"} | {
-    f"{name}, at its best": f"loaders.CONTENDERS[{name!r}](folder, size, batch, True)()"
+    f"{name}, its best": f"loaders.CONTENDERS[{name!r}](folder, size, batch, True)()"
     for name in ("plain Lightning", "timm's loader")
 }
 
 
 def measure(options: argparse.Namespace) -> Iterator[str]:
-    """A table; worker processes are not counted."""
+    """A table of peak memory; worker processes are not counted."""
     yield from table("| at | training | imports, MiB | peak, MiB |", rows(options))
 
 
 def rows(options: argparse.Namespace) -> Iterator[str]:
-    """A line for each size and training."""
+    """A row for each size and trainer."""
     for size in options.sizes:
         batch = options.batch_size or (500 if size == SMALL else 32)
         folder = draw(Path(tempfile.mkdtemp()), options.images, size)

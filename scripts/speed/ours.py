@@ -14,21 +14,21 @@ from vision_attn.training.overrides import nested, options_in
 
 
 class Fit:
-    """What `fit --data FOLDER` builds: task, data, trainer, loggers and keepers of checkpoints."""
+    """Everything that `fit --data FOLDER` builds: task, data, trainer, loggers, checkpoints."""
 
     def __init__(self, folder: Path, words: list[str], config: str = "defaults") -> None:
         settings = merge(read_config("defaults"), read_config(config))
         settings = merge(settings, {"data": {"source": resolve_data(str(folder))}})
-        place = Path(tempfile.mkdtemp())
+        run_dir = Path(tempfile.mkdtemp())
         options = nested(options_in([*words, "--epochs", "1"]))
-        self.cli = TrainingCLI(merge(settings, with_full_names(options)), RunFolder(place))
+        self.cli = TrainingCLI(merge(settings, with_full_names(options)), RunFolder(run_dir))
         self.cli.datamodule.setup("fit")
         self.clock = Clock()
         self.cli.trainer.callbacks.append(self.clock)
-        self()  # the first steps choose kernels and allocate
+        self()  # warm up: choose kernels and allocate memory
 
     def __call__(self) -> float:
-        """Seconds an image of one more epoch."""
+        """Train one more epoch; return its seconds per image."""
         trainer = self.cli.trainer
         with contextlib.redirect_stdout(io.StringIO()):
             trainer.fit(self.cli.model, self.cli.datamodule)
@@ -37,7 +37,7 @@ class Fit:
 
 
 def words(size: int, batch: int) -> list[str]:
-    """Settings of a comparison: the network of both sides, everything else as `fit` chooses it."""
+    """Command line settings of a comparison; all others are the choices of `fit`."""
     return [
         "--model.backbone", backbone_for(size), "--model.pooling", "average", "--model.min_grid",
         "2", "--data.image_size", str(size), "--data.batch_size", str(batch),

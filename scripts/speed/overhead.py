@@ -1,8 +1,7 @@
-"""Lightning's overhead: an epoch of `fit` against a bare loop over the same batches and steps.
+"""Lightning's overhead: an epoch of `fit` relative to a bare loop with the same steps.
 
-The bare loop takes the batches from the same loader, changes them in the same way, computes in the
-same precision and keeps the same training scores. What `fit` has beyond it is Lightning, its
-callbacks and its loggers.
+The bare loop uses the same data loader, augmentation, precision and training scores. The rest of
+`fit` is Lightning, its callbacks and its loggers.
 """
 
 import argparse
@@ -18,12 +17,12 @@ from torch import Tensor
 
 
 def measure(options: argparse.Namespace) -> Iterator[str]:
-    """A table: how many times as long `fit` takes."""
-    yield from table("| at | `fit` takes, times the bare loop |", rows(options))
+    """A table of the time of `fit`, relative to the bare loop."""
+    yield from table("| at | time of `fit` relative to the bare loop |", rows(options))
 
 
 def rows(options: argparse.Namespace) -> Iterator[str]:
-    """A line for each size."""
+    """A row for each size."""
     for size in options.sizes:
         batch = options.batch_size or (500 if size == SMALL else 32)
         fit = Fit(draw(Path(tempfile.mkdtemp()), options.images, size), words(size, batch))
@@ -31,7 +30,7 @@ def rows(options: argparse.Namespace) -> Iterator[str]:
 
 
 def bare(fit: Fit) -> Timed:
-    """The same steps without Lightning."""
+    """An epoch of the same steps without Lightning."""
     task, data = fit.cli.model, fit.cli.datamodule
     learned = [p for p in task.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learned, lr=1e-3)

@@ -1,8 +1,8 @@
-"""The share of the machine's matrix peak in a training step of airbench, and where the rest goes.
+"""FLOP/s of an airbench training step as a share of the machine's peak, with a profile.
 
-The peak is the best of several products of square matrices, in bf16 and in float32. Operations of a
-step are three times those of a forward pass (Kaplan et al. 2020), counted by torch. Each of the
-convolutions is also timed by itself, in its three parts.
+The peak is the fastest of several products of square matrices, in bf16 and in float32. The FLOPs of
+a training step are three times those of a forward pass (Kaplan et al. 2020), counted by torch. Each
+convolution is also timed separately: forward, gradient by input, gradient by filters.
 """
 
 import argparse
@@ -31,7 +31,7 @@ KINDS = {
 
 
 def measure(options: argparse.Namespace) -> Iterator[str]:
-    """Lines on the peak, the step's share of it, and the profile."""
+    """The peak, the step's share of it, the profile, and a table of convolutions."""
     batch = options.batch_size or 500
     for dtype in (torch.bfloat16, torch.float32):
         best = peak(dtype)
@@ -52,7 +52,7 @@ def measure(options: argparse.Namespace) -> Iterator[str]:
 
 
 def peak(dtype: torch.dtype) -> float:
-    """Operations a second of the best product of matrices."""
+    """FLOP/s of the fastest matrix product."""
     found = 0.0
     for side in SIDES:
         one, other = torch.rand(2, side, side).to(dtype)
@@ -61,7 +61,7 @@ def peak(dtype: torch.dtype) -> float:
 
 
 def training_step(batch: int, dtype: torch.dtype) -> Callable[[], float]:
-    """A step of airbench with attention pooling, and its seconds."""
+    """A function that does one training step of airbench and returns its seconds."""
     net = network(SMALL, "global_attention")
     optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.01)
     images, targets = torch.rand(batch, 3, SMALL, SMALL), torch.arange(batch) % 10
@@ -79,13 +79,13 @@ def training_step(batch: int, dtype: torch.dtype) -> Callable[[], float]:
 
 
 def logits(net: nn.Module, images: Tensor, dtype: torch.dtype) -> Tensor:
-    """What a network says, computed in a type."""
+    """The logits of a network, computed in bf16 autocast or in float32."""
     with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
         return net(images)
 
 
 def shares(step: Callable[[], float]) -> Iterator[str]:
-    """A line for each kind of operation, with its share of a step's time."""
+    """One line per kind of operation, with its share of the time of a step."""
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
         step()
     spent: Counter[str] = Counter()
@@ -98,12 +98,14 @@ def shares(step: Callable[[], float]) -> Iterator[str]:
 
 
 def convolutions(batch: int, dtype: torch.dtype, best: float) -> Iterator[str]:
-    """A row for each 3x3 convolution: what share of the peak its parts reach."""
+    """A row for each convolution: FLOP/s of its three parts, as shares of the peak."""
     net = network(SMALL)
     seen: list[tuple[nn.Conv2d, torch.Size]] = []
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d):
-            layer.register_forward_pre_hook(lambda of, given: seen.append((of, given[0].shape)))
+            layer.register_forward_pre_hook(
+                lambda module, inputs: seen.append((module, inputs[0].shape))
+            )
     net(torch.rand(1, 3, SMALL, SMALL))
     for layer, (_, before, height, width) in seen:
         images = torch.rand(batch, before, height, width, dtype=dtype)
@@ -116,13 +118,13 @@ def convolutions(batch: int, dtype: torch.dtype, best: float) -> Iterator[str]:
 
 
 def times(images: Tensor, filters: Tensor) -> list[float]:
-    """Seconds of a 3x3 convolution, and of its gradients by its input and by its filters."""
+    """Seconds of a convolution, and of its gradients by its input and by its filters."""
     padding = [filters.shape[-1] // 2] * 2
     out = torch.conv2d(images, filters, padding=padding)
 
-    def gradients(wanted: list[bool]) -> None:
+    def gradients(needed: list[bool]) -> None:
         torch.ops.aten.convolution_backward(
-            out, images, filters, None, [1, 1], padding, [1, 1], False, [0, 0], 1, wanted
+            out, images, filters, None, [1, 1], padding, [1, 1], False, [0, 0], 1, needed
         )
 
     return [
@@ -133,7 +135,7 @@ def times(images: Tensor, filters: Tensor) -> list[float]:
 
 
 def fastest(run: Callable[[], object]) -> float:
-    """Seconds of the fastest of five."""
+    """Seconds of the fastest of five calls."""
     run()
     seconds = []
     for _ in range(5):

@@ -1,4 +1,4 @@
-"""What attention pooling costs over average pooling, by scripts/bench_pooling.py."""
+"""Cost of attention pooling relative to average pooling, by scripts/bench_pooling.py."""
 
 import argparse
 import subprocess
@@ -10,7 +10,7 @@ SCRIPT = Path(__file__).parents[1] / "bench_pooling.py"
 
 
 def measure(options: argparse.Namespace) -> Iterator[str]:
-    """That script's table, at 32 pixels on airbench, for the poolings in use."""
+    """The table of that script for airbench at 32 pixels and the most used poolings."""
     words = ["--backbone", "airbench", "--image_size", "32", "--min_grid", "3"]
     words += ["--batch_size", str(options.batch_size or 500), "--pairs", str(options.pairs)]
     words += ["--poolings", "global_attention", "global_local", "maximum"]

@@ -1,4 +1,4 @@
-"""Start-up times of the commands, from the shell to the first line of help or the first refusal."""
+"""Start-up times of the commands: from the shell to the help text or an error message."""
 
 import argparse
 import subprocess
@@ -12,18 +12,22 @@ COMMANDS = {
     "vision-attn --help": ["--help"],
     "vision-attn fit --help": ["fit", "--help"],
     "vision-attn predict --help": ["predict", "--help"],
-    "vision-attn fit --data nowhere": ["fit", "--data", "nowhere/"],  # imports all that fit needs
+    "vision-attn fit --data nowhere": [
+        "fit",
+        "--data",
+        "nowhere/",
+    ],  # imports everything that fit needs
     "vision-attn test nowhere": ["test", "nowhere/"],
 }
 
 
 def measure(options: argparse.Namespace) -> Iterator[str]:
-    """A table of seconds, and of Python alone."""
+    """A table of seconds per command, and of Python alone."""
     yield from table("| command | seconds |", rows(options))
 
 
 def rows(options: argparse.Namespace) -> Iterator[str]:
-    """A line for each command."""
+    """A row for each command."""
     yield f"| python -c pass | {spread([seconds(['-c', 'pass']) for _ in range(options.pairs)])} |"
     for name, words in COMMANDS.items():
         found = [seconds(["-m", "vision_attn", *words]) for _ in range(options.pairs)]
@@ -31,7 +35,7 @@ def rows(options: argparse.Namespace) -> Iterator[str]:
 
 
 def seconds(words: list[str]) -> float:
-    """Seconds of a Python process."""
+    """Seconds of a Python process with these arguments."""
     started = time.perf_counter()
     subprocess.run([sys.executable, *words], capture_output=True, check=False)
     return time.perf_counter() - started

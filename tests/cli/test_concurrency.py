@@ -1,4 +1,4 @@
-"""Several processes at once on one run, and on one place to write to."""
+"""Concurrency: several processes use one run, and write to the same folder or table."""
 
 import csv
 import json
@@ -15,8 +15,8 @@ Trained = tuple[Path, Path]
 Capture = pytest.CaptureFixture[str]
 
 
-def test_many_look_at_one_run(trained: Trained, tmp_path: Path) -> None:
-    """Six processes, of which those that name no folder begin in the same second."""
+def test_several_processes_read_one_run(trained: Trained, tmp_path: Path) -> None:
+    """Six processes; those without --out start in the same second."""
     run, images = str(trained[0]), str(trained[1] / "test")
     tables = [tmp_path / f"{number}.csv" for number in range(3)]
     commands = [["predict", run, images, "--out", str(table)] for table in tables]
@@ -34,22 +34,22 @@ def test_many_look_at_one_run(trained: Trained, tmp_path: Path) -> None:
         assert not [path for path in folder.rglob("*") if path.name.startswith(".")]
 
 
-def test_one_takes_a_folder(trained: Trained, tmp_path: Path) -> None:
+def test_only_one_process_writes_to_a_folder(trained: Trained, tmp_path: Path) -> None:
     words = ["explain", str(trained[0]), str(trained[1] / "test"), "--explainers", "evidence"]
     (tmp_path / "out").mkdir()
     done = at_once([[*words, "--out", str(tmp_path / "out")] for _ in range(3)], tmp_path)
     assert sorted(code for code, _ in done) == [0, 2, 2]  # type: ignore[type-var]
-    told = " ".join(words for code, words in done if code == 2)
-    assert told.count("is not empty; name a new folder") == 2, told
+    errors = " ".join(words for code, words in done if code == 2)
+    assert errors.count("is not empty; name a new folder") == 2, errors
     assert len(json.loads((tmp_path / "out" / "manifest.json").read_text())["images"]) == 8
 
 
-def test_one_writes_a_table(trained: Trained, tmp_path: Path) -> None:
-    """Begun, and gone on with."""
+def test_only_one_process_writes_a_table(trained: Trained, tmp_path: Path) -> None:
+    """A new table, and a resumed one."""
     words = ["predict", str(trained[0]), str(trained[1] / "test"), "--out", str(tmp_path / "t.csv")]
     done = at_once([words] * 3, tmp_path)
     assert [code for code, _ in done].count(0) == 1
-    assert all("Traceback" not in told for _, told in done)
+    assert all("Traceback" not in output for _, output in done)
     with (tmp_path / "t.csv").open(newline="") as lines:
         rows = list(csv.reader(lines))
     assert len(rows) == 1 + 8
@@ -62,23 +62,23 @@ def test_one_writes_a_table(trained: Trained, tmp_path: Path) -> None:
         assert [row[:2] for row in csv.reader(lines)] == [row[:2] for row in rows]
 
 
-def test_a_table_is_held(tmp_path: Path) -> None:
-    one, other = (PredictionWriter(tmp_path / "t.csv", ["a", "b"]) for _ in range(2))
-    one.begin()
-    for again in (other.begin, lambda: list(other.go_on())):
-        with pytest.raises(UserError, match="another process predicts into"):
-            again()
-    one.close()
-    other.begin()
-    other.close()
+def test_a_table_is_locked(tmp_path: Path) -> None:
+    first, second = (PredictionWriter(tmp_path / "t.csv", ["a", "b"]) for _ in range(2))
+    first.begin()
+    for start in (second.begin, lambda: list(second.resume())):
+        with pytest.raises(UserError, match="another process is writing to"):
+            start()
+    first.close()
+    second.begin()
+    second.close()
     assert not list(tmp_path.iterdir())
 
 
 def no_maps(*_: object) -> None:
-    raise UserError("left out, as it takes seconds")
+    raise UserError("skipped, because it takes seconds")
 
 
-def test_two_pages_and_two_evaluations(
+def test_two_reports_and_two_evaluations(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vision_attn.evaluation.report.page.map_quality", no_maps)
@@ -99,8 +99,8 @@ def test_two_pages_and_two_evaluations(
     }  # fmt: skip
 
 
-class TestOwnFolder:
-    def test_the_second_of_a_second_has_a_number(self, tmp_path: Path) -> None:
+class TestOutputFolder:
+    def test_a_second_folder_in_the_same_second_gets_a_number(self, tmp_path: Path) -> None:
         with output_folder(None, tmp_path) as one, output_folder(None, tmp_path) as two:
             (one / "a").touch()
             (two / "a").touch()
@@ -108,7 +108,7 @@ class TestOwnFolder:
         assert one != two
         assert {path.name for path in one.iterdir()} == {"a"}
 
-    def test_what_stays_empty_goes(self, tmp_path: Path) -> None:
+    def test_an_empty_folder_is_removed(self, tmp_path: Path) -> None:
         with output_folder(str(tmp_path / "out"), tmp_path) as out:
             assert (out / MARKER).exists()
             with (
@@ -118,7 +118,7 @@ class TestOwnFolder:
                 pass
         assert not out.exists()
 
-    def test_a_file_is_no_folder(self, tmp_path: Path) -> None:
+    def test_it_refuses_a_file_as_a_folder(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         for name in ("file", "file/below"):
             with (

@@ -1,4 +1,4 @@
-"""Scoring and explaining a run through the real door."""
+"""`vision-attn test`, `validate` and `explain` on a trained run."""
 
 import json
 import shutil
@@ -13,12 +13,12 @@ from vision_attn.cli.main import main
 
 
 def green(sheet: np.ndarray) -> int:
-    """How many pixels of a sheet have the colour of outlines."""
+    """How many pixels of a sheet have the color of outlines."""
     return int((abs(sheet.astype(int) - (0x3D, 0xFF, 0x5C)).max(2) < 12).sum())
 
 
 class TestScoring:
-    def test_on_its_own_images(
+    def test_on_the_runs_own_images(
         self, trained: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert main(["test", str(trained[0])]) == 0
@@ -29,14 +29,14 @@ class TestScoring:
     def test_labels_of_other_images_are_mapped_by_name(
         self, trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """One class alone, the second of the model's: an index would take it for the first."""
+        """Only the second class of the model: by index it would be mistaken for the first."""
         write_images(tmp_path / "red", 5, 0)
         assert main(["test", str(trained[0]), "--data", str(tmp_path)]) == 0
-        told = capsys.readouterr().out
-        assert "test images 5" in told
-        assert "test/accuracy 1.0000" in told
+        output = capsys.readouterr().out
+        assert "test images 5" in output
+        assert "test/accuracy 1.0000" in output
 
-    def test_an_unknown_class(
+    def test_it_refuses_an_unknown_class(
         self, trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         write_images(tmp_path / "blue", 5, 2)
@@ -64,22 +64,22 @@ class TestExplain:
             assert total == pytest.approx(entry["logit"], rel=1e-4, abs=1e-4)
             assert max(entry["predictions"], key=entry["predictions"].get) == entry["target"]
 
-    def test_a_file_that_is_no_image_is_named_and_the_others_are_explained(
+    def test_an_unreadable_file_is_reported_and_the_others_are_explained(
         self, trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         run, images = trained
         bad = tmp_path / "bad.png"
-        bad.write_text("no image")
+        bad.write_text("not an image")
         good = images / "test" / "red" / "000.png"
         words = ["explain", str(run), str(bad), str(good), str(tmp_path / "none.jpg")]
         out = tmp_path / "out"
         assert main([*words, "--out", str(out), "--explainers", "evidence"]) == 1
-        told = capsys.readouterr().err
-        assert "bad.png is not an image" in told
-        assert "none.jpg" in told
+        output = capsys.readouterr().err
+        assert "bad.png is not an image" in output
+        assert "none.jpg" in output
         assert [path.name for path in out.glob("*.png")] == ["000.png"]
 
-    def test_names_with_dollars(self, trained: tuple[Path, Path], tmp_path: Path) -> None:
+    def test_file_names_with_dollar_signs(self, trained: tuple[Path, Path], tmp_path: Path) -> None:
         odd = tmp_path / "a_$5_$6_.png"
         shutil.copy(trained[1] / "test" / "red" / "000.png", odd)
         words = ["explain", str(trained[0]), str(odd), "--out", str(tmp_path / "out")]
@@ -92,9 +92,7 @@ class TestExplain:
         manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
         assert {entry["target"] for entry in manifest["images"]} == {"green"}
 
-    def test_classes_heads_and_a_named_rival(
-        self, trained: tuple[Path, Path], tmp_path: Path
-    ) -> None:
+    def test_classes_heads_and_against(self, trained: tuple[Path, Path], tmp_path: Path) -> None:
         run, images = trained
         words = ["explain", str(run), str(images / "test" / "red" / "000.png")]
         words += ["--explainers", "attention,evidence,contrast", "--classes", "2", "--heads"]
@@ -109,16 +107,16 @@ class TestExplain:
             np.mean([maps[f"head.{k}"] for k in range(1, 9)], axis=0), maps["attention"], rtol=1e-5
         )
         assert "attention.1" not in maps  # the same for every class
-        (other,) = [kind for kind in maps if kind.startswith("evidence.")]  # red is there already
+        (other,) = [kind for kind in maps if kind.startswith("evidence.")]  # red is the target
         assert entry["maps"][other]["target"] == "green"
         np.testing.assert_allclose(
             maps["contrast"], maps["evidence"] - maps[other], rtol=1e-4, atol=1e-5
         )
 
-    def test_outlines_windows_and_promises(
+    def test_outlines_windows_and_expected_sums(
         self, trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """Images of 24 x 20 pixels; one of two has a box, in the nearest list above."""
+        """Images of 24 x 20 pixels; one of two has a box, in the nearest boxes.csv above it."""
         run, images = trained
         shutil.copytree(images / "test", tmp_path / "images" / "test")
         (tmp_path / "images" / "boxes.csv").write_text(
@@ -128,21 +126,21 @@ class TestExplain:
         words = ["explain", str(run), *files, "--windows", "--explainers", "attention,deep_lift"]
         out = tmp_path / "out"
         assert main([*words, "--out", str(out)]) == 0
-        told = capsys.readouterr().out
-        assert "objects    known in 1 of 2 images" in told
+        output = capsys.readouterr().out
+        assert "objects    known in 1 of 2 images" in output
         first, second = (np.asarray(Image.open(out / f"00{k}.png").convert("RGB")) for k in (0, 1))
         assert green(first) > 200
         assert green(second) < 20
         entry, other = json.loads((out / "manifest.json").read_text())["images"]
         assert entry["maps"]["attention"]["expected_sum"] == 1
         assert entry["maps"]["attention"]["completeness_error"] < 1e-6
-        lifts = [image["maps"]["deep_lift"] for image in (entry, other)]
-        for lift in lifts:
-            off = abs(lift["sum"] - lift["expected_sum"]) / abs(lift["expected_sum"])
-            assert lift["completeness_error"] == pytest.approx(off, rel=1e-5)
-        wide = sum(lift["completeness_error"] > 0.05 for lift in lifts)
-        assert (f"deep_lift: {wide} of 2 maps over 5 % off" in told) == (wide > 0)
-        windows = entry["windows"]  # on 4 x 4 places: 0 is the middle of the first, of 6 x 5 pixels
+        deep_lift = [image["maps"]["deep_lift"] for image in (entry, other)]
+        for lift in deep_lift:
+            error = abs(lift["sum"] - lift["expected_sum"]) / abs(lift["expected_sum"])
+            assert lift["completeness_error"] == pytest.approx(error, rel=1e-5)
+        large = sum(lift["completeness_error"] > 0.05 for lift in deep_lift)
+        assert (f"deep_lift: {large} of 2 maps are more than 5 % off" in output) == (large > 0)
+        windows = entry["windows"]  # on 4 x 4 places of 6 x 5 pixels; 0 is the center of the first
         assert [window["heads"] for window in windows] == [[5], [6], [7], [8]]
         for window in windows:
             assert 3 <= window["center"][0] <= 21
@@ -168,7 +166,7 @@ class TestExplain:
         assert main([*words, "--out", str(tmp_path / "again")]) == 1
         assert "has no object for any image" in capsys.readouterr().err
 
-    def test_no_windows_to_be_drawn(
+    def test_it_refuses_windows_of_a_pooling_without_them(
         self, image_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         words = ["fit", "--data", str(image_root), "--run_dir", str(tmp_path / "run"), *TINY_RUN]
@@ -193,7 +191,7 @@ class TestExplain:
             ),
         ],
     )
-    def test_what_does_not_exist(
+    def test_it_refuses_what_does_not_exist(
         self, words: list[str], message: str, trained: tuple[Path, Path],
         capsys: pytest.CaptureFixture[str],
     ) -> None:  # fmt: skip
@@ -201,7 +199,7 @@ class TestExplain:
         assert main(["explain", str(run), str(images), *words]) == 2
         assert message in capsys.readouterr().err
 
-    def test_never_writes_over_pictures(
+    def test_it_never_overwrites_files(
         self, trained: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
     ) -> None:
         run, images = trained

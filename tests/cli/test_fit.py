@@ -1,4 +1,4 @@
-"""The main job through the real door, on tiny images: fit, look, score, resume, fine-tune."""
+"""`vision-attn fit` on tiny images: train, resume, fine-tune."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from vision_attn.runs.folder import RunFolder, read_weights
 
 
 class TestFit:
-    def test_leaves_a_whole_run_folder(self, trained: tuple[Path, Path]) -> None:
+    def test_it_writes_a_complete_run_folder(self, trained: tuple[Path, Path]) -> None:
         run, images = trained
         names = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
         assert {
@@ -33,11 +33,11 @@ class TestFit:
         assert config["trainer"]["max_epochs"] == 6
         assert config["data"]["source"]["init_args"]["root"] == str(images)
 
-    def test_checkpoints_hold_no_code(self, trained: tuple[Path, Path]) -> None:
+    def test_checkpoints_have_no_pickled_code(self, trained: tuple[Path, Path]) -> None:
         content = torch.load(trained[0] / "checkpoints" / "last.ckpt", weights_only=True)
         assert "hyper_parameters" not in content
 
-    def test_a_training_that_is_not_validated(
+    def test_training_without_validation(
         self, image_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         words = ["fit", "--data", str(image_root), "--run_dir", str(tmp_path / "run"), *TINY_RUN]
@@ -48,7 +48,7 @@ class TestFit:
         assert any(line.startswith("test  ") for line in lines)
         assert main(["test", str(tmp_path / "run")]) == 0
 
-    def test_never_writes_over_a_run(
+    def test_it_never_overwrites_a_run(
         self, trained: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
     ) -> None:
         run, images = trained
@@ -85,11 +85,11 @@ class TestFit:
         assert latest.is_symlink()
         run = latest.resolve()
         assert run.name.endswith("-images")
-        assert main(["fit", "--resume", "--trainer.max_epochs", "2"]) == 0  # goes on with latest
+        assert main(["fit", "--resume", "--trainer.max_epochs", "2"]) == 0  # resumes runs/latest
         assert latest.resolve() == run
         assert RunFolder(latest).load_model() is not None
 
-    def test_a_run_without_a_checkpoint_can_be_begun_again(
+    def test_a_run_without_a_checkpoint_can_be_started_again(
         self, image_root: Path, tmp_path: Path
     ) -> None:
         run = tmp_path / "run"
@@ -98,7 +98,7 @@ class TestFit:
         words = ["fit", "--data", str(image_root), "--run_dir", str(run), *TINY_RUN]
         assert main([*words, "--trainer.max_epochs", "1"]) == 0
 
-    def test_a_time_limit_is_a_limit(self, image_root: Path, tmp_path: Path) -> None:
+    def test_a_time_limit_stops_training(self, image_root: Path, tmp_path: Path) -> None:
         run = tmp_path / "run"
         words = ["fit", "--data", str(image_root), "--run_dir", str(run), *TINY_RUN]
         assert main([*words, "--trainer.max_time", "00:00:00:01"]) == 0
@@ -138,7 +138,7 @@ class TestResume:
         assert code == 130
         return run
 
-    def test_goes_on_where_it_stopped(
+    def test_it_resumes_where_it_stopped(
         self, stopped: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert not (stopped / "metrics.json").exists()
@@ -148,15 +148,15 @@ class TestResume:
         assert main(words) == 2
         assert f"--trust {STOP}" in capsys.readouterr().err
         assert main([*words, "--trust", STOP, "--trainer.max_epochs", "5"]) == 0
-        told = capsys.readouterr().out
-        assert "epoch 1/5" not in told
-        assert "epoch 3/5" in told
-        assert "epoch 5/5" in told
+        output = capsys.readouterr().out
+        assert "epoch 1/5" not in output
+        assert "epoch 3/5" in output
+        assert "epoch 5/5" in output
         after = torch.load(stopped / "checkpoints" / "last.ckpt", weights_only=True)
         assert after["epoch"] == 4
         assert (stopped / "metrics.json").exists()
 
-    def test_what_cannot_change_is_told(
+    def test_it_refuses_to_change_a_fixed_setting(
         self, stopped: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         words = ["fit", "--run_dir", str(stopped), "--resume", "--model.optimizer.lr", "0.1"]
@@ -174,9 +174,9 @@ class TestFineTuning:
         words = ["fit", "--data", str(tmp_path / "images"), "--init_from", str(trained[0])]
         words += ["--run_dir", str(run), "--model.freeze_epochs", "2", "--trainer.max_epochs", "2"]
         assert main(words) == 0
-        told = capsys.readouterr().out
-        assert "new: head.bias, head.weight" in told
-        source, tuned = (read_weights(RunFolder(place).weights) for place in (trained[0], run))
+        output = capsys.readouterr().out
+        assert "new: head.bias, head.weight" in output
+        source, tuned = (read_weights(RunFolder(folder).weights) for folder in (trained[0], run))
         frozen = [key for key in source if key.startswith("backbone.")]
         assert len(frozen) > 10
         for key in frozen:  # batch statistics too
@@ -192,7 +192,7 @@ class TestFineTuning:
             == RunFolder(trained[0]).load_spec().removed_strides
         )
 
-    def test_what_is_typed_goes_over_the_run(
+    def test_command_line_options_override_the_run(
         self, trained: tuple[Path, Path], tmp_path: Path
     ) -> None:
         run = tmp_path / "tuned"
@@ -203,26 +203,28 @@ class TestFineTuning:
         assert spec.pooling["class_path"] == "average"
         assert spec.image_size == 40
 
-    def test_a_finer_grid_than_the_runs(self, trained: tuple[Path, Path], tmp_path: Path) -> None:
+    def test_a_finer_grid_than_that_of_the_run(
+        self, trained: tuple[Path, Path], tmp_path: Path
+    ) -> None:
         run = tmp_path / "tuned"
         words = ["fit", "--data", str(trained[1]), "--init_from", str(trained[0])]
         words += ["--run_dir", str(run), "--model.min_grid", "8", "--trainer.max_epochs", "1"]
         assert main(words) == 0
         assert RunFolder(run).load_spec().removed_strides == 3
 
-    def test_a_strangers_run_imports_nothing(
+    def test_an_untrusted_run_imports_nothing(
         self, trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:  # fmt: skip
-        """Wherever a stored run may name a class, its module is not even imported."""
-        (tmp_path / "stranger.py").write_text("raise SystemExit('code of a stranger ran')")
+        """Wherever an untrusted run can name a class, its module is not even imported."""
+        (tmp_path / "untrusted.py").write_text("raise SystemExit('untrusted code ran')")
         monkeypatch.syspath_prepend(tmp_path)
         for key, value in (
-            (("model", "pooling"), {"class_path": "stranger.X"}),
-            (("model", "optimizer"), "stranger.X"),
-            (("trainer", "logger"), "stranger.X"),
-            (("trainer", "callbacks"), [{"class_path": "stranger.X"}]),
-            (("data", "source"), {"class_path": "stranger.X"}),
+            (("model", "pooling"), {"class_path": "untrusted.X"}),
+            (("model", "optimizer"), "untrusted.X"),
+            (("trainer", "logger"), "untrusted.X"),
+            (("trainer", "callbacks"), [{"class_path": "untrusted.X"}]),
+            (("data", "source"), {"class_path": "untrusted.X"}),
         ):
             run = tmp_path / key[1]
             shutil.copytree(trained[0], run)
@@ -231,10 +233,10 @@ class TestFineTuning:
             (run / "config.yaml").write_text(yaml.safe_dump(config))
             for words in (["fit", "--run_dir", str(run), "--resume"], ["test", str(run)]):
                 assert main(words) == 2
-                assert "--trust stranger.X" in capsys.readouterr().err
+                assert "--trust untrusted.X" in capsys.readouterr().err
         spec = json.loads((run / "model.json").read_text())
-        spec["pooling"] = {"class_path": "stranger.X", "init_args": {}}
+        spec["pooling"] = {"class_path": "untrusted.X", "init_args": {}}
         (run / "model.json").write_text(json.dumps(spec))
         words = ["fit", "--data", str(trained[1]), "--init_from", str(run)]
         assert main([*words, "--run_dir", str(tmp_path / "new")]) == 2
-        assert "--trust stranger.X" in capsys.readouterr().err
+        assert "--trust untrusted.X" in capsys.readouterr().err

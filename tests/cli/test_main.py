@@ -1,4 +1,4 @@
-"""The front door: quick, helpful, and without tracebacks."""
+"""The command line: fast help, suggestions for typos, and errors without tracebacks."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ def test_help_does_not_import_torch() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_of_a_verb_is_quick(command: str) -> None:
+def test_help_of_a_command_is_fast(command: str) -> None:
     started = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "vision_attn", command, "--help"],
@@ -59,13 +59,13 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["test", "nowhere"], "holds no model"),
     ],
 )  # fmt: skip
-def test_errors_are_told_in_a_line_or_two(
+def test_errors_are_one_or_two_lines(
     words: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path, monkeypatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(words) == 2
-    told = capsys.readouterr().err
-    assert message in told
-    assert told.startswith("vision-attn: ")
-    assert len(told.strip().splitlines()) <= 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("vision-attn: ")
+    assert len(error.strip().splitlines()) <= 2
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Predicting through the door: rows, kinds of files, faults, interruptions."""
+"""`vision-attn predict`: tables in every format, unreadable images, resuming."""
 
 import csv
 import json
@@ -22,8 +22,8 @@ from vision_attn.inference.prediction_table import PredictionWriter
 from vision_attn.inference.trained_model import TrainedModel
 
 
-def rows_of(place: Path) -> list[dict[str, str]]:
-    with place.open(newline="", encoding="utf-8") as lines:
+def rows_of(table: Path) -> list[dict[str, str]]:
+    with table.open(newline="", encoding="utf-8") as lines:
         return list(csv.DictReader(lines))
 
 
@@ -45,7 +45,7 @@ class TestTables:
             assert float(row["p_green"]) + float(row["p_red"]) == pytest.approx(1, abs=1e-6)
         assert [path.name for path in out.parent.iterdir()] == ["predictions.csv"]
 
-    def test_all_kinds_say_the_same(
+    def test_all_formats_have_the_same_content(
         self, trained: tuple[Path, Path], photos: Path, tmp_path: Path
     ) -> None:
         for kind in ("csv", "jsonl", "parquet"):
@@ -56,9 +56,9 @@ class TestTables:
         table = parquet.read_table(tmp_path / "p.parquet")
         assert table.column_names == list(rows[0])
         assert table.schema.field("p_red").type == "float"
-        found = table.to_pylist()
-        assert len(rows) == len(lines) == len(found) == 14
-        for row, line, cells in zip(rows, lines, found, strict=True):
+        parquet_rows = table.to_pylist()
+        assert len(rows) == len(lines) == len(parquet_rows) == 14
+        for row, line, cells in zip(rows, lines, parquet_rows, strict=True):
             assert row["file"] == line["file"] == cells["file"]
             assert (row["error"] or None) == line["error"] == cells["error"]
             assert (row["predicted"] or None) == line["predicted"] == cells["predicted"]
@@ -69,7 +69,7 @@ class TestTables:
                 assert line["probability"] is cells["probability"] is cells["p_red"] is None
         assert not list(tmp_path.glob(".*")) + list(tmp_path.glob("*.part"))
 
-    def test_the_order_of_files_and_the_one_that_is_damaged(
+    def test_the_order_of_files_and_a_damaged_file(
         self,
         trained: tuple[Path, Path],
         photos: Path,
@@ -78,13 +78,15 @@ class TestTables:
     ) -> None:
         out = tmp_path / "p.csv"
         assert main(["predict", str(trained[0]), str(photos), "--out", str(out)]) == 1
-        told = capsys.readouterr()
-        assert f"{photos / 'a' / '001.png'}: " in told.err
-        assert f"14 images, 1 of which could not be read, in {out}" in told.out
+        output = capsys.readouterr()
+        assert f"{photos / 'a' / '001.png'}: " in output.err
+        assert f"14 images, 1 of which could not be read, in {out}" in output.out
         rows = rows_of(out)
         names = [Path(row["file"]).relative_to(photos).as_posix() for row in rows]
         assert names == [
-            *(f"a/{k:03d}.png" for k in range(3)),  # a folder's files, then its folders
+            *(
+                f"a/{k:03d}.png" for k in range(3)
+            ),  # first the files of a folder, then its subfolders
             *(f"a/deep/{k:03d}.png" for k in range(6)),
             *(f"b/{k:03d}.png" for k in range(5)),
         ]
@@ -92,10 +94,10 @@ class TestTables:
         assert rows[1]["predicted"] == rows[1]["p_red"] == ""
 
     @pytest.mark.parametrize("batch_size", [1, 7])
-    def test_the_batch_size_changes_nothing(
+    def test_results_do_not_depend_on_the_batch_size(
         self, batch_size: int, trained: tuple[Path, Path], photos: Path, tmp_path: Path
     ) -> None:
-        """Probabilities to 1e-6, and everything else to the letter."""
+        """Probabilities are equal to 1e-6, everything else exactly."""
         words = ["predict", str(trained[0]), str(photos), "--out"]
         assert main([*words, str(tmp_path / "64.csv")]) == 1
         other = tmp_path / f"{batch_size}.csv"
@@ -106,7 +108,7 @@ class TestTables:
             for key in ("probability", "p_red", "p_green"):
                 assert one[key] == two[key] or abs(float(one[key]) - float(two[key])) < 1e-6
 
-    def test_names_that_are_no_utf8_or_hold_breaks(
+    def test_file_names_with_line_breaks_or_invalid_utf8(
         self, trained: tuple[Path, Path], tmp_path: Path
     ) -> None:
         write_images(tmp_path, 1, 0)
@@ -120,17 +122,17 @@ class TestTables:
         assert json.loads((tmp_path / "p.jsonl").read_text())["file"] == escaped
         assert parquet.read_table(tmp_path / "p.parquet").to_pylist()[0]["file"] == escaped
 
-    def test_without_a_file_it_is_told(
+    def test_without_out_predictions_are_printed(
         self, trained: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
     ) -> None:
         one = trained[1] / "test" / "red" / "000.png"
         assert main(["predict", str(trained[0]), str(one), "none.png"]) == 1
-        told = capsys.readouterr()
-        assert told.out.startswith(f"{one}: red ")
-        assert "none.png: there is no such file" in told.err
+        output = capsys.readouterr()
+        assert output.out.startswith(f"{one}: red ")
+        assert "none.png: there is no such file" in output.err
 
 
-class TestWhatIsNamed:
+class TestPaths:
     def test_lists_patterns_and_files(self, photos: Path, tmp_path: Path) -> None:
         listed = tmp_path / "list.txt"
         odd = tmp_path / "odd [1].png"
@@ -144,7 +146,7 @@ class TestWhatIsNamed:
             "a/000.png", "a/002.png", "a/deep/000.png", "a/deep/002.png", "b/000.png", "b/002.png",
         ]  # fmt: skip
 
-    def test_a_listed_file_that_is_not_there_looks_like_a_pattern(
+    def test_a_missing_file_in_a_list_may_look_like_a_pattern(
         self, trained: tuple[Path, Path], tmp_path: Path
     ) -> None:
         (tmp_path / "list.txt").write_text("gone [1].png\n@gone.png\n")
@@ -164,12 +166,12 @@ class TestWhatIsNamed:
             (["--out", "p.csv"], "name the images"),
             (["IMAGES", "--out", "p.cvs"], "does not end in .csv, .jsonl, .parquet. Did you"),
             (["IMAGES", "--out", "taken.csv"], "taken.csv exists; name a new file"),
-            (["IMAGES", "--out", "p.csv", "--resume"], "there is no p.csv.part to go on from"),
-            (["IMAGES", "--resume"], "--resume goes on with a file"),
+            (["IMAGES", "--out", "p.csv", "--resume"], "there is no p.csv.part to resume from"),
+            (["IMAGES", "--resume"], "--resume needs the table to resume"),
             (["IMAGES", "--batch_size", "0"], "--batch_size must be at least 1"),
         ],
     )
-    def test_what_is_not_there(
+    def test_it_refuses_missing_paths_and_wrong_options(
         self, words: list[str], message: str, trained: tuple[Path, Path], tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     ) -> None:  # fmt: skip
@@ -198,7 +200,7 @@ class TestInterruption:
     def stopped(
         self, trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> list[str]:
-        """Words whose prediction was interrupted at the eleventh of 24 rows."""
+        """Arguments of a prediction that was interrupted at the eleventh of 24 rows."""
         words = ["predict", str(trained[0]), str(trained[1] / "train"), "--batch_size", "3"]
         self.interrupt(words, tmp_path / "p.csv", monkeypatch)
         return [*words, "--out", str(tmp_path / "p.csv")]
@@ -217,41 +219,41 @@ class TestInterruption:
             assert main([*words, "--out", str(out)]) == 130
 
     @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
-    def test_goes_on_where_it_stopped(
+    def test_it_resumes_where_it_stopped(
         self, kind: str, trained: tuple[Path, Path], tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     ) -> None:  # fmt: skip
         words = ["predict", str(trained[0]), str(trained[1] / "train"), "--batch_size", "3"]
-        whole, out = tmp_path / f"whole.{kind}", tmp_path / f"p.{kind}"
-        assert main([*words, "--out", str(whole)]) == 0
+        complete, out = tmp_path / f"complete.{kind}", tmp_path / f"p.{kind}"
+        assert main([*words, "--out", str(complete)]) == 0
         self.interrupt(words, out, monkeypatch)
         part = tmp_path / f"p.{kind}.part"
         assert not out.exists()
-        assert "go on with --resume" in capsys.readouterr().out
+        assert "continue with --resume" in capsys.readouterr().out
         with part.open("a") as file:
-            file.write('{"file": "cut off')  # a process that was killed while it wrote
+            file.write('{"file": "cut off')  # as if the process was killed while writing
         words += ["--out", str(out)]
         assert main(words) == 2
-        assert "add --resume to go on, or delete it" in capsys.readouterr().err
+        assert "add --resume to continue it, or delete it" in capsys.readouterr().err
         assert main([*words, "--resume"]) == 0
         assert f"24 images in {out}" in capsys.readouterr().out
         assert not part.exists()
         if kind == "parquet":
-            assert parquet.read_table(out).equals(parquet.read_table(whole))
+            assert parquet.read_table(out).equals(parquet.read_table(complete))
         else:
-            assert out.read_text() == whole.read_text()
+            assert out.read_text() == complete.read_text()
 
-    def test_other_images(
+    def test_it_refuses_to_resume_with_other_images(
         self, stopped: list[str], photos: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert main([*stopped[:2], str(photos), *stopped[3:], "--resume"]) == 2
         assert "name the same paths" in capsys.readouterr().err
 
-    def test_another_model(
+    def test_it_refuses_to_resume_with_another_model(
         self, stopped: list[str], trained: tuple[Path, Path], tmp_path: Path,
         capsys: pytest.CaptureFixture[str],
     ) -> None:  # fmt: skip
-        """The same classes, other weights: seen by the last row, which is predicted again."""
+        """Same classes, other weights: detected by predicting the last row again."""
         from safetensors.torch import load_file, save_file
 
         other = tmp_path / "other"
@@ -264,11 +266,11 @@ class TestInterruption:
         assert "another model" in capsys.readouterr().err
         assert main([*stopped, "--resume"]) == 0
 
-    def test_what_fails_at_once_leaves_nothing(
+    def test_an_immediate_failure_leaves_no_files(
         self, trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def fail(*_: object) -> None:
-            raise UserError("the model takes no images")
+            raise UserError("the model fails")
 
         monkeypatch.setattr(TrainedModel, "predict_batch", fail)
         words = ["predict", str(trained[0]), str(trained[1]), "--out", str(tmp_path / "p.csv")]
@@ -289,25 +291,23 @@ class TestInterruption:
         monkeypatch.setattr(PredictionWriter, "add", add)
         words = ["predict", str(trained[0]), str(trained[1]), "--out", str(tmp_path / "p.csv")]
         assert main(words) == 2
-        told = capsys.readouterr().err
-        assert "the disk is full: " in told
-        assert "p.csv.part was not written (free some space). Go on with --resume." in told
+        output = capsys.readouterr().err
+        assert "the disk is full: " in output
+        assert "p.csv.part was not written (free some space). Continue with --resume." in output
 
 
 class TestReadAhead:
-    def test_only_so_many_are_read_before_they_are_taken(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_prefetching_is_bounded(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         write_images(tmp_path, 30, 0)
-        asked: list[Path] = []
+        requested: list[Path] = []
 
         def paths() -> Any:
             for path in sorted(tmp_path.iterdir()):
-                asked.append(path)
+                requested.append(path)
                 yield path
 
         files = read_ahead(paths(), 16, ahead=5)
         taken = [next(files) for _ in range(3)]
         assert [file.path.name for file in taken] == ["000.png", "001.png", "002.png"]
-        assert len(asked) == 7  # five ahead, and one more for each that was asked for again
+        assert len(requested) == 7  # five ahead, and one more for each of the two later requests
         files.close()

@@ -1,4 +1,4 @@
-"""What leaves a run says what the model says, tells what it is, and is never half there."""
+"""Exported models have the outputs of the model and its description, and are never incomplete."""
 
 import json
 import shutil
@@ -33,25 +33,33 @@ Build = Callable[..., AttentionClassifier]
 Captured = pytest.CaptureFixture[str]
 
 
-def subject(model: AttentionClassifier, size: int = 32) -> LoadedModel:
-    path = f"{type(model.pooling).__module__}.{type(model.pooling).__qualname__}"
+def loaded_model(model: AttentionClassifier, size: int = 32) -> LoadedModel:
+    class_path = f"{type(model.pooling).__module__}.{type(model.pooling).__qualname__}"
     spec = ModelSpec(
-        "resnet10t", TINY, 4, 0, {"class_path": path}, ["ant", "bee", "cat"], size, [0.5], [0.5]
+        "resnet10t",
+        TINY,
+        4,
+        0,
+        {"class_path": class_path},
+        ["ant", "bee", "cat"],
+        size,
+        [0.5],
+        [0.5],
     )
     return LoadedModel(RunFolder(Path("nowhere")), spec, model)
 
 
 @pytest.mark.parametrize("name", POOLINGS)
-def test_every_pooling_leaves_as_onnx(name: str, tmp_path: Path) -> None:
-    """On the shortest of networks: what takes time is torch's tracing, layer by layer."""
+def test_every_pooling_exports_to_onnx(name: str, tmp_path: Path) -> None:
+    """On a small network, because torch's tracing takes time per layer."""
     backbone = Backbone("resnet10t", False, 0, TINY, stride=4)
     model = AttentionClassifier(backbone, POOLINGS[name], 3).eval()
-    place = tmp_path / "model.onnx"
+    path = tmp_path / "model.onnx"
     images = torch.rand(5, 3, 28, 28)
-    form = Onnx(fixed_size=True)
-    _, parity = export_and_verify(form, subject(model, 28), images, place, 1e-4)
+    exporter = Onnx(fixed_size=True)
+    _, parity = export_and_verify(exporter, loaded_model(model, 28), images, path, 1e-4)
     assert all(most <= 1e-4 for most in parity.largest.values())
-    found, expected = form.open(place)(images), Outputs(model)(images)
+    found, expected = exporter.open(path)(images), Outputs(model)(images)
     assert list(found) == list(OUTPUTS)
     for output in ("logits", "probabilities"):
         assert_close(found[output], expected[output], atol=1e-4, rtol=0)
@@ -61,35 +69,37 @@ def test_every_pooling_leaves_as_onnx(name: str, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def exported(trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what each format makes of the run."""
+    """A folder with the run exported to each format."""
     out = tmp_path_factory.mktemp("exported")
-    for name, form in available(Exporter).items():
-        place = out / form.file_name
-        assert main(["export", str(trained[0]), "--format", name, "--out", str(place)]) == 0
+    for name, exporter in available(Exporter).items():
+        path = out / exporter.file_name
+        assert main(["export", str(trained[0]), "--format", name, "--out", str(path)]) == 0
     return out
 
 
 class TestFiles:
-    def test_onnx_tells_what_it_is(self, exported: Path) -> None:
+    def test_onnx_has_the_description(self, exported: Path) -> None:
         file = onnx.load(exported / "model.onnx")
-        told = {entry.key: entry.value for entry in file.metadata_props}
-        assert json.loads(told["class_names"]) == ["green", "red"]
-        assert told["image_size"] == "32"
-        assert told["probabilities"] == "softmax"
+        metadata = {entry.key: entry.value for entry in file.metadata_props}
+        assert json.loads(metadata["class_names"]) == ["green", "red"]
+        assert metadata["image_size"] == "32"
+        assert metadata["probabilities"] == "softmax"
         assert [entry.version for entry in file.opset_import if entry.domain == ""] == [18]
         (images,) = file.graph.input
         sides = [side.dim_param or side.dim_value for side in images.type.tensor_type.shape.dim]
         assert sides == ["batch", 3, "height", "width"]
         assert [output.name for output in file.graph.output] == list(OUTPUTS)
 
-    def test_bias_completes_the_evidence(self, exported: Path) -> None:
+    def test_evidence_and_bias_add_up_to_the_logits(self, exported: Path) -> None:
         session = onnxruntime.InferenceSession(exported / "model.onnx")
         bias = json.loads(session.get_modelmeta().custom_metadata_map["bias"])
-        images = torch.rand(2, 3, 41, 67).numpy()  # no size it was made for
+        images = torch.rand(2, 3, 41, 67).numpy()  # not the model's own size
         logits, evidence = session.run(["logits", "evidence"], {"images": images})
         assert_close(evidence.sum((-2, -1)) + bias, logits, atol=1e-5, rtol=1e-5, check_dtype=False)
 
-    def test_torch_export_tells_what_it_is(self, exported: Path, trained: tuple) -> None:
+    def test_torch_export_has_the_description_and_the_outputs(
+        self, exported: Path, trained: tuple
+    ) -> None:
         extra = {"vision_attn.json": ""}
         program = torch.export.load(exported / "model.pt2", extra_files=extra).module()
         assert json.loads(extra["vision_attn.json"])["class_names"] == ["green", "red"]
@@ -98,7 +108,7 @@ class TestFiles:
         for name, values in Outputs(model)(images).items():
             assert_close(program(images)[name], values)
 
-    def test_no_path_of_this_machine_leaves(self, exported: Path) -> None:
+    def test_no_path_of_this_machine_is_exported(self, exported: Path) -> None:
         here = str(Path(__file__).parents[2]).encode()
         for file in [exported / "model.onnx", *(exported / "hub").iterdir()]:
             assert here not in file.read_bytes(), file
@@ -109,24 +119,24 @@ class TestFiles:
 
 
 class TestCommand:
-    def test_refuses_what_differs(
+    def test_it_refuses_an_export_that_differs(
         self, trained: tuple[Path, Path], tmp_path: Path, capsys: Captured
     ) -> None:
         out = tmp_path / "new" / "model.onnx"
         words = ["export", str(trained[0]), "--out", str(out), "--fixed_size"]
         assert main([*words, "--tolerance", "1e-12"]) == 1
-        told = capsys.readouterr().err
-        assert "nothing was written: " in told
-        assert "logits differs by" in told
+        message = capsys.readouterr().err
+        assert "nothing was written: " in message
+        assert "logits differs by" in message
         assert list(out.parent.iterdir()) == []
 
-    def test_never_writes_over_a_file(
+    def test_it_never_overwrites_a_file(
         self, trained: tuple[Path, Path], tmp_path: Path, capsys: Captured
     ) -> None:
         out = tmp_path / "model.onnx"
         out.write_text("mine")
         assert main(["export", str(trained[0]), "--out", str(out)]) == 2
-        assert "is there already" in capsys.readouterr().err
+        assert f"{out} exists; name another path" in capsys.readouterr().err
         assert out.read_text() == "mine"
 
     @pytest.mark.parametrize(
@@ -140,27 +150,27 @@ class TestCommand:
             (["--tolerance", "0"], "above 0"),
         ],
     )
-    def test_errors_in_a_line(
+    def test_errors_are_one_line(
         self, words: list[str], message: str, trained: tuple[Path, Path], capsys: Captured
     ) -> None:
         before = sorted(trained[0].rglob("*"))
         assert main(["export", str(trained[0]), *words]) == 2
-        told = capsys.readouterr().err
-        assert message in told
-        assert len(told.strip().splitlines()) == 1
+        error = capsys.readouterr().err
+        assert message in error
+        assert len(error.strip().splitlines()) == 1
         assert sorted(trained[0].rglob("*")) == before
 
-    def test_a_missing_extra(
+    def test_it_refuses_if_the_extra_is_missing(
         self, trained: tuple[Path, Path], capsys: Captured, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(sys.modules, "onnxruntime", None)
         assert main(["export", str(trained[0])]) == 2
         assert 'onnxruntime is missing: pip install "vision-attn[onnx]"' in capsys.readouterr().err
 
-    def test_images_of_ones_own(
+    def test_it_compares_on_other_images_if_the_data_is_missing(
         self, trained: tuple[Path, Path], tmp_path: Path, capsys: Captured
     ) -> None:
-        """The run's data is gone: that is told, and other images do."""
+        """If the data of the run is missing, an error says so, and --images works instead."""
         run = tmp_path / "run"
         shutil.copytree(trained[0], run)
         text = (run / "config.yaml").read_text()
@@ -169,28 +179,28 @@ class TestCommand:
         assert main(words) == 2
         assert "name some: --images DIR" in capsys.readouterr().err
         write_images(tmp_path / "photos", 2, 1)
-        (tmp_path / "photos" / "bad.png").write_text("no image")
+        (tmp_path / "photos" / "bad.png").write_text("not an image")
         assert main([*words, "--images", str(tmp_path / "photos")]) == 0
-        told = capsys.readouterr()
-        assert "bad.png" in told.err
-        assert "on 2 of the images named" in told.out
+        output = capsys.readouterr()
+        assert "bad.png" in output.err
+        assert "on 2 of the images named" in output.out
         assert (run / "model.pt2").is_file()
 
 
 class SquareOnly(Pooling):
-    """Knows grids of one size only."""
+    """A pooling for grids of one size only."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.context_channels = channels
-        self.places = torch.nn.Parameter(torch.zeros(4 * 4))
+        self.place_logits = torch.nn.Parameter(torch.zeros(4 * 4))
 
     def forward(self, features: Tensor) -> Pooled:
-        weights = self.places.softmax(0).view(1, 1, 4, 4).expand(features.shape[0], 1, 4, 4)
+        weights = self.place_logits.softmax(0).view(1, 1, 4, 4).expand(features.shape[0], 1, 4, 4)
         return Pooled(weights, features.unsqueeze(1))
 
 
-def test_a_model_of_one_size_is_exported_for_that_size() -> None:
+def test_a_model_with_a_fixed_grid_is_exported_for_one_size() -> None:
     model = AttentionClassifier(Backbone("resnet10t", False, 2, TINY), SquareOnly, 3).eval()
     found = program(model, 32, fixed_size=False)
     assert not found.sizes.any
@@ -200,7 +210,7 @@ def test_a_model_of_one_size_is_exported_for_that_size() -> None:
 
 
 class TestParity:
-    def test_batches_differ_in_size_and_leave_out_none(self) -> None:
+    def test_batches_differ_in_size_and_cover_all_images(self) -> None:
         images = torch.arange(40.0).view(40, 1, 1, 1).expand(40, 3, 8, 8)
         parts = list(batches(images, any_size=True))
         assert [len(part) for part in parts] == [1, 3, 16, 16, 4, 3]
@@ -215,7 +225,7 @@ class TestParity:
 
         def other(images: Tensor) -> dict[str, Tensor]:
             found = model(images)
-            if len(images) == 3:  # of one batch size
+            if len(images) == 3:  # only for one batch size
                 found[output][(-1,) * found[output].ndim] += wrong
             return found
 
@@ -223,18 +233,18 @@ class TestParity:
         (failure,) = found.failures(1e-4)
         assert failure.startswith(f"{output} differs by")
 
-    def test_ties_are_left_out_and_counted(self) -> None:
-        """Max pooling of a flat image: which of equal places is the largest, rounding decides."""
+    def test_unstable_values_are_left_out_and_counted(self) -> None:
+        """Max pooling of a constant image: rounding decides which place is the largest."""
         backbone = Backbone("resnet10t", False, 2, TINY)
         model = Outputs(AttentionClassifier(backbone, POOLINGS["maximum"], 3).eval())
         images = torch.rand(20, 3, 64, 64)
         images[7] = 0.5
 
-        def rounded_otherwise(images: Tensor) -> dict[str, Tensor]:
+        def rounded_differently(images: Tensor) -> dict[str, Tensor]:
             return model(images + 1e-7 * torch.randn(images.shape))
 
-        found = compare(model, rounded_otherwise, images, False, 1e-4)
-        left_out, total = found.undecided["attention"]
+        found = compare(model, rounded_differently, images, False, 1e-4)
+        left_out, total = found.unstable["attention"]
         assert 0 < left_out < 0.05 * total
         assert found.failures(1e-4) == []
 
@@ -244,14 +254,16 @@ class TestParity:
 
         assert compare(model, wrong, images, False, 1e-4).failures(1e-4)
 
-    def test_what_says_nothing_is_not_handed_out(self, tiny_model: Build, tmp_path: Path) -> None:
+    def test_an_export_that_returns_nan_is_refused(self, tiny_model: Build, tmp_path: Path) -> None:
         class Broken(TorchExport):
-            def open(self, place: Path, trusted: object = ()) -> Callable:
-                run = super().open(place)
-                return lambda images: {k: v * torch.nan for k, v in run(images).items()}
+            def open(self, path: Path, trusted: object = ()) -> Callable:
+                run_model = super().open(path)
+                return lambda images: {k: v * torch.nan for k, v in run_model(images).items()}
 
-        place = tmp_path / "model.pt2"
+        path = tmp_path / "model.pt2"
         images = torch.rand(4, 3, 32, 32)
         with pytest.raises(ParityError, match="logits differs by nan"):
-            export_and_verify(Broken(fixed_size=True), subject(tiny_model()), images, place, 1e-4)
+            export_and_verify(
+                Broken(fixed_size=True), loaded_model(tiny_model()), images, path, 1e-4
+            )
         assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Published models: what is fetched is what was published, and no stranger's code runs."""
+"""Models on the Hub: the loaded model equals the published one, and no untrusted code runs."""
 
 import json
 import shutil
@@ -17,16 +17,16 @@ from vision_attn.runs.folder import RunFolder
 
 @pytest.fixture
 def folder(trained: tuple[Path, Path], tmp_path: Path) -> Path:
-    """The run as a folder for the Hub."""
-    place = tmp_path / "published"
-    HubClassifier.from_run(trained[0]).save_pretrained(place)
-    return place
+    """The run exported as a folder for the Hub."""
+    path = tmp_path / "published"
+    HubClassifier.from_run(trained[0]).save_pretrained(path)
+    return path
 
 
 class FakeHub:
-    """One repository in a folder, in the place of huggingface_hub's client."""
+    """A fake of huggingface_hub's client: one repository, stored in a folder."""
 
-    place: Path
+    path: Path
 
     def __init__(self, token: str | None = None) -> None:
         self.repo_id = ""
@@ -36,21 +36,21 @@ class FakeHub:
         return self
 
     def file_exists(self, repo_id: str, name: str, revision: str | None = None) -> bool:
-        return (self.place / name).exists()
+        return (self.path / name).exists()
 
     def upload_folder(self, folder_path: Path, ignore_patterns: Any = None, **_: Any) -> str:
         ignored = shutil.ignore_patterns(*(ignore_patterns or []))
-        shutil.copytree(folder_path, self.place, dirs_exist_ok=True, ignore=ignored)
+        shutil.copytree(folder_path, self.path, dirs_exist_ok=True, ignore=ignored)
         return "https://huggingface.co/anna/beetles/commit/1"
 
     @classmethod
     def download(cls, repo_id: str, filename: str, **_: Any) -> str:
-        return str(cls.place / filename)
+        return str(cls.path / filename)
 
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[FakeHub]:
-    monkeypatch.setattr(FakeHub, "place", tmp_path / "hub", raising=False)
+    monkeypatch.setattr(FakeHub, "path", tmp_path / "hub", raising=False)
     for module in ("vision_attn.export.hub_model", "huggingface_hub.hub_mixin"):
         monkeypatch.setattr(f"{module}.HfApi", FakeHub)
         download = lambda repo_id, filename, **options: FakeHub.download(repo_id, filename)  # noqa: E731
@@ -58,7 +58,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[FakeHub]:
     return FakeHub
 
 
-def test_loaded_again_it_says_the_same(folder: Path, trained: tuple[Path, Path]) -> None:
+def test_the_loaded_model_has_the_same_outputs(folder: Path, trained: tuple[Path, Path]) -> None:
     model = HubClassifier.from_pretrained(folder)
     images = torch.rand(2, 3, 32, 32)
     own = RunFolder(trained[0]).load_model()
@@ -68,28 +68,28 @@ def test_loaded_again_it_says_the_same(folder: Path, trained: tuple[Path, Path])
     assert model.spec.class_names == ["green", "red"]
 
 
-def test_every_verb_takes_it_as_a_run(folder: Path, trained: tuple[Path, Path]) -> None:
+def test_commands_accept_the_folder_as_a_run(folder: Path, trained: tuple[Path, Path]) -> None:
     photo = trained[1] / "test" / "red" / "000.png"
     words = ["explain", str(folder), str(photo), "--explainers", "evidence", "--out"]
     assert main([*words, str(folder / "pictures")]) == 0
     assert main(["test", str(folder), "--data", str(trained[1] / "test")]) == 0
 
 
-def test_the_page(folder: Path, trained: tuple[Path, Path]) -> None:
+def test_the_model_card(folder: Path, trained: tuple[Path, Path]) -> None:
     text = (folder / "README.md").read_text()
     _, front, body = text.split("---\n", 2)
     front = yaml.safe_load(front)
     assert front["pipeline_tag"] == "image-classification"
     assert front["library_name"] == "vision-attn"
-    assert "license" not in front  # the user's to choose
+    assert "license" not in front  # the user chooses it
     assert "| test/accuracy | 1.0000 |" in body
     assert "AdamW, lr 0.01" in body
     assert "green, red" in body
     assert "image_folder, root images" in body
-    assert str(trained[1].parent) not in text  # nobody's business
+    assert str(trained[1].parent) not in text  # private
 
 
-def test_the_example_on_the_page_runs(
+def test_the_example_of_the_model_card_runs(
     folder: Path, trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -100,45 +100,47 @@ def test_the_example_on_the_page_runs(
     assert capsys.readouterr().out.startswith("red ")
 
 
-def test_pushed_and_fetched(trained: tuple[Path, Path], hub: type[FakeHub]) -> None:
+def test_push_and_load(trained: tuple[Path, Path], hub: type[FakeHub]) -> None:
     model = HubClassifier.from_run(trained[0])
     model.push_to_hub("anna/beetles")
-    names = {path.name for path in hub.place.iterdir()}
+    names = {path.name for path in hub.path.iterdir()}
     assert names == {"README.md", "config.json", "model.json", "model.safetensors"}
-    assert 'from_pretrained("anna/beetles")' in (hub.place / "README.md").read_text()
-    fetched = HubClassifier.from_pretrained("anna/beetles")
+    assert 'from_pretrained("anna/beetles")' in (hub.path / "README.md").read_text()
+    loaded = HubClassifier.from_pretrained("anna/beetles")
     images = torch.rand(1, 3, 32, 32)
-    assert torch.equal(fetched(images), model(images))
+    assert torch.equal(loaded(images), model(images))
 
 
-def test_a_page_that_was_edited_stays(trained: tuple[Path, Path], hub: type[FakeHub]) -> None:
+def test_an_edited_model_card_is_not_overwritten(
+    trained: tuple[Path, Path], hub: type[FakeHub]
+) -> None:
     model = HubClassifier.from_run(trained[0])
     model.push_to_hub("anna/beetles")
-    (hub.place / "README.md").write_text("mine")
-    (hub.place / "model.json").write_text("{}")
+    (hub.path / "README.md").write_text("mine")
+    (hub.path / "model.json").write_text("{}")
     model.push_to_hub("anna/beetles")
-    assert (hub.place / "README.md").read_text() == "mine"
-    assert json.loads((hub.place / "model.json").read_text())["class_names"] == ["green", "red"]
+    assert (hub.path / "README.md").read_text() == "mine"
+    assert json.loads((hub.path / "model.json").read_text())["class_names"] == ["green", "red"]
 
 
-def test_scores_survive_a_second_publishing(folder: Path, tmp_path: Path) -> None:
+def test_scores_are_kept_if_a_loaded_model_is_published(folder: Path, tmp_path: Path) -> None:
     HubClassifier.from_pretrained(folder).save_pretrained(tmp_path / "again")
     assert (tmp_path / "again" / "README.md").read_text() == (folder / "README.md").read_text()
 
 
-def test_a_strangers_folder_runs_nothing(
+def test_an_untrusted_folder_runs_no_code(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither a class named in JSON, nor trust that the stranger grants himself, nor a pickle."""
-    (tmp_path / "stranger.py").write_text("raise SystemExit('code of a stranger ran')")
+    """Neither a class named in JSON, nor a trust list in the folder, nor a pickle is loaded."""
+    (tmp_path / "untrusted.py").write_text("raise SystemExit('untrusted code ran')")
     monkeypatch.syspath_prepend(tmp_path)
     spec = json.loads((folder / "model.json").read_text())
-    hostile = spec | {"pooling": {"class_path": "stranger.X", "init_args": {}}}
+    hostile = spec | {"pooling": {"class_path": "untrusted.X", "init_args": {}}}
     (folder / "model.json").write_text(json.dumps(hostile))
-    config = {"trusted": ["stranger.X"], "pooling": "stranger.X", "model_id": "elsewhere"}
+    config = {"trusted": ["untrusted.X"], "pooling": "untrusted.X", "model_id": "elsewhere"}
     for content in (config, {"config": config, "kwargs": config}):
         (folder / "config.json").write_text(json.dumps(content))
-        with pytest.raises(UserError, match="--trust stranger.X"):
+        with pytest.raises(UserError, match="--trust untrusted.X"):
             HubClassifier.from_pretrained(folder)
     (folder / "model.json").write_text(json.dumps(spec))
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")

@@ -1,4 +1,4 @@
-"""A run's model from Python: loading, predicting, explaining."""
+"""The Python API of a trained model: load, predict, explain."""
 
 import math
 import subprocess
@@ -14,7 +14,7 @@ from vision_attn.core.errors import UserError
 
 
 class TestPython:
-    def test_importing_it_imports_no_torch(self) -> None:
+    def test_the_package_does_not_import_torch(self) -> None:
         code = (
             "import sys, vision_attn; dir(vision_attn);"
             "sys.exit('torch' in sys.modules or 'load' not in dir(vision_attn))"
@@ -57,7 +57,7 @@ class TestPython:
         assert np.asarray(Image.open(tmp_path / "sheet.png").convert("RGB")).std() > 20
         assert found[0]._repr_png_().startswith(b"\x89PNG")
 
-    def test_predictions_are_those_of_the_explanations(
+    def test_predict_and_explain_give_the_same_predictions(
         self, trained: tuple[Path, Path], photos: Path
     ) -> None:
         model = vision_attn.load(trained[0])
@@ -67,7 +67,9 @@ class TestPython:
             if one.error is None:
                 assert one.probabilities == pytest.approx(two.prediction.probabilities, abs=1e-6)
 
-    def test_what_does_not_exist(self, trained: tuple[Path, Path], tmp_path: Path) -> None:
+    def test_it_refuses_what_does_not_exist(
+        self, trained: tuple[Path, Path], tmp_path: Path
+    ) -> None:
         model = vision_attn.load(trained[0])
         with pytest.raises(UserError, match="Did you mean 'green'"):
             model.explain(trained[1], target="gren")
@@ -77,13 +79,13 @@ class TestPython:
             model.predict(trained[1], batch_size=0)
 
 
-def test_explaining_asks_the_model_once(trained: tuple[Path, Path]) -> None:
-    model, asked = vision_attn.load(trained[0]), 0
+def test_explain_runs_the_model_once_per_batch(trained: tuple[Path, Path]) -> None:
+    model, calls = vision_attn.load(trained[0]), 0
 
     def count(*_: object) -> None:
-        nonlocal asked
-        asked += 1
+        nonlocal calls
+        calls += 1
 
     model.model.head.register_forward_hook(count)
     explanations = model.explain(trained[1] / "test", explainers=["attention"], batch_size=4)
-    assert (len(explanations), asked) == (8, 2)
+    assert (len(explanations), calls) == (8, 2)

@@ -1,4 +1,4 @@
-"""The benchmark of training: its sections run at small sizes, and say what they compare."""
+"""The training benchmark: all sections run at small sizes and print their tables."""
 
 import re
 
@@ -12,24 +12,30 @@ RATIO = r"\d+\.\d+ \(\d+\.\d+ to \d+\.\d+\)"
 
 
 @pytest.fixture(scope="module")
-def told() -> str:
+def output() -> str:
     return call("bench.py", "--only", *SECTIONS, *SMALL)
 
 
-def test_training_side_by_side(told: str) -> None:
+def test_training_is_compared_with_others(output: str) -> None:
     for against in ("plain Lightning", "timm's loader", "fastai"):
         for settings in ("its defaults", "its best"):
-            assert f"| 32 px | {against} | {settings} | " in told
-    assert re.search(rf"\| 32 px \| plain Lightning \| its best \| {RATIO} \|", told)
-    assert re.search(rf"## overhead: .*\n\n.*\n.*\n\| 32 px \| {RATIO} \|", told)
-    assert re.search(rf"an image of `cifar10_speed` takes {RATIO} times one of the bare loop", told)
+            assert f"| 32 px | {against} | {settings} | " in output
+    assert re.search(rf"\| 32 px \| plain Lightning \| its best \| {RATIO} \|", output)
+    assert re.search(rf"## overhead: .*\n\n.*\n.*\n\| 32 px \| {RATIO} \|", output)
+    assert re.search(
+        rf"an image takes `cifar10_speed` {RATIO} times as long as the bare loop", output
+    )
 
 
-def test_growth(told: str) -> None:
-    assert all(f"| 30 | {how} | " in told for how in ("decoded", "into the cache", "mapped"))
+def test_growth(output: str) -> None:
+    assert all(f"| 30 | {how} | " in output for how in ("decoded", "into the cache", "mapped"))
 
 
-def test_the_share_of_the_peak(told: str) -> None:
-    shares = re.findall(r"^- [\w ()]+: (\d+)%$", told, flags=re.M)
-    assert 190 <= sum(map(int, shares)) <= 210  # of a step in bf16, and of one in float32
-    assert re.search(r"torch.bfloat16: peak \d+ GFLOP/s; a training step \d+ .*, \d+% of it", told)
+def test_the_share_of_the_peak(output: str) -> None:
+    shares = re.findall(r"^- [\w ()]+: (\d+)%$", output, flags=re.M)
+    assert (
+        190 <= sum(map(int, shares)) <= 210
+    )  # 100 % of a step in bf16, and 100 % of one in float32
+    assert re.search(
+        r"torch.bfloat16: peak \d+ GFLOP/s; a training step \d+ .*, \d+% of it", output
+    )

@@ -1,4 +1,4 @@
-"""What commands share: the argument parser, common options, and where results go."""
+"""Shared by all commands: the argument parser, common options, output files and folders."""
 
 import argparse
 import datetime
@@ -75,11 +75,11 @@ def check_at_least(options: argparse.Namespace, **least: int) -> None:
 
 @contextmanager
 def output_folder(named: str | None, usual: Path) -> Iterator[Path]:
-    """A new or empty folder for results, which no other process takes meanwhile.
+    """A new or empty folder for results, locked against other processes.
 
     Args:
         named: the folder that the user named; None makes a new one, named by date and time.
-        usual: where that one goes.
+        usual: the parent folder of that new one.
 
     Raises:
         UserError: the folder is not empty, or another process writes into it.
@@ -96,14 +96,14 @@ def output_folder(named: str | None, usual: Path) -> Iterator[Path]:
 
 
 def first_free(usual: Path) -> Path:
-    """A folder named by date and time; with a number, if there is one of this second."""
+    """A new folder named by date and time, with a number appended if that name is taken."""
     now = f"{datetime.datetime.now():%Y-%m-%d-%H%M%S}"
     names = chain([now], (f"{now}-{number}" for number in count(2)))
     return next(usual / name for name in names if _claim(usual / name))
 
 
 def _claim(out: Path) -> bool:
-    """Take a folder that is empty or missing; False if another process was faster."""
+    """Lock a folder with a marker file; False if it is not empty or another process has it."""
     from vision_attn.core.atomic import write_error
 
     try:

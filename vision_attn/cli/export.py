@@ -1,4 +1,4 @@
-"""`vision-attn export`: a run's model for other programs, compared with the model before use."""
+"""`vision-attn export`: write a run's model for other programs, after a parity check."""
 
 import sys
 from pathlib import Path
@@ -32,7 +32,7 @@ def parser() -> ArgumentParser:
 
 
 def run(argv: list[str]) -> int:
-    """Export, compare, and hand out; exit code 1 if the export differs from the model."""
+    """Export and compare; exit code 1 if the export differs from the model."""
     options = parser().parse_args(argv)
     if not options.tolerance > 0:
         raise UserError(f"--tolerance must be above 0, not {options.tolerance}.")

@@ -17,10 +17,10 @@ DESCRIPTION = """Train an attention-pooled classifier, test it, and write a run 
   vision-attn fit --data table.csv                 columns path, label and perhaps split
   vision-attn fit --config cifar10                 a packaged configuration
   vision-attn fit --data DIR --init_from RUN       fine-tune
-  vision-attn fit --run_dir RUN --resume           go on where a run stopped
+  vision-attn fit --run_dir RUN --resume           resume an interrupted run
 """
 
-EPILOG = """more settings (each can stand in a configuration file, too):
+EPILOG = """more settings (each can also be set in a configuration file):
   --model.freeze_epochs N          first epochs in which only pooling and head learn
   --model.min_grid N               smallest height and width of the feature grid, in places
   --model.optimizer NAME           any optimizer of torch; --model.optimizer.momentum 0.9
@@ -34,7 +34,7 @@ EPILOG = """more settings (each can stand in a configuration file, too):
   --data.color_jitter X            brightness and contrast of training images vary by this share
   --data.zoom X                    training images are enlarged by up to this factor (1.2)
   --data.augmentations A,B         rand_augment, trivial_augment, random_erasing, mixup, cutmix
-  --data.cache DIR                 keep decoded images there, for later trainings
+  --data.cache DIR                 keep decoded images there, for later runs
   --ema X                          keep and score an exponential moving average, such as 0.99
   --patience N                     stop after N validations without a better score; 0 never
   --trainer.gradient_clip_val X    and every other argument of Lightning's Trainer
@@ -90,14 +90,14 @@ def run(argv: list[str]) -> int:
             command=["fit", *argv],
         )
     )
-    place = result.folder.path
+    path = result.folder.path
     if result.interrupted:
         if result.folder.last.exists():
-            print(f"stopped; go on with: vision-attn fit --run_dir {place} --resume")
+            print(f"stopped; resume with: vision-attn fit --run_dir {path} --resume")
         return 130
     if result.is_first_process:
-        print(f"run       {place}")
-        print(f"look      vision-attn explain {place} IMAGE_OR_FOLDER...")
+        print(f"run       {path}")
+        print(f"look      vision-attn explain {path} IMAGE_OR_FOLDER...")
     return 0
 
 
@@ -137,7 +137,7 @@ def parser() -> ArgumentParser:
     add("--name", help="name of the run: its folder is runs/NAME")
     add("--run_dir", type=Path, metavar="DIR", help="the run folder (runs/<date-time>-<data>)")
     add("--init_from", type=Path, metavar="RUN_OR_WEIGHTS", help="fine-tune from another run")
-    add("--resume", action="store_true", help="go on with the run in --run_dir (or runs/latest)")
+    add("--resume", action="store_true", help="resume the run in --run_dir (or runs/latest)")
     for name, what in SWITCHES.items():
         add(f"--{name}", choices=("true", "false"), default="true", help=f"{what} (%(default)s)")
     add("--help_all", action="store_true", help="every setting there is")

@@ -14,8 +14,8 @@ The file extension of --out sets the format:
   .jsonl    {"file", "predicted", "probability", "error", "probabilities": {CLASS: ...}}
 Without --out the most probable classes are printed.
 
-Meanwhile rows are in FILE.part. After an interruption, the same command with --resume goes on
-from there.
+Until all rows are written, they are in FILE.part. After an interruption, the same command with
+--resume continues from there.
 
 Exit code: 0 all were read; 1 done, but some files could not be read (see their error); 2 not done.
 """
@@ -29,7 +29,7 @@ def parser() -> ArgumentParser:
     add("paths", nargs="*", metavar="PATH", help="image files, folders, patterns, @lists")
     add("--list", action="append", default=[], metavar="FILE", help="the same as @FILE")
     add("--out", metavar="FILE", help="a new file: .csv, .jsonl or .parquet")
-    add("--resume", action="store_true", help="go on with an interrupted prediction")
+    add("--resume", action="store_true", help="resume an interrupted prediction")
     add("--batch_size", type=int, default=64, metavar="N", help="images per batch (%(default)s)")
     return found
 
@@ -42,7 +42,7 @@ def run(argv: list[str]) -> int:
         raise UserError("name the images: vision-attn predict RUN PATH... or --list FILE.")
     check_at_least(options, batch_size=1)
     if options.resume and not options.out:
-        raise UserError("--resume goes on with a file: --out FILE.")
+        raise UserError("--resume needs the table to resume: --out FILE.")
     out: Path | None = free_file(options.out) if options.out else None
 
     from vision_attn.inference.predict_files import predict_to_file, print_predictions

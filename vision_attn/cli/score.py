@@ -1,4 +1,4 @@
-"""What `validate` and `test` share: score a run on one split and print the scores."""
+"""Shared by `validate` and `test`: score a run on one split and print the scores."""
 
 from vision_attn.cli.arguments import ArgumentParser
 from vision_attn.core.errors import UserError

@@ -1,4 +1,4 @@
-"""Atomic file writes: a file is complete or not there, after a crash or with a full disk, too."""
+"""Atomic file writes: a file is complete or missing, even after a crash or on a full disk."""
 
 import errno
 import glob
@@ -38,7 +38,7 @@ def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
         os.close(handle)
         temporary = Path(name)
         write(temporary)
-        with temporary.open("rb") as written:  # on the disk before it gets its name
+        with temporary.open("rb") as written:  # flush to the disk before the rename
             os.fsync(written.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
@@ -106,7 +106,7 @@ def is_write_error(error: BaseException) -> bool:
 
 
 def has_errno(error: BaseException, numbers: tuple[int, ...]) -> bool:
-    """Whether an error has one of these error numbers; safetensors and torch only name them."""
+    """Whether an error has one of these error numbers; safetensors and torch only give the text."""
     if isinstance(error, OSError) and error.errno in numbers:
         return True
     return any(os.strerror(number) in str(error) for number in numbers)

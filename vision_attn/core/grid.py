@@ -1,4 +1,4 @@
-"""Maps and grids: cells of an image, sums of a map in cells, maps at the size of their images."""
+"""Grid geometry: the cell of each pixel, sums of a map per cell, upsampling maps to image size."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,7 @@ from torch.nn.functional import interpolate
 
 
 def cell_numbers(side: int, height: int, width: int) -> Tensor:
-    """The number of each pixel's cell (height, width): side x side of them, row by row.
+    """The index of the cell of each pixel (height, width), for side x side cells, row by row.
 
     >>> cell_numbers(2, 3, 4)
     tensor([[0, 0, 1, 1],
@@ -18,9 +18,9 @@ def cell_numbers(side: int, height: int, width: int) -> Tensor:
 
 
 def sums_in_cells(maps: Tensor, side: int) -> Tensor:
-    """What of maps (..., h, w) lies in each of side x side cells (..., side, side).
+    """Sum maps (..., h, w) over side x side cells: (..., side, side).
 
-    A place that lies in several cells is shared out by its area, so that sums stay what they are.
+    A place that overlaps several cells is split among them by area, so the total sum is kept.
 
     >>> sums_in_cells(torch.tensor([[6.0, 3.0, 1.0]]), side=2)      # 6 + 3/2 and 3/2 + 1, halved
     tensor([[3.7500, 1.2500],
@@ -31,20 +31,21 @@ def sums_in_cells(maps: Tensor, side: int) -> Tensor:
 
 
 def overlaps(cells: int, places: int) -> Tensor:
-    """How much of each place lies in each cell (cells, places), along one side cut both ways.
+    """The share of each place that lies in each cell (cells, places), along one side.
 
     >>> overlaps(2, 3)
     tensor([[1.0000, 0.5000, 0.0000],
             [0.0000, 0.5000, 1.0000]], dtype=torch.float64)
     """
     starts = torch.arange(cells, dtype=torch.float64).unsqueeze(1) * places
-    where = torch.arange(places, dtype=torch.float64) * cells  # in 1/(cells * places) of the side
-    shared = torch.minimum(starts + places, where + cells) - torch.maximum(starts, where)
-    return shared.clamp(min=0) / cells
+    # Positions are in units of 1/(cells * places) of the side.
+    place_starts = torch.arange(places, dtype=torch.float64) * cells
+    ends = torch.minimum(starts + places, place_starts + cells)
+    return (ends - torch.maximum(starts, place_starts)).clamp(min=0) / cells
 
 
 def upsample(heatmaps: Tensor, height: int, width: int) -> Tensor:
-    """Maps (B, h, w) at the size of their images (B, height, width), each cell over its own pixels.
+    """Upsample maps (B, h, w) bilinearly to the size of their images (B, height, width).
 
     Cells are areas, not points (`align_corners=False`): the middle of cell k of n lies at
     (k + 1/2)/n of the side.
@@ -52,7 +53,7 @@ def upsample(heatmaps: Tensor, height: int, width: int) -> Tensor:
     >>> upsample(torch.tensor([[[0.0, 1.0]]]), 1, 4)
     tensor([[[0.0000, 0.2500, 0.7500, 1.0000]]])
     """
-    grown = interpolate(
+    upsampled = interpolate(
         heatmaps.unsqueeze(1).float(), size=(height, width), mode="bilinear", align_corners=False
     )
-    return grown.squeeze(1)
+    return upsampled.squeeze(1)

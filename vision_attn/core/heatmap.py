@@ -10,12 +10,12 @@ class Heatmap:
     """A map of one image.
 
     Attributes:
-        name: what to call it, such as "evidence" or "evidence: cat".
-        values: (h, w), raw, at the resolution of its method.
-        signed: whether negative values speak against the class.
+        name: the name that is shown, such as "evidence" or "evidence: cat".
+        values: (h, w), raw, at the resolution of the method.
+        signed: whether the map has negative values, which are evidence against the class.
         target: the class that the map explains.
         expected_sum: what the values should add up to; None if the method makes no such claim.
-        head: the index of the attention head whose weights these are.
+        head: the index of the attention head, if the values are its weights.
 
     >>> import torch
     >>> Heatmap("evidence", torch.tensor([[1.0, 2.0]]), signed=True, expected_sum=4.0).error

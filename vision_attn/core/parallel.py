@@ -9,13 +9,13 @@ from typing import TypeVar
 
 S = TypeVar("S")
 T = TypeVar("T")
-AHEAD = 256  # results that are computed and not yet taken
+AHEAD = 256  # computed results that are not yet taken
 
 
 def threaded_map(function: Callable[[S], T], items: Iterable[S], ahead: int = AHEAD) -> Iterator[T]:
     """The function's results in the order of the items; at most `ahead` are not yet taken.
 
-    Decoding images releases Python's lock, so threads are enough and nothing is copied.
+    Decoding images releases the GIL, so threads are enough and no results are pickled.
 
     >>> list(threaded_map(len, ["a", "bcd"]))
     [1, 3]

@@ -17,10 +17,10 @@ class ProgressBar:
     """Shows how much is done, how fast it goes and how long it will take.
 
     Args:
-        title: what is being done.
+        title: the name of the work.
         total: how many items there are.
         unit: what the items are.
-        done: how many items were done before.
+        done: how many items were done before, in an interrupted run.
     """
 
     def __init__(self, title: str, total: int, unit: str = "images", done: int = 0) -> None:
@@ -59,7 +59,7 @@ class ProgressBar:
                   file=sys.stderr, flush=True)  # fmt: skip
 
     def rename(self, title: str) -> None:
-        """Say what is being done now."""
+        """Change the title."""
         self.title = title
         self.bar.update(self.task, description=title, completed=self.done)
         if not self.drawn:

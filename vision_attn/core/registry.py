@@ -49,7 +49,7 @@ def available(base: type[T]) -> dict[str, type[T]]:
 
 
 def available_names(folder: Path, base: str) -> list[str]:
-    """As `available`, the names alone, read from the source: nothing is imported.
+    """The names of `available`, read from the source files without importing them.
 
     >>> "grad_cam" in available_names(Path(__file__).parents[1] / "explainers", "Explainer")
     True
@@ -63,7 +63,7 @@ def get_class(base: type[T], name: str) -> type[T]:
     """The subclass of `base` with a file name in its folder, or with a dotted path.
 
     Raises:
-        UserError: there is none of that name, or it is not a subclass.
+        UserError: there is no class of that name, or it is not a subclass.
     """
     known = available(base)
     if name in known:
@@ -114,7 +114,7 @@ def short_path(base: type[object], path: str) -> str:
 
 
 def with_short_paths(base: type[object], spec: dict[str, Any]) -> dict[str, Any]:
-    """A class and its arguments, named by `short_path`; arguments may be such classes, too."""
+    """A class and its arguments with short names; arguments may also be classes."""
     arguments = {
         key: with_short_paths(base, value) if is_class_spec(value) else value
         for key, value in (spec.get("init_args") or {}).items()
@@ -123,7 +123,7 @@ def with_short_paths(base: type[object], spec: dict[str, Any]) -> dict[str, Any]
 
 
 def is_class_spec(value: object) -> bool:
-    """Whether a value of a configuration names a class."""
+    """Whether a configuration value is a class with arguments."""
     return isinstance(value, dict) and "class_path" in value
 
 
@@ -131,7 +131,7 @@ def create_all(base: type[T], names: Sequence[str], option: str) -> dict[str, T]
     """Instances of several classes, by their names.
 
     Raises:
-        UserError: there is no name, one that does not exist, or two that are the same.
+        UserError: no name is given, a name does not exist, or two names are the same.
     """
     wanted = [name.strip() for name in names if name.strip()]
     if not wanted:
@@ -152,7 +152,7 @@ def short_name(name: str) -> str:
 
 
 def create(base: type[T], name: str) -> T:
-    """One instance; after a colon follows its first argument, a number or another concept.
+    """Create one instance; after a colon follows its first argument, a number or another concept.
 
     Raises:
         UserError: there is no such class, or it takes no argument.

@@ -1,4 +1,4 @@
-"""The promise of an export format: how a model is written, and how what was written is run."""
+"""Interface of export formats: write a model, and open the written file to run it."""
 
 import json
 from abc import ABC, abstractmethod
@@ -12,25 +12,25 @@ from torch import Tensor
 from vision_attn.core.version import __version__
 from vision_attn.runs.loaded_model import LoadedModel
 
-Run = Callable[[Tensor], dict[str, Tensor]]
-"""Images (B, 3, H, W) in [0, 1] to the outputs by name."""
+RunModel = Callable[[Tensor], dict[str, Tensor]]
+"""A function from images (B, 3, H, W) in [0, 1] to the outputs, by name."""
 
 OUTPUTS = {
     "logits": "(B, K)",
     "probabilities": "(B, K)",
     "attention": "(B, n, h, w): n heads, each summing to 1 over the h x w places",
-    "evidence": "(B, K, h, w): summed over places, plus the class's bias, it is the logit",
+    "evidence": "(B, K, h, w): the logit is its sum over places plus the bias of the class",
 }
-"""What an exported model gives, in this order."""
+"""The outputs of an exported model, in this order, with their shapes."""
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """Which images a written model takes.
+class InputSizes:
+    """The input sizes that an exported model accepts.
 
     Attributes:
         any: whether height and width may vary.
-        reason: why they may not, where that was not the user's choice.
+        reason: why they may not, if that was not the user's choice.
     """
 
     any: bool
@@ -38,11 +38,11 @@ class Sizes:
 
 
 class Exporter(ABC):
-    """One form in which a model leaves its run. A new one is one file with one subclass.
+    """A format that models are exported to. A new format is one file with one subclass.
 
     Attributes:
-        file_name: what it is called in the run folder, unless the user names it.
-        title: what to call the format to the user.
+        file_name: the default name of the export in the run folder.
+        title: the name of the format that is shown to the user.
     """
 
     file_name: str
@@ -50,41 +50,41 @@ class Exporter(ABC):
 
     @abstractmethod
     def check_installed(self) -> None:
-        """Find out before any work whether it can be written here.
+        """Check that the required libraries are installed, before any work is done.
 
         Raises:
-            UserError: a library is missing, with the command that installs it.
+            UserError: a library is missing; the message has the command that installs it.
         """
 
     @abstractmethod
-    def write(self, trained: LoadedModel, place: Path) -> Sizes | None:
-        """Write the model to a place that is free, with its description.
+    def write(self, trained: LoadedModel, path: Path) -> InputSizes | None:
+        """Write the model and its description to a path where nothing exists yet.
 
         Args:
-            trained: what to write.
-            place: a file, or a folder where `file_name` has no suffix.
+            trained: the model to write.
+            path: a file; a folder if `file_name` has no suffix.
 
         Returns:
-            Which images it takes; None where that is as it was.
+            The accepted input sizes; None if they are the same as before the export.
         """
 
     @abstractmethod
-    def open(self, place: Path, trusted: Collection[str] = ()) -> Run:
-        """Open what was written, as its users will."""
+    def open(self, path: Path, trusted: Collection[str] = ()) -> RunModel:
+        """Open the exported file in the same way as its users will."""
 
 
-def description(trained: LoadedModel, sizes: Sizes) -> dict[str, Any]:
-    """What users of an exported model need to know, ready for JSON."""
+def description(trained: LoadedModel, sizes: InputSizes) -> dict[str, Any]:
+    """The metadata of an exported model that its users need, ready for JSON."""
     spec = trained.spec
     return {
         "vision_attn": __version__,
         "class_names": spec.class_names,
         "image_size": spec.image_size,
         "any_height_and_width": sizes.any,
-        "input": "float32 (B, 3, height, width), RGB, bytes / 255; normalisation is inside",
+        "input": "float32 (B, 3, height, width), RGB, bytes / 255; the model normalizes them",
         "reading": (
-            "EXIF orientation applied, alpha over white, 16-bit greys scaled; the whole image "
-            "squeezed to image_size x image_size by Pillow's BICUBIC, nothing cropped"
+            "EXIF orientation applied, alpha over white, 16-bit gray scaled; the whole image "
+            "resized to image_size x image_size by Pillow's BICUBIC, without cropping"
         ),
         "probabilities": spec.activation,
         "outputs": OUTPUTS,
@@ -95,7 +95,7 @@ def description(trained: LoadedModel, sizes: Sizes) -> dict[str, Any]:
 
 
 def metadata_texts(described: dict[str, Any]) -> dict[str, str]:
-    """A description for formats whose metadata are texts: all but texts as JSON.
+    """A description as strings, for formats with string metadata; other values become JSON.
 
     >>> metadata_texts({"input": "RGB", "class_names": ["ant", "bee"]})
     {'input': 'RGB', 'class_names': '["ant", "bee"]'}

@@ -1,4 +1,4 @@
-"""Export a run: write the model, open it again, compare it with the model, and hand it out."""
+"""Export a run: write the model, open the export, and keep it only if its outputs agree."""
 
 import tempfile
 from collections.abc import Collection, Mapping
@@ -11,7 +11,7 @@ from torch import Tensor
 from vision_attn.core.atomic import WriteError, write_error
 from vision_attn.core.errors import UserError
 from vision_attn.core.registry import get_class
-from vision_attn.export.base import Exporter, Sizes
+from vision_attn.export.base import Exporter, InputSizes
 from vision_attn.export.parity import ParityReport, compare
 from vision_attn.export.program import Outputs
 from vision_attn.runs.folder import RunFolder
@@ -19,7 +19,7 @@ from vision_attn.runs.loaded_model import LoadedModel
 
 
 class ParityError(Exception):
-    """The exported model gives other outputs than the model."""
+    """The outputs of the exported model differ from those of the model."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,13 @@ class Export:
         tolerance: float,
         trusted: Collection[str],
     ) -> "Export":
-        """Check everything that can be checked before images are read.
+        """Check the run, the format, its options and the output path before images are read.
 
         Args:
             run: the run folder.
             name: the format's name.
-            out: the file or folder to write; None takes the format's own name in the run folder.
-            options: of the format, such as `opset`.
+            out: the file or folder to write; None uses the format's `file_name` in the run folder.
+            options: options of the format, such as `opset`.
             tolerance: the largest difference that is accepted.
             trusted: dotted paths of the user's own classes that the run may import.
 
@@ -73,10 +73,10 @@ class Export:
         return cls(exporter, trained, path, tolerance)
 
     def write(self, images: Tensor) -> list[str]:
-        """Export and compare on images (N, 3, H, W) in [0, 1]; returns lines for the user.
+        """Export, compare on images (N, 3, H, W) in [0, 1], and return lines for the user.
 
         Raises:
-            ParityError: the export differs from the model; nothing of it is left.
+            ParityError: the outputs of the export differ from the model's; no file is left.
             UserError: the model cannot be written in this format.
         """
         sizes, parity = export_and_verify(
@@ -91,73 +91,73 @@ class Export:
 
 
 def create_exporter(name: str, options: Mapping[str, int | bool]) -> Exporter:
-    """A format by its name, with its options.
+    """Create the exporter of a format by its name, with its options.
 
     Raises:
         UserError: there is no such format, or it has no such option.
     """
-    found = get_class(Exporter, name)
+    exporter = get_class(Exporter, name)
     try:
-        return found(**options)
+        return exporter(**options)
     except TypeError:
         raise UserError(
             f"--{' and --'.join(options)} cannot be used with --format {name}."
         ) from None
 
 
-def lines_on_sizes(sizes: Sizes, side: int) -> list[str]:
-    """A line on the images that an export accepts."""
+def lines_on_sizes(sizes: InputSizes, side: int) -> list[str]:
+    """A line on the input sizes that an export accepts."""
     reason = f" ({sizes.reason})" if sizes.reason else ""
     shape = "any height and width" if sizes.any else f"{side}x{side} pixels only{reason}"
-    return [f"takes      any number of images of {shape}; made for {side}x{side}"]
+    return [f"accepts    any number of images of {shape}; trained on {side}x{side}"]
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files of a folder."""
+    """Size in bytes of a file, or of all files of a folder."""
     files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files)
 
 
 def export_and_verify(
-    form: Exporter, trained: LoadedModel, images: Tensor, place: Path, tolerance: float
-) -> tuple[Sizes | None, ParityReport]:
-    """Write a model beside its place, compare it on images, and move it there if it agrees.
+    exporter: Exporter, trained: LoadedModel, images: Tensor, path: Path, tolerance: float
+) -> tuple[InputSizes | None, ParityReport]:
+    """Export to a temporary folder, compare outputs on images, and rename the export if they agree.
 
     Args:
-        form: the form to write it in.
+        exporter: the format.
         trained: the model.
         images: (N, 3, H, W) in [0, 1].
-        place: where to; there must be nothing.
-        tolerance: the largest difference of any value of any output.
+        path: the file or folder to write; it must not exist.
+        tolerance: the largest difference of any value of any output that is accepted.
 
     Raises:
-        ParityError: it does not agree; nothing is left of it.
-        UserError: there is something at the place, or the model cannot be written.
+        ParityError: the outputs differ; no file is left.
+        UserError: the path exists, or the model cannot be written.
     """
-    check_free(place)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.") as beside:
-        written = Path(beside) / place.name
+    check_free(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        written = Path(folder) / path.name
         try:
-            sizes = form.write(trained, written)
+            sizes = exporter.write(trained, written)
         except (OSError, WriteError) as error:
-            raise write_error(place, error.__cause__ or error) from error
-        run = form.open(written, trained.trusted)
+            raise write_error(path, error.__cause__ or error) from error
+        run_export = exporter.open(written, trained.trusted)
         any_size = sizes is not None and sizes.any
-        parity = compare(Outputs(trained.model), run, images, any_size, tolerance)
+        parity = compare(Outputs(trained.model), run_export, images, any_size, tolerance)
         failures = parity.failures(tolerance)
         if failures:
             raise ParityError("; ".join(failures))
-        check_free(place)  # exporting takes a while
-        written.rename(place)
+        check_free(path)  # again, because exporting takes a while
+        written.rename(path)
     return sizes, parity
 
 
-def check_free(place: Path) -> None:
-    """Refuse a place where something is.
+def check_free(path: Path) -> None:
+    """Refuse an output path that exists.
 
     Raises:
-        UserError: there is something.
+        UserError: it exists.
     """
-    if place.exists() or place.is_symlink():
-        raise UserError(f"--out: {place} is there already; name another, or move it away.")
+    if path.exists() or path.is_symlink():
+        raise UserError(f"--out: {path} exists; name another path, or move it away.")

@@ -1,4 +1,4 @@
-"""Models on the Hugging Face Hub: our own classes, safetensors and JSON; no code, no pickle."""
+"""Publish and load models on the Hugging Face Hub: safetensors and JSON, no code, no pickle."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from huggingface_hub import HfApi, ModelCard, PyTorchModelHubMixin, hf_hub_download
 
-from vision_attn.export.hub_page import known_of, page
+from vision_attn.export.hub_page import page, page_facts
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.runs.folder import RunFolder
 from vision_attn.runs.model_spec import ModelSpec, architecture
@@ -15,12 +15,12 @@ PAGE = "README.md"
 
 
 class HubClassifier(AttentionClassifier, PyTorchModelHubMixin):
-    """A classifier that can be published on the Hub, and fetched from there.
+    """A classifier that can be published on the Hugging Face Hub and loaded from it.
 
-    A published folder holds `model.safetensors` and `model.json` as a run does, `config.json`
-    (scores and settings, to be read by people and the Hub), and a page, `README.md`. Fetching
-    takes the first two alone, under the rules of a stranger's run: a pooling that is not ours is
-    imported only if the caller names it as trusted.
+    A published folder has `model.safetensors` and `model.json` as a run does, `config.json`
+    (scores and settings, for people and for the Hub), and a model card, `README.md`. Only the
+    first two are downloaded, and they are untrusted: a pooling that is not part of this package
+    is imported only if the caller names it as trusted.
 
     Examples:
         model = HubClassifier.from_run("runs/mine")
@@ -28,7 +28,7 @@ class HubClassifier(AttentionClassifier, PyTorchModelHubMixin):
         model = HubClassifier.from_pretrained("anna/beetles")
 
     Attributes:
-        described: what the model is; its class names and image size.
+        spec: the description of the model: architecture, class names, image size.
     """
 
     spec: ModelSpec
@@ -36,29 +36,29 @@ class HubClassifier(AttentionClassifier, PyTorchModelHubMixin):
 
     @classmethod
     def from_run(cls, run: str | Path, trusted: Collection[str] = ()) -> Self:
-        """The model of a run, with what its page will tell.
+        """Load the model of a run, with the scores and settings for its model card.
 
         Raises:
             UserError: there is no model, or it names a class that is not trusted.
         """
         folder = RunFolder(Path(run))
         model = cls.from_folder(folder, trusted)
-        model._hub_mixin_config = known_of(folder, model.spec)
+        model._hub_mixin_config = page_facts(folder, model.spec)
         return model
 
     @classmethod
     def from_folder(cls, folder: RunFolder, trusted: Collection[str] = ()) -> Self:
-        """The model in a folder, in eval mode."""
+        """Load the model of a folder, in eval mode."""
         spec = folder.load_spec()
         with folder.size_limit():
             model = cls(*architecture(spec, trusted))
         folder.fill(model)
         model.spec = spec
-        model._hub_mixin_config = None  # the mixin has noted our arguments: they are no settings
+        model._hub_mixin_config = None  # the mixin stored our arguments, which are not settings
         return model.eval()
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        """Write the two files that make a model."""
+        """Write `model.safetensors` and `model.json`."""
         RunFolder(save_directory).save_model(self, self.spec)
 
     @classmethod
@@ -72,15 +72,15 @@ class HubClassifier(AttentionClassifier, PyTorchModelHubMixin):
         local_files_only: bool,
         token: str | bool | None,
         trusted: Collection[str] = (),
-        **others: object,
+        **ignored: object,
     ) -> Self:
-        """Load from a folder or the Hub. What the mixin found in `config.json` is not used."""
-        del others
+        """Load from a folder or from the Hub; what the mixin read from `config.json` is ignored."""
+        del ignored
         folder = RunFolder(Path(model_id))
         if folder.path.is_dir():
             return cls.from_folder(folder, trusted)
         for name in (folder.spec_file.name, folder.weights.name):
-            fetched = hf_hub_download(
+            downloaded = hf_hub_download(
                 model_id,
                 name,
                 revision=revision,
@@ -89,33 +89,33 @@ class HubClassifier(AttentionClassifier, PyTorchModelHubMixin):
                 local_files_only=local_files_only,
                 token=token,
             )
-        return cls.from_folder(RunFolder(Path(fetched).parent), trusted)
+        return cls.from_folder(RunFolder(Path(downloaded).parent), trusted)
 
     def generate_model_card(
         self, *args: object, name: str = "USER/NAME", **kwargs: object
     ) -> ModelCard:
-        """The model's page: what it is, how to use it, scores, data, settings.
+        """The model card: what the model is, how to use it, scores, data, settings.
 
         Args:
-            args: none.
-            name: what the model is called on the Hub.
-            kwargs: none.
+            args: not used.
+            name: the name of the model on the Hub.
+            kwargs: not used.
         """
         return ModelCard(page(self.spec, self._hub_mixin_config or {}, name))
 
     def push_to_hub(  # Any: the options of the mixin, which it declares one by one
         self, repo_id: str, **options: Any
     ) -> str:
-        """Publish under that name; a page that is there already is left as it is.
+        """Publish the model on the Hub; a model card that exists there is not overwritten.
 
         Args:
             repo_id: USER/NAME.
-            options: as of `PyTorchModelHubMixin.push_to_hub`.
+            options: options of `PyTorchModelHubMixin.push_to_hub`.
         """
         options.setdefault("model_card_kwargs", {"name": repo_id})
         api = HfApi(token=options.get("token"))
         if api.file_exists(repo_id, PAGE, revision=options.get("branch")):
             ignored = options.get("ignore_patterns") or []
             ignored = [ignored] if isinstance(ignored, str) else ignored
-            options["ignore_patterns"] = [*ignored, PAGE]  # its author may have edited it
+            options["ignore_patterns"] = [*ignored, PAGE]  # the author may have edited it
         return super().push_to_hub(repo_id, **options)

@@ -1,4 +1,4 @@
-"""The page of a published model: what it is, how to use it, what it was trained on and scored."""
+"""The model card of a published model: what it is, how to use it, scores, data, settings."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from vision_attn.runs.model_spec import ModelSpec
 from vision_attn.runs.settings_summary import describe_value, value_at
 from vision_attn.runs.yaml_file import load_yaml
 
-MOST_CLASSES = 200  # named on the page; model.json has them all
+MOST_CLASSES = 200  # that the page lists; model.json has all of them
 
 PAGE = """---
 library_name: vision-attn
@@ -26,8 +26,8 @@ tags:
 
 # {title}
 
-An image classifier that shows where it looked: {backbone} of timm with {pooling} pooling, for
-{count} classes and images of {size}x{size} pixels, trained with vision-attn {version}.
+An image classifier that shows where it looked: the timm backbone {backbone} with {pooling}
+pooling, for {count} classes and images of {size}x{size} pixels, trained with vision-attn {version}.
 {probabilities}
 
 ## Use
@@ -43,19 +43,19 @@ from vision_attn.export.hub_model import HubClassifier
 
 model = HubClassifier.from_pretrained("{name}")
 names, size = model.spec.class_names, model.spec.image_size
-images = read_image("photo.jpg", size).unsqueeze(0) / 255   # RGB in [0, 1], normalised inside
+images = read_image("photo.jpg", size).unsqueeze(0) / 255   # RGB in [0, 1]; the model normalizes
 with torch.no_grad():
     (probabilities,) = model.probabilities(model(images))
     (evidence,) = model.evidence(images)                    # (classes, h, w)
 best = int(probabilities.argmax())
 print(names[best], float(probabilities[best]))
-print(evidence[best])                                       # what each place argues for it
+print(evidence[best])                                       # what each place contributes
 ```
 
-Each logit is exactly the sum of what each place contributed: `evidence.sum((-2, -1)) +
-model.head.bias` is the image's row of `model(images)`. A map says which place of the grid argued,
-not which pixels that place had seen. `vision-attn explain FOLDER photo.jpg` draws the maps of a
-downloaded folder.
+Each logit is exactly the sum of what each place of the feature grid contributed, plus the bias:
+`evidence.sum((-2, -1)) + model.head.bias` equals the image's row of `model(images)`. A map shows
+which places contributed, not which pixels those places depend on. After downloading this folder,
+`vision-attn explain FOLDER photo.jpg` draws the maps.
 
 ## Scores
 
@@ -73,10 +73,11 @@ downloaded folder.
 
 {classes}
 
-## Licence
+## License
 
-To be chosen by whoever publishes this model: a line `license: NAME` at the top of this file, with
-a name from https://huggingface.co/docs/hub/repositories-licenses, in the place of this paragraph.
+No license has been chosen yet. If you publish this model, add a line `license: NAME` at the top of
+this file, with a name from https://huggingface.co/docs/hub/repositories-licenses, and delete this
+paragraph.
 """
 
 DATA = ("data.source", "data.image_size", "data.val_fraction", "data.flip")
@@ -93,43 +94,43 @@ SETTINGS = (
 )
 
 
-def known_of(folder: RunFolder, spec: ModelSpec) -> dict[str, Any]:
-    """What a run tells of its model, fit to be published: no path of the user's machine."""
+def page_facts(folder: RunFolder, spec: ModelSpec) -> dict[str, Any]:
+    """The scores and settings of a run for its model card, without paths of the user's machine."""
     config = load_yaml(folder.config) if folder.config.is_file() else {}
     scores = json.loads(folder.metrics.read_text("utf-8")) if folder.metrics.is_file() else {}
     return {
         "architecture": spec.backbone,
         "num_classes": len(spec.class_names),
         "scores": scores,
-        "data": described(config, DATA),
-        "settings": described(config, SETTINGS),
+        "data": setting_texts(config, DATA),
+        "settings": setting_texts(config, SETTINGS),
     }
 
 
-def described(config: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, str]:
-    """Some settings by dotted name, as texts; those that are not set are left out.
+def setting_texts(config: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, str]:
+    """Selected settings by dotted name, as text; those that are not set are left out.
 
-    >>> described({"model": {"loss": "cross_entropy"}, "data": {}}, ("model.loss", "data.flip"))
+    >>> setting_texts({"model": {"loss": "cross_entropy"}, "data": {}}, ("model.loss", "data.flip"))
     {'model.loss': 'cross_entropy'}
     """
     values = {name: value_at(config, name) for name in names}
     return {name: describe_value(value) for name, value in values.items() if value is not None}
 
 
-def page(spec: ModelSpec, known: dict[str, Any], name: str = "USER/NAME") -> str:
-    """The page of a model, in the Markdown of the Hub.
+def page(spec: ModelSpec, facts: dict[str, Any], name: str = "USER/NAME") -> str:
+    """The model card (README.md) in the Markdown of the Hugging Face Hub.
 
     Args:
-        spec: what the model is.
-        known: what `known_of` found.
-        name: what the model is called on the Hub.
+        spec: the description of the model.
+        facts: scores and settings from `page_facts`.
+        name: the name of the model on the Hub.
     """
     pooling = spec.pooling["class_path"].rpartition(".")[2]
     named = spec.class_names[:MOST_CLASSES]
     more = len(spec.class_names) - len(named)
     scores = {
-        key: "-" if score is None else f"{float(score):.4f}"  # one without a meaning
-        for key, score in known.get("scores", {}).items()
+        key: "-" if score is None else f"{float(score):.4f}"  # undefined
+        for key, score in facts.get("scores", {}).items()
     }
     return PAGE.format(
         title=name.split("/")[-1] if name != "USER/NAME" else f"{spec.backbone}, {pooling}",
@@ -138,13 +139,13 @@ def page(spec: ModelSpec, known: dict[str, Any], name: str = "USER/NAME") -> str
         count=len(spec.class_names),
         size=spec.image_size,
         version=__version__,
-        probabilities="Each class has a probability of its own (sigmoid)."
+        probabilities="Each class has its own probability, independent of the others (sigmoid)."
         if spec.activation == "sigmoid"
-        else "Probabilities are shares among the classes (softmax).",
+        else "The probabilities of all classes add up to 1 (softmax).",
         name=name,
         scores=table("score", scores),
-        data=table("of the data", known.get("data", {})),
-        settings=table("setting", known.get("settings", {})),
+        data=table("data setting", facts.get("data", {})),
+        settings=table("setting", facts.get("settings", {})),
         classes=", ".join(named) + (f" and {more} more" if more else ""),
     )
 

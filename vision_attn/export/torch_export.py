@@ -1,4 +1,4 @@
-"""torch.export: one .pt2 file that PyTorch runs without this package."""
+"""torch.export: one .pt2 file that PyTorch runs without this package installed."""
 
 import io
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from vision_attn.core.atomic import atomic_write
-from vision_attn.export.base import Exporter, Run, Sizes, description
+from vision_attn.export.base import Exporter, InputSizes, RunModel, description
 from vision_attn.export.program import program
 from vision_attn.runs.loaded_model import LoadedModel
 
@@ -17,10 +17,10 @@ DESCRIPTION = "vision_attn.json"
 
 
 class TorchExport(Exporter):
-    """A .pt2 file; `torch.export.load(file).module()(images)` gives a dictionary of outputs.
+    """A .pt2 file; `torch.export.load(file).module()(images)` returns a dictionary of outputs.
 
     Args:
-        fixed_size: take images of the model's own size only.
+        fixed_size: accept only images of the model's own size.
     """
 
     file_name = "model.pt2"
@@ -30,21 +30,21 @@ class TorchExport(Exporter):
         self.fixed_size = fixed_size
 
     def check_installed(self) -> None:
-        """Nothing but torch is needed."""
+        """Nothing to check: only torch is needed."""
 
-    def write(self, trained: LoadedModel, place: Path) -> Sizes:
-        """Write the file, its description in the extra file `vision_attn.json`."""
+    def write(self, trained: LoadedModel, path: Path) -> InputSizes:
+        """Write the file, with its description in the extra file `vision_attn.json`."""
         found = program(trained.model, trained.spec.image_size, self.fixed_size)
         described = json.dumps(description(trained, found.sizes), indent=2, ensure_ascii=False)
         with warnings.catch_warnings():
-            # Kernels in channels_last layout are no plain tensors to torch 2.14; what it then
-            # writes is whole, which the comparison with the model shows.
+            # torch 2.14 warns about kernels in channels_last layout, but the file is complete, as
+            # the comparison with the model shows.
             warnings.filterwarnings("ignore", "No complete tensor found in the group")
-            content = io.BytesIO()  # onto a full disk torch would write until the process aborts
+            content = io.BytesIO()  # if torch itself writes to a full disk, the process aborts
             torch.export.save(found.exported, content, extra_files={DESCRIPTION: described})
-        atomic_write(place, lambda beside: beside.write_bytes(content.getbuffer()))
+        atomic_write(path, lambda temporary: temporary.write_bytes(content.getbuffer()))
         return found.sizes
 
-    def open(self, place: Path, trusted: Collection[str] = ()) -> Run:
-        """The program, read back. Only for a file of one's own: torch may unpickle parts of it."""
-        return torch.export.load(place).module()
+    def open(self, path: Path, trusted: Collection[str] = ()) -> RunModel:
+        """Load the exported program. Only for trusted files: torch may unpickle parts of them."""
+        return torch.export.load(path).module()

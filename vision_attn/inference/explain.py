@@ -30,8 +30,8 @@ class ExplanationRequest:
         explainers: by name.
         class_names: the model's classes.
         target: the index of the class to explain; None explains the predicted class.
-        classes: for how many of the most probable classes there are maps, too.
-        heads: whether there is a map of each head's attention.
+        classes: the number of most probable classes that also get maps.
+        heads: whether each head's attention gets a map.
         windows: whether the windows of local heads are returned.
     """
 
@@ -79,7 +79,7 @@ class ExplanationRequest:
             model: in eval mode.
             images: the images, all of which could be read.
             logits: (B, K), the model's, without gradients.
-            predictions: what the logits mean.
+            predictions: the predictions that belong to the logits.
         """
         targets = logits.argmax(1)
         if self.target is not None:
@@ -90,12 +90,12 @@ class ExplanationRequest:
             Explanation(
                 prediction,
                 self.class_names[target],
-                float(logits[place, target]),
+                float(logits[index, target]),
                 float(model.head.bias[target].detach()),
-                heatmaps[place],
-                windows[place],
+                heatmaps[index],
+                windows[index],
             )
-            for place, (prediction, target) in enumerate(
+            for index, (prediction, target) in enumerate(
                 zip(predictions, targets.tolist(), strict=True)
             )
         ]
@@ -113,13 +113,13 @@ class ExplanationRequest:
         for key, explainer in self.explainers.items():
             maps = explainer(model, images, targets)
             sums = expected_sums(explainer, model, images, targets)
-            for place, target in enumerate(targets.tolist()):
-                found[place][key] = Heatmap(
+            for index, target in enumerate(targets.tolist()):
+                found[index][key] = Heatmap(
                     key,
-                    maps[place].cpu(),
+                    maps[index].cpu(),
                     explainer.signed,
                     self.class_names[target],
-                    sums[place],
+                    sums[index],
                 )
         if self.classes:
             self.add_classes(found, model, images, logits, targets)
@@ -135,7 +135,7 @@ class ExplanationRequest:
         logits: Tensor,
         targets: Tensor,
     ) -> None:
-        """Add maps of the most probable classes; `evidence.2` is that of the second one.
+        """Add maps of the most probable classes; `evidence.2` is the map of the second one.
 
         The target is left out, since it has the same map already.
         """
@@ -146,15 +146,15 @@ class ExplanationRequest:
             maps = explainer.for_targets(model, images, likely)
             for rank, classes in enumerate(likely.unbind(1)):
                 sums = expected_sums(explainer, model, images, classes)
-                for place, index in enumerate(classes.tolist()):
-                    if index != int(targets[place]):
-                        name = self.class_names[index]
-                        found[place][f"{key}.{rank + 1}"] = Heatmap(
+                for index, label in enumerate(classes.tolist()):
+                    if label != int(targets[index]):
+                        name = self.class_names[label]
+                        found[index][f"{key}.{rank + 1}"] = Heatmap(
                             f"{key}: {name}",
-                            maps[place, rank].cpu(),
+                            maps[index, rank].cpu(),
                             explainer.signed,
                             name,
-                            sums[place],
+                            sums[index],
                         )
 
     @torch.no_grad()
@@ -165,13 +165,13 @@ class ExplanationRequest:
         images: Tensor,
         targets: Tensor,
     ) -> None:
-        """Add the attention weights of each head; `head.3` is that of the third one."""
+        """Add the attention weights of each head; `head.3` is the map of the third one."""
         weights = model.attend(images).weights
         for head in range(min(weights.shape[1], MOST_HEADS)):
-            for place, target in enumerate(targets.tolist()):
-                found[place][f"head.{head + 1}"] = Heatmap(
+            for index, target in enumerate(targets.tolist()):
+                found[index][f"head.{head + 1}"] = Heatmap(
                     f"head {head + 1}",
-                    weights[place, head].cpu(),
+                    weights[index, head].cpu(),
                     False,
                     self.class_names[target],
                     1.0,
@@ -196,17 +196,17 @@ class CompletenessCheck:
         self.errors: dict[str, list[tuple[float, str]]] = defaultdict(list)
 
     def add(self, image: str, heatmaps: Mapping[str, Heatmap]) -> None:
-        """Take down the completeness errors of an image's maps."""
+        """Record the completeness errors of an image's maps."""
         for key, heatmap in heatmaps.items():
             if heatmap.error is not None:
                 self.errors[key].append((heatmap.error, image))
 
     def failures(self) -> Iterator[str]:
-        """One line per explainer of which some maps do not add up.
+        """One line per explainer for which some maps do not add up.
 
         >>> check = CompletenessCheck()
-        >>> one = Heatmap("", torch.ones(1, 4), True, "cat", expected_sum=5.0)
-        >>> check.add("cat.png", {"deep_lift": one})
+        >>> heatmap = Heatmap("", torch.ones(1, 4), True, "cat", expected_sum=5.0)
+        >>> check.add("cat.png", {"deep_lift": heatmap})
         >>> next(check.failures())
         'deep_lift: 1 of 1 maps are more than 5 % off their expected sum; worst 20 % (cat.png)'
         """

@@ -25,13 +25,13 @@ from vision_attn.runs.loaded_model import LoadedModel
 
 @dataclass
 class Drawn:
-    """What was written.
+    """Counts of what was drawn, and messages for the user.
 
     Attributes:
         sheets: number of images that were drawn.
         outlined: number of images whose object is outlined.
-        incomplete: a line per explainer whose maps do not add up.
-        failures: a line per image that could not be read, and on masks that fit no image.
+        incomplete: one line per explainer whose maps do not add up.
+        failures: one line per image that could not be read, and one if the masks fit no image.
     """
 
     sheets: int = 0
@@ -49,7 +49,7 @@ def request_for(
     heads: bool,
     windows: bool,
 ) -> ExplanationRequest:
-    """A request by names, in terms of the command line.
+    """A request by names, with error messages that name command line options.
 
     Raises:
         UserError: there is no such explainer or class, or the pooling has no windows.

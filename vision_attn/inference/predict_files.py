@@ -71,7 +71,7 @@ def predict_to_file(
         paths: image files, folders, patterns and lists.
         out: a new file: .csv, .jsonl or .parquet.
         batch_size: images per forward pass.
-        resume: whether to go on with an interrupted prediction.
+        resume: whether to resume an interrupted prediction.
 
     Raises:
         UserError: a path names no file, the table cannot be written, or there is nothing to resume.
@@ -85,10 +85,10 @@ def predict_to_file(
             write_all(check_resumed(predictions, last, writer, model), writer, counts, total)
             writer.finish()
     except KeyboardInterrupt:
-        print(f"vision-attn: the rows so far are in {writer.part}; go on with --resume.")
+        print(f"vision-attn: the rows so far are in {writer.part}; continue with --resume.")
         raise
     except OSError as error:
-        raise UserError(f"{write_error(writer.part, error)} Go on with --resume.") from None
+        raise UserError(f"{write_error(writer.part, error)} Continue with --resume.") from None
     return counts
 
 
@@ -104,7 +104,7 @@ def start(
         writer.begin()
         return files, None
     last, file = None, None
-    for row in writer.go_on():
+    for row in writer.resume():
         last, file = row, next(files, None)
         if file is None or printable(str(file)) != row["file"]:
             raise UserError(

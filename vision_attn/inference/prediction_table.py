@@ -1,7 +1,7 @@
-"""Predictions as rows of a file: CSV, JSON Lines or Parquet.
+"""Write predictions to a table: CSV, JSON Lines or Parquet, atomically and with resume.
 
-Rows go into FILE.part as they come, and that becomes FILE when all are there: FILE is whole or not
-there at all. What was interrupted leaves FILE.part, from which it can go on.
+Rows are written to FILE.part, which is renamed to FILE when it has all rows, so FILE is always
+complete. An interrupted prediction leaves FILE.part and can be resumed from it.
 """
 
 import csv
@@ -24,26 +24,29 @@ Row = dict[str, Any]
 
 
 class RowFormat(ABC):
-    """How predictions are written a line each."""
+    """A text format with one line per prediction."""
 
     def __init__(self, class_names: list[str]) -> None:
         self.columns = [*COLUMNS, *(f"p_{printable(name)}" for name in class_names)]
 
     @abstractmethod
-    def head(self) -> str:
-        """What stands above the rows."""
+    def header(self) -> str:
+        """The lines before the first row."""
 
     @abstractmethod
     def line(self, prediction: Prediction) -> str:
-        """A row."""
+        """Format a prediction as a line."""
 
     @abstractmethod
-    def row(self, line: str) -> Row:
-        """The first columns of a line; ValueError if it is none.
+    def parse_line(self, line: str) -> Row:
+        """Parse the first columns of a line.
 
-        >>> lines = JsonLinesFormat(["cat", "dog"])
-        >>> chosen = Prediction.of(Path("a.jpg"), ["cat", "dog"], [0.25, 0.75])
-        >>> lines.row(lines.line(chosen))["predicted"]
+        Raises:
+            ValueError, KeyError, TypeError: the line is not a row of this table.
+
+        >>> json_lines = JsonLinesFormat(["cat", "dog"])
+        >>> prediction = Prediction.of(Path("a.jpg"), ["cat", "dog"], [0.25, 0.75])
+        >>> json_lines.parse_line(json_lines.line(prediction))["predicted"]
         'dog'
         """
 
@@ -51,71 +54,72 @@ class RowFormat(ABC):
 class CsvFormat(RowFormat):
     r"""Comma-separated values: file, predicted, probability, error, p_CLASS, ...
 
-    >>> lines = CsvFormat(["cat", "dog"])
-    >>> lines.head()
+    >>> table = CsvFormat(["cat", "dog"])
+    >>> table.header()
     'file,predicted,probability,error,p_cat,p_dog\n'
-    >>> lines.line(Prediction.of(Path("a,b.jpg"), ["cat", "dog"], [0.25, 0.75]))
+    >>> table.line(Prediction.of(Path("a,b.jpg"), ["cat", "dog"], [0.25, 0.75]))
     '"a,b.jpg",dog,0.75,,0.25,0.75\n'
     """
 
-    def head(self) -> str:
-        """The names of the columns."""
-        return joined(self.columns)
+    def header(self) -> str:
+        """The line with the column names."""
+        return csv_line(self.columns)
 
     def line(self, prediction: Prediction) -> str:
-        """A row; what is unknown is empty."""
+        """Format a prediction as a line; missing values are empty."""
         start = [printable(str(prediction.path)), printable(prediction.class_name)]
         if prediction.error is not None:
             blanks = [""] * (len(self.columns) - len(COLUMNS))
-            return joined([*start, "", printable(prediction.error), *blanks])
-        probabilities = map(short, prediction.probabilities.values())
-        return joined([*start, short(prediction.probability), "", *probabilities])
+            return csv_line([*start, "", printable(prediction.error), *blanks])
+        probabilities = map(format_probability, prediction.probabilities.values())
+        return csv_line([*start, format_probability(prediction.probability), "", *probabilities])
 
-    def row(self, line: str) -> Row:
-        """The first columns."""
+    def parse_line(self, line: str) -> Row:
+        """Parse the first columns of a line."""
         try:
             (cells,) = csv.reader([line])
         except csv.Error as error:
             raise ValueError(str(error)) from None
         if len(cells) != len(self.columns):
-            raise ValueError("it has another number of columns")
-        found: Row = dict(zip(COLUMNS, cells, strict=False))
-        found["probability"] = float(found["probability"]) if found["probability"] else None
-        return found | {"error": found["error"] or None}
+            raise ValueError("the number of columns is wrong")
+        row: Row = dict(zip(COLUMNS, cells, strict=False))
+        row["probability"] = float(row["probability"]) if row["probability"] else None
+        return row | {"error": row["error"] or None}
 
 
 class JsonLinesFormat(RowFormat):
     """JSON Lines: file, predicted, probability, error, and probabilities by class."""
 
-    def head(self) -> str:
-        """Nothing: every line names its values."""
+    def header(self) -> str:
+        """Empty: every line has the names of its values."""
         return ""
 
     def line(self, prediction: Prediction) -> str:
-        """A row; what is unknown is null."""
+        """Format a prediction as a line; missing values are null."""
         read = prediction.error is None
         content = {
             "file": printable(str(prediction.path)),
             "predicted": prediction.class_name if read else None,
-            "probability": float(short(prediction.probability)) if read else None,
+            "probability": float(format_probability(prediction.probability)) if read else None,
             "error": None if prediction.error is None else printable(prediction.error),
             "probabilities": {
-                name: float(short(chance)) for name, chance in prediction.probabilities.items()
+                name: float(format_probability(value))
+                for name, value in prediction.probabilities.items()
             },
         }
         return json.dumps(content, ensure_ascii=False) + "\n"
 
-    def row(self, line: str) -> Row:
-        """The first columns."""
+    def parse_line(self, line: str) -> Row:
+        """Parse the first columns of a line."""
         try:
             content = json.loads(line)
         except RecursionError:
-            raise ValueError("it is too deep") from None
-        found = {name: content[name] for name in COLUMNS}
-        texts = [found[name] for name in ("file", "predicted", "error")]
+            raise ValueError("the JSON is nested too deeply") from None
+        row = {name: content[name] for name in COLUMNS}
+        texts = [row[name] for name in ("file", "predicted", "error")]
         if not all(isinstance(text, str | None) for text in texts):
-            raise ValueError("it is no row")
-        return found | {"probability": float(found["probability"] or 0)}
+            raise ValueError("the line is not a row of predictions")
+        return row | {"probability": float(row["probability"] or 0)}
 
 
 FORMATS: dict[str, type[RowFormat]] = {
@@ -126,72 +130,72 @@ FORMATS: dict[str, type[RowFormat]] = {
 
 
 class PredictionWriter:
-    """A file of predictions that is being written.
+    """Writes predictions to a table, row by row; an interrupted table can be resumed.
 
     Args:
-        out: the file; its ending says which kind.
-        class_names: the model's.
+        out: the file; its extension sets the format.
+        class_names: the model's classes.
 
     Raises:
-        UserError: there is no such kind, or what it needs is not installed.
+        UserError: there is no such format, or a library that it needs is not installed.
     """
 
     def __init__(self, out: Path, class_names: list[str]) -> None:
         self.out = out
         self.part = out.with_name(f"{out.name}.part")
-        self.lines = FORMATS[kind_of(out)](class_names)
+        self.format = FORMATS[table_format(out)](class_names)
         self.lock = FileLock(out.with_name(f".{out.name}.lock"))
         self.file: io.TextIOWrapper | None = None
         self.rows = 0
         self.flushed = time.monotonic()
 
     def begin(self) -> None:
-        """Start with no rows.
+        """Start a new table.
 
         Raises:
-            UserError: there are rows of an interrupted prediction, another process predicts into
-                this file, or the place can't be written.
+            UserError: there are rows of an interrupted prediction, another process writes to this
+                table, or the file cannot be written.
         """
         try:
             self.out.parent.mkdir(parents=True, exist_ok=True)
-            self.hold()
+            self.lock_table()
             self.file = self.part.open("x", encoding="utf-8", newline="")
         except FileExistsError:
             raise UserError(
-                f"--out: {self.part} holds rows of an interrupted prediction; "
-                "add --resume to go on, or delete it."
+                f"--out: {self.part} has the rows of an interrupted prediction; "
+                "add --resume to continue it, or delete it."
             ) from None
         except OSError as error:
             raise UserError(f"--out: {self.part}: {error.strerror}.") from None
-        self.file.write(self.lines.head())
+        self.file.write(self.format.header())
         self.file.flush()
 
-    def go_on(self) -> Iterator[Row]:
-        """The rows that are there; a line that was cut off is dropped, and so is the last row.
+    def resume(self) -> Iterator[Row]:
+        """Resume an interrupted table: yield its rows, then remove the last row and partial lines.
 
-        The last one is given, but is to be predicted and added again: so that one can see whether
-        it still comes out the same.
+        The last row is yielded too, but has to be predicted and added again, so that the caller
+        can check that the model still gives the same probability.
 
         Raises:
-            UserError: there is nothing to go on from, another process goes on, or it is another
-                table.
+            UserError: there is nothing to resume, another process writes to this table, or it
+                belongs to a model with other classes.
         """
-        if not self.part.is_file() or self.part.is_symlink():  # a link would be written through
-            raise UserError(f"--resume: there is no {self.part} to go on from.")
-        self.hold()
+        if not self.part.is_file() or self.part.is_symlink():  # do not write through a link
+            raise UserError(f"--resume: there is no {self.part} to resume from.")
+        self.lock_table()
         with self.part.open("rb") as file:
-            head = self.lines.head().encode()
-            found = file.read(len(head))
-            if len(found) < len(head) and head.startswith(found):  # cut off before the first row
-                self.part.write_bytes(head)
-            elif found != head:
-                raise UserError(f"--resume: {self.part} belongs to a model of other classes.")
-            start = end = len(head)  # of the last whole row
+            header = self.format.header().encode()
+            start_of_file = file.read(len(header))
+            if len(start_of_file) < len(header) and header.startswith(start_of_file):
+                self.part.write_bytes(header)  # interrupted before the first row
+            elif start_of_file != header:
+                raise UserError(f"--resume: {self.part} belongs to a model with other classes.")
+            start = end = len(header)  # of the last complete row
             for line in file:
                 if not line.endswith(b"\n"):
                     break
                 try:
-                    row = self.lines.row(line.decode())
+                    row = self.format.parse_line(line.decode())
                 except (ValueError, KeyError, TypeError):
                     raise UserError(f"--resume: {self.part} is damaged; delete it.") from None
                 start, end = end, end + len(line)
@@ -200,28 +204,28 @@ class PredictionWriter:
         os.truncate(self.part, start)
         self.file = self.part.open("a", encoding="utf-8", newline="")
 
-    def hold(self) -> None:
-        """Keep other processes from writing rows into the same file, until this one closes it.
+    def lock_table(self) -> None:
+        """Lock the table against other processes until it is closed.
 
         Raises:
-            UserError: one does.
+            UserError: another process has the lock.
         """
         try:
             self.lock.acquire(timeout=0)
         except Timeout:
-            raise UserError(f"--out: another process predicts into {self.out} now.") from None
+            raise UserError(f"--out: another process is writing to {self.out}.") from None
 
     def add(self, prediction: Prediction) -> None:
-        """Write a row. Within a second or so it outlives this process, should that be killed."""
+        """Write a row; rows are flushed about once per second, in case the process is killed."""
         assert self.file is not None
-        self.file.write(self.lines.line(prediction))
+        self.file.write(self.format.line(prediction))
         self.rows += 1
         if time.monotonic() - self.flushed > 1:
             self.file.flush()
             self.flushed = time.monotonic()
 
     def close(self) -> None:
-        """Leave the rows so far, if there are any, for another process to go on from."""
+        """Close the table and release the lock; the rows so far are kept, to resume from them."""
         try:
             if self.file is not None:
                 self.file.close()
@@ -233,26 +237,26 @@ class PredictionWriter:
                 self.lock.release()
 
     def finish(self) -> None:
-        """Make the rows the file that was asked for.
+        """Rename FILE.part, which has all rows now, to FILE; or convert it to Parquet.
 
         Raises:
-            UserError: there is a file of that name by now.
+            UserError: FILE exists by now.
         """
         assert self.file is not None
         self.file.flush()
         os.fsync(self.file.fileno())
         self.file.close()
         if self.out.exists():
-            raise UserError(f"--out: {self.out} was made by another; the rows are in {self.part}.")
+            raise UserError(f"--out: {self.out} exists by now; the rows are in {self.part}.")
         if self.out.suffix.lower() == ".parquet":
-            write_parquet(self.part, self.out, self.lines.columns)
+            write_parquet(self.part, self.out, self.format.columns)
             self.part.unlink()
         else:
             self.part.replace(self.out)
 
 
 def write_parquet(part: Path, out: Path, columns: list[str]) -> None:
-    """Turn rows of CSV into a Parquet file, whole or not at all, some thousands at a time."""
+    """Convert a CSV file to a Parquet file, atomically and in blocks, in bounded memory."""
     import pyarrow
     from pyarrow import csv as arrow_csv
     from pyarrow import parquet
@@ -265,7 +269,7 @@ def write_parquet(part: Path, out: Path, columns: list[str]) -> None:
     try:
         rows = arrow_csv.open_csv(
             part,
-            # A block holds at least one row, and a row may have many classes.
+            # A block must hold at least one row, and a row may have many classes.
             read_options=arrow_csv.ReadOptions(block_size=2**24, use_threads=False),
             convert_options=arrow_csv.ConvertOptions(
                 column_types=schema, null_values=[""], strings_can_be_null=True
@@ -279,11 +283,11 @@ def write_parquet(part: Path, out: Path, columns: list[str]) -> None:
         converted.unlink(missing_ok=True)
 
 
-def kind_of(out: Path) -> str:
-    """The ending that says which kind of file is asked for.
+def table_format(out: Path) -> str:
+    """The file extension of a table, which sets its format.
 
     Raises:
-        UserError: there is no such kind, or what it needs is not installed.
+        UserError: there is no such format, or a library that it needs is not installed.
     """
     kind = out.suffix.lower()
     if kind not in FORMATS:
@@ -291,7 +295,7 @@ def kind_of(out: Path) -> str:
         raise UserError(f"--out: {out} does not end in {', '.join(FORMATS)}.{hint}")
     if kind == ".parquet":
         try:
-            import pyarrow.parquet  # noqa: F401 - told before hours of prediction, not after
+            import pyarrow.parquet  # noqa: F401 - fail before hours of prediction, not after
         except ImportError as error:
             raise UserError(
                 f"--out: Parquet needs pyarrow ({first_line(error)}): "
@@ -300,27 +304,27 @@ def kind_of(out: Path) -> str:
     return kind
 
 
-def joined(cells: list[str]) -> str:
-    """Cells as a line of CSV."""
+def csv_line(cells: list[str]) -> str:
+    """Format cells as a line of CSV."""
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(cells)
     return line.getvalue()
 
 
 def printable(name: str) -> str:
-    r"""A name on one line of UTF-8; bytes and breaks that are not are escaped.
+    r"""A name on one line of UTF-8; line breaks and bytes that are not UTF-8 are escaped.
 
     >>> printable("a\nb\udcff.png")
     'a\\nb\\udcff.png'
     """
-    known = name.encode("utf-8", "backslashreplace").decode()
-    return known.replace("\r", "\\r").replace("\n", "\\n")
+    text = name.encode("utf-8", "backslashreplace").decode()
+    return text.replace("\r", "\\r").replace("\n", "\\n")
 
 
-def short(chance: float) -> str:
-    """A probability with as many digits as float32 has.
+def format_probability(probability: float) -> str:
+    """Format a probability with the 9 digits that identify a float32.
 
-    >>> short(0.1), short(1e-12)
+    >>> format_probability(0.1), format_probability(1e-12)
     ('0.1', '1e-12')
     """
-    return f"{chance:.9g}"
+    return f"{probability:.9g}"

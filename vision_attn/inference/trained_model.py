@@ -43,7 +43,7 @@ class TrainedModel(LoadedModel):
 
     Paths are image files, folders (with all their subfolders), patterns such as
     `photos/**/*.jpg`, or `@list.txt`, a file with one path per line. There is one result per
-    image, in order; for an image that cannot be read, it has an `error` and no prediction.
+    image, in order; the result for an image that cannot be read has an `error` and no prediction.
     """
 
     def predict(self, images: Images, batch_size: int = 64) -> list[Prediction]:
@@ -59,7 +59,7 @@ class TrainedModel(LoadedModel):
         return list(self.predictions(images, batch_size))
 
     def predictions(self, images: Images, batch_size: int = 64) -> Iterator[Prediction]:
-        """As `predict`, one by one: for any number of images in bounded memory."""
+        """Like `predict`, but one by one: any number of images in bounded memory."""
         for batch in self.batches(images, batch_size):
             yield from self.predict_batch(batch)
 
@@ -81,8 +81,8 @@ class TrainedModel(LoadedModel):
             explainers: names such as "evidence", "grad_cam", "contrast:grad_cam".
             target: the class to explain; None explains the predicted class.
             against: the class that contrasts compare with; None takes the strongest at each place.
-            classes: for how many of the most probable classes there are maps, too.
-            heads: whether there is a map of each head's attention.
+            classes: the number of most probable classes that also get maps.
+            heads: whether each head's attention gets a map.
             windows: whether the windows of local heads are returned and drawn.
             batch_size: images per forward pass.
 
@@ -98,7 +98,7 @@ class TrainedModel(LoadedModel):
     def explanations(
         self, images: Images, request: ExplanationRequest, batch_size: int = 16
     ) -> Iterator[Explanation]:
-        """As `explain`, one by one."""
+        """Like `explain`, but one by one."""
         for batch in self.batches(images, batch_size):
             pixels = self.stacked(batch)
             logits = self.logits(pixels)
@@ -110,11 +110,13 @@ class TrainedModel(LoadedModel):
                 yield next(made) if each.error is None else Explanation(each)
 
     def batches(self, images: Images, batch_size: int) -> Iterator[list[ReadImage]]:
-        """Images that are read ahead of the model, in batches."""
+        """Batches of images, prefetched while the model computes."""
         if batch_size < 1:
             raise UserError(f"batch_size must be at least 1, not {batch_size}.")
         self.model.eval()
-        ahead = 2 * batch_size + 2 * (os.cpu_count() or 1)  # one batch computes, one is read
+        ahead = 2 * batch_size + 2 * (
+            os.cpu_count() or 1
+        )  # one batch is computed while the next is read
         return in_batches(read_ahead(inputs(images), self.spec.image_size, ahead), batch_size)
 
     def predict_batch(self, batch: list[ReadImage]) -> list[Prediction]:
