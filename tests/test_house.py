@@ -186,3 +186,32 @@ def test_files_stay_small() -> None:
 def test_packages_have_an_empty_init() -> None:
     for folder in {path.parent for path in FILES} - {PACKAGE}:
         assert (folder / "__init__.py").read_text() == "", folder
+
+
+def functions(path: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Every function of a file, at any depth."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, kinds)]
+
+
+def test_any_stands_for_few_parameters_and_results() -> None:
+    untyped = []
+    for path in FILES:
+        for function in functions(path):
+            arguments = function.args
+            given = [*arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
+            types = [argument.annotation for argument in given if argument is not None]
+            if any(isinstance(t, ast.Name) and t.id == "Any" for t in (*types, function.returns)):
+                untyped.append(f"{path.name}: {function.name}")
+    assert len(untyped) <= 10, untyped
+
+
+def test_commands_import_little_when_they_run() -> None:
+    for path in (PACKAGE / "cli").glob("*.py"):
+        imports = {
+            id(node)
+            for function in functions(path)
+            for node in ast.walk(function)
+            if isinstance(node, (ast.Import, ast.ImportFrom))
+        }
+        assert len(imports) <= 2, path

@@ -8,8 +8,9 @@ from torch import nn
 from torch.testing import assert_close
 
 from vision_attn.core.errors import UserError
-from vision_attn.models.backbone import Backbone, timm_of
+from vision_attn.models.backbone import Backbone
 from vision_attn.models.classifier import AttentionClassifier
+from vision_attn.models.timm_network import timm_of
 from vision_attn.pooling.global_local import GlobalLocal
 from vision_attn.pooling.jetley import Jetley
 from vision_attn.runs.folder import ModelSpec, RunFolder

@@ -73,8 +73,7 @@ def run(argv: list[str]) -> int:
     run_dir = Path("runs", options.name) if options.name else options.run_dir
     settings = [*options.settings, *options_in(rest)]
 
-    from vision_attn.training.fit import fit
-    from vision_attn.training.fit_request import FitRequest
+    from vision_attn.training.fit import FitRequest, fit
 
     result = fit(
         FitRequest(

@@ -16,6 +16,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from vision_attn.core.atomic import atomic_write
 from vision_attn.core.errors import UserError, did_you_mean, first_line
 from vision_attn.inference.prediction import Prediction
 
@@ -265,22 +266,21 @@ def write_parquet(part: Path, out: Path, columns: list[str]) -> None:
     schema = pyarrow.schema(
         [(name, pyarrow.string() if name in texts else pyarrow.float32()) for name in columns]
     )
-    converted = out.with_name(f".{out.name}-{os.getpid()}")
-    try:
-        rows = arrow_csv.open_csv(
-            part,
-            # A block must hold at least one row, and a row may have many classes.
-            read_options=arrow_csv.ReadOptions(block_size=2**24, use_threads=False),
-            convert_options=arrow_csv.ConvertOptions(
-                column_types=schema, null_values=[""], strings_can_be_null=True
-            ),
-        )
-        with rows, parquet.ParquetWriter(converted, schema) as writer:
+    rows = arrow_csv.open_csv(
+        part,
+        # A block must hold at least one row, and a row may have many classes.
+        read_options=arrow_csv.ReadOptions(block_size=2**24, use_threads=False),
+        convert_options=arrow_csv.ConvertOptions(
+            column_types=schema, null_values=[""], strings_can_be_null=True
+        ),
+    )
+
+    def write(temporary: Path) -> None:
+        with rows, parquet.ParquetWriter(temporary, schema) as writer:
             for batch in rows:
                 writer.write_batch(batch)
-        converted.replace(out)
-    finally:
-        converted.unlink(missing_ok=True)
+
+    atomic_write(out, write)
 
 
 def table_format(out: Path) -> str:

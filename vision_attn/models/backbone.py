@@ -1,31 +1,23 @@
-"""Feature extractor (backbone) from timm; no other file creates timm's models."""
+"""Backbone: any CNN of timm as a feature extractor, with the normalization of images inside."""
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from timm.models import group_parameters
 from torch import Tensor, nn
 
-from vision_attn.core.errors import UserError, did_you_mean, first_line
-from vision_attn.models import airbench  # noqa: F401  (registers itself with timm)
+from vision_attn.core.errors import UserError, first_line
 from vision_attn.models.strides import blank, in_eval, remove_first_stride
-
-PROBE_SIZE = 64  # side of the probe image in pixels: enough for most CNNs, and fast
-RESERVED_OPTIONS = {
-    "cache_dir",
-    "checkpoint_path",  # timm would read it; an untrusted model.json must not open any file
-    "features_only",
-    "global_pool",
-    "num_classes",
-    "pretrained",
-    "pretrained_cfg",
-    "pretrained_cfg_overlay",
-}
-SUGGESTION = "choose a CNN such as resnet18, convnext_tiny or efficientnet_b0."
+from vision_attn.models.timm_network import (
+    SUGGESTION,
+    create_network,
+    cut_after_stride,
+    is_pointwise,
+    remove_unused,
+    run_features,
+    timm_of,
+)
 
 
 class Backbone(nn.Module):
@@ -222,128 +214,3 @@ class Backbone(nn.Module):
                 "(--data.image_size) or a smaller --model.min_grid."
             )
         self.removed_strides += 1
-
-
-def timm_of(net: nn.Module) -> Any:
-    """The same network, untyped: no type describes the attributes that timm adds to a module."""
-    return net
-
-
-def create_network(name: str, pretrained: bool | str, options: dict[str, Any]) -> nn.Module:
-    """Create a timm model without its classifier and, where possible, without its pooling.
-
-    Raises:
-        UserError: timm has no such model, cannot build it, or cannot load the weights.
-    """
-    if not timm.is_model(name):
-        hint = did_you_mean(name, timm.list_models())
-        raise UserError(
-            f"timm has no backbone '{name}'.{hint} List them in Python: timm.list_models()."
-        )
-    if reserved := sorted(RESERVED_OPTIONS & set(options)):
-        raise UserError(
-            f"backbone_options: {reserved[0]} cannot be set there; choose weights with "
-            "--model.pretrained or --init_from."
-        )
-    overlay = local_weights(pretrained) if isinstance(pretrained, str) else None
-    arguments: dict[str, Any] = {
-        "pretrained": bool(pretrained),
-        "pretrained_cfg_overlay": overlay,
-        "num_classes": 0,
-    }
-    try:
-        try:
-            return timm.create_model(name, **arguments, global_pool="", **options)
-        except AssertionError:  # its head needs a pooling
-            return timm.create_model(name, **arguments, **options)
-    except Exception as error:  # timm, its hub client and torch raise many kinds of errors here
-        reason = first_line(error)
-        if not pretrained:
-            raise UserError(f"timm cannot build {name} with {options}: {reason}") from error
-        raise UserError(
-            f"cannot load pretrained weights for {name}: {reason}\n"
-            "Offline, give a weights file or a folder saved by timm: --model.pretrained PATH."
-        ) from error
-
-
-def local_weights(path: str) -> dict[str, Any]:
-    """The `pretrained_cfg_overlay` with which timm loads weights from a local file or folder."""
-    source = Path(path).expanduser()
-    if source.is_file():
-        return {"file": str(source)}
-    if not source.is_dir():
-        raise UserError(f"--model.pretrained: there is no file or folder {source}.")
-    config_file = source / "config.json"
-    config = json.loads(config_file.read_text()) if config_file.is_file() else {}
-    return {**config.get("pretrained_cfg", {}), "source": "local-dir", "file": str(source)}
-
-
-def cut_after_stride(name: str, net: nn.Module, stride: int) -> int:
-    """Remove the stages whose output stride is larger than `stride`; returns the last one's index.
-
-    Raises:
-        UserError: all stages have a larger stride, or timm cannot cut this network.
-    """
-    reductions = [stage["reduction"] for stage in timm_of(net).feature_info]
-    kept = [index for index, reduction in enumerate(reductions) if reduction <= stride]
-    if not kept or not hasattr(net, "prune_intermediate_layers"):
-        raise UserError(
-            f"--model.stride: {name} cannot be cut at stride {stride} "
-            f"(its stages: {', '.join(map(str, reductions))})."
-        )
-    timm_of(net).prune_intermediate_layers([kept[-1]], prune_norm=True, prune_head=True)
-    return kept[-1]
-
-
-def run_features(name: str, net: nn.Module) -> tuple[Any, set[int]]:
-    """Run timm's `forward_features` on a black image; returns features and ids of modules used.
-
-    Raises:
-        UserError: the network requires a fixed image size.
-    """
-    own_size = timm_of(net).pretrained_cfg.get("input_size", (3, 224, 224))[-1]
-    used: set[int] = set()
-    handles = [
-        module.register_forward_hook(lambda module, *_: used.add(id(module)))
-        for module in net.modules()
-    ]
-    try:
-        for size in (PROBE_SIZE, own_size + PROBE_SIZE):
-            try:
-                return timm_of(net).forward_features(blank(net, size)), used
-            except (RuntimeError, AssertionError, ValueError):
-                continue  # too small for a CNN without padding; a ViT fails with both sizes
-    finally:
-        for handle in handles:
-            handle.remove()
-    raise UserError(
-        f"{name} requires images of {own_size}x{own_size} pixels and is not a CNN; {SUGGESTION}"
-    )
-
-
-def remove_unused(net: nn.Module, used: set[int]) -> None:
-    """Replace a network's children by identities if none of their modules was used."""
-    for name, child in list(net.named_children()):
-        if not used & {id(module) for module in child.modules()}:
-            setattr(net, name, nn.Identity())
-
-
-@torch.no_grad()
-def is_pointwise(layer: Callable[[Tensor], Tensor], channels: int) -> bool:
-    """Whether a layer is pointwise: keeps the grid of (B, C, h, w) and never mixes places.
-
-    >>> is_pointwise(nn.Conv2d(2, 5, 1), channels=2)
-    True
-    >>> is_pointwise(nn.Conv2d(2, 5, 3, padding=1), channels=2)
-    False
-    """
-    grid = torch.rand(1, channels, 3, 5)
-    changed = grid.clone()
-    changed[..., 1, 2] += torch.randn(channels)  # differs by channel: a norm removes a common shift
-    before, after = layer(grid), layer(changed)
-    if before.ndim != 4 or before.shape[-2:] != grid.shape[-2:]:
-        return False
-    difference = (after - before).abs().amax((0, 1))
-    here = difference[1, 2].item()
-    difference[1, 2] = 0
-    return difference.max().item() <= 1e-4 * here
