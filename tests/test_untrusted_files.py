@@ -160,7 +160,7 @@ def test_settings_beyond_measure(name: str, run: Path, capsys: Capture) -> None:
     config = yaml.safe_load((run / "config.yaml").read_text())
     config["data"][name] = 10**9
     (run / "config.yaml").write_text(yaml.safe_dump(config))
-    refused(["fit", "--run_dir", str(run), "--resume"], capsys, f"--data.{name} lies between")
+    refused(["fit", "--run_dir", str(run), "--resume"], capsys, f"--data.{name} must be between")
 
 
 def test_readers_of_a_stranger_are_not_started(run: Path, capsys: Capture) -> None:
