@@ -163,7 +163,7 @@ def test_settings_out_of_range_are_refused(name: str, run: Path, capsys: Capture
     config = yaml.safe_load((run / "config.yaml").read_text())
     config["data"][name] = 10**9
     (run / "config.yaml").write_text(yaml.safe_dump(config))
-    refused(["fit", "--run_dir", str(run), "--resume"], capsys, f"--data.{name} lies between")
+    refused(["fit", "--run_dir", str(run), "--resume"], capsys, f"--data.{name} must be between")
 
 
 def test_reader_processes_of_an_untrusted_run_are_not_started(run: Path, capsys: Capture) -> None:

@@ -11,8 +11,8 @@ from torchvision.transforms import v2
 from vision_attn.core.errors import UserError, did_you_mean
 
 PHOTO_DEFAULTS = 0.05, 1.2, 0.2  # shift, zoom and color jitter for images of at least 64 pixels
-# With a zoom of 1.6, short trainings from scratch were less accurate, both on surface textures and
-# on flowers (RESULTS.md, "Custom images").
+# With a zoom of 1.6, short trainings from scratch learned less, both on photos of industrial
+# surfaces and of flowers (RESULTS.md, "Custom images").
 
 BY_IMAGE: dict[str, Callable[[], Callable[[Tensor], Tensor]]] = {
     "rand_augment": v2.RandAugment,  # Cubuk et al. 2019 (arXiv 1909.13719)
