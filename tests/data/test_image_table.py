@@ -59,6 +59,12 @@ class TestReading:
         numbered = csv_table.read_text().replace(",red", ",007").replace(",green", ",10")
         assert ImageTable(write(csv_table, numbered)).class_names == ["007", "10"]
 
+    @pytest.mark.parametrize("odd", ["\u2028", "\x85", "\x0b", "\x1c"])
+    def test_only_line_feeds_end_a_line(self, csv_table: Path, odd: str) -> None:
+        label = f"a{odd}b"
+        named = csv_table.read_text().replace(",red", f",{label}")
+        assert label in ImageTable(write(csv_table, named)).class_names
+
     def test_usual_split_names_and_custom_column_names(self, csv_table: Path) -> None:
         rows = csv_table.read_text().replace(",train", ",Training").splitlines()
         table = write(csv_table, "photo,species,part", *rows[1:])

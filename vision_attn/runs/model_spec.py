@@ -112,8 +112,16 @@ def check_spec(spec: ModelSpec) -> None:
 
 
 def build_model(spec: ModelSpec, trusted: Collection[str] = ()) -> AttentionClassifier:
-    """Build the model of a specification, with newly initialized weights."""
-    return AttentionClassifier(*architecture(spec, trusted))
+    """Build the model of a specification, with newly initialized weights.
+
+    Raises:
+        UserError: the pooling has no argument of a name that is given, or cannot be trusted.
+    """
+    try:
+        return AttentionClassifier(*architecture(spec, trusted))
+    except TypeError as error:
+        name = spec.pooling["class_path"]
+        raise UserError(f"the pooling {name} does not accept its arguments: {error}") from error
 
 
 def architecture(

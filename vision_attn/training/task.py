@@ -24,7 +24,7 @@ from vision_attn.training.losses import (
     freeze_bias,
     main_class,
 )
-from vision_attn.training.optimizers import with_fused_update
+from vision_attn.training.optimizers import split_by_lr, with_fused_update
 from vision_attn.training.schedules import SCHEDULES
 
 OptimizerFactory = Callable[[Iterable], torch.optim.Optimizer]
@@ -288,21 +288,3 @@ class ClassificationTask(pl.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
-
-
-def split_by_lr(groups: list[dict[str, Any]], rates: dict[Tensor, float]) -> list[dict[str, Any]]:
-    """Split parameter groups so that all parameters of a group have the same learning rate.
-
-    Each new group has a key `rate`, the factor of its learning rate.
-
-    >>> stem, head = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.ones(1))
-    >>> [group["rate"] for group in split_by_lr([{"params": [stem, head]}], {stem: 0.1})]
-    [0.1, 1.0]
-    """
-    split = []
-    for group in groups:
-        members: dict[float, list[Tensor]] = {}
-        for parameter in group["params"]:
-            members.setdefault(rates.get(parameter, 1.0), []).append(parameter)
-        split += [group | {"params": members[rate], "rate": rate} for rate in members]
-    return split

@@ -177,7 +177,9 @@ Lines = Iterator[tuple[int, Sequence[str]]]
 def read_csv(table: Path) -> tuple[list[str], Lines]:
     """Column names and rows of a CSV file; the separator is the most frequent one in line 1."""
     try:
-        lines = table.read_text(encoding="utf-8-sig").splitlines()
+        # Only these end a line: `splitlines` would cut names at U+2028, U+0085 and others, too.
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            lines = list(file)
     except UnicodeDecodeError:
         raise UserError(f"{table} is not in UTF-8; save it as 'CSV UTF-8'.") from None
     if len(lines) < 2:

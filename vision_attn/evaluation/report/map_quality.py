@@ -79,12 +79,17 @@ def newest_evaluation(folder: RunFolder) -> MapQuality | None:
         explainers = content["explainers"].items()
         scores = {name: result["scores"] for name, result in explainers if result["scores"]}
         images, higher_is_better = (
-            content["images"].get("correct", content["images"].get("right")),
+            correct_count(content["images"]),
             content["higher_is_better"],
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{newest} is damaged ({first_line(error)}).") from None
     return MapQuality(images, higher_is_better, scores, newest.relative_to(folder.path).as_posix())
+
+
+def correct_count(images: dict[str, int]) -> int:
+    """The number of explained images; evaluations of earlier versions call it `right`."""
+    return images["correct"] if "correct" in images else images["right"]
 
 
 def quick_measurement(

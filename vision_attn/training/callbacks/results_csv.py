@@ -9,12 +9,16 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
 from vision_attn.core.atomic import write_text
+from vision_attn.training.optimizers import base_lr
 
 Row = dict[str, str]
 
 
 class ResultsCsv(Callback):
     """Writes `epoch`, `seconds`, `lr` and every logged score of each epoch into a CSV file.
+
+    `seconds` counts from the start of the training, without interruptions; `lr` is the learning
+    rate of the last layers, at the end of the epoch.
 
     The line is written when the next epoch starts or the training ends, since only then all scores
     of the epoch are known. A resumed training appends to the existing lines.
@@ -31,9 +35,10 @@ class ResultsCsv(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the lines of finished epochs if the training resumes."""
-        self.started = time.monotonic()
         kept = [row for row in read_rows(self.path) if int(row["epoch"]) <= trainer.current_epoch]
         self.rows = kept if trainer.ckpt_path else []
+        before = float(self.rows[-1].get("seconds") or 0) if self.rows else 0.0
+        self.started = time.monotonic() - before
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the line of the previous epoch."""
@@ -57,7 +62,7 @@ class ResultsCsv(Callback):
         row = {
             "epoch": str(self.epoch + 1),
             "seconds": f"{time.monotonic() - self.started:.1f}",
-            "lr": f"{trainer.optimizers[0].param_groups[0]['lr']:.6g}",
+            "lr": f"{base_lr(trainer.optimizers[0]):.6g}",
         }
         self.rows.append(row | scores)
         write_text(self.path, as_csv(self.rows))

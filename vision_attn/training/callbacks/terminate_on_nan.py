@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vision_attn.core.errors import UserError
 from vision_attn.runs.folder import RunFolder
+from vision_attn.training.optimizers import base_lr
 
 CHECK_EVERY = 10  # steps: each check waits for the device
 
@@ -38,7 +39,7 @@ class TerminateOnNaN(Callback):
         i: int,
     ) -> None:
         """Collect the loss, and check the collected losses every few steps."""
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        rate = base_lr(trainer.optimizers[0])
         self.unchecked.append(
             (trainer.global_step, rate, cast(Mapping[str, Tensor], outputs)["loss"].detach())
         )
@@ -49,7 +50,7 @@ class TerminateOnNaN(Callback):
         """Check the validation loss: the last step may have made the weights infinite."""
         loss = trainer.callback_metrics.get("val/loss")
         if trainer.state.fn == "fit" and loss is not None and not torch.isfinite(loss):
-            rate = trainer.optimizers[0].param_groups[0]["lr"]
+            rate = base_lr(trainer.optimizers[0])
             raise self.error(trainer, "validation loss", float(loss), trainer.global_step, rate)
 
     def check(self, trainer: pl.Trainer) -> None:
