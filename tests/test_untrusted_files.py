@@ -191,10 +191,10 @@ def test_untrusted_code_in_a_config_is_refused(
     config = yaml.safe_load((run / "config.yaml").read_text())
     config["trainer"]["callbacks"] = [callback]
     (run / "config.yaml").write_text(yaml.safe_dump(config))
-    refused(["fit", "--run_dir", str(run), "--resume"], capsys, "--trust untrusted.")
+    refused(["fit", "--run_dir", str(run), "--resume"], capsys, f"--trust {callback['class_path']}")
     Path("mine.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": [callback]}}))
     words = ["fit", "--data", str(run), "--run_dir", "new", "--config", "mine.yaml"]
-    refused(words, capsys, "--trust untrusted.")
+    refused(words, capsys, f"--trust {callback['class_path']}")
 
 
 TABLES = {

@@ -226,7 +226,9 @@ class TestImageDataModule:
         streamed = ImageDataModule(
             ImageFolder(str(image_root)), image_size=32, num_workers=0, memory_limit=0
         )
-        for one, other in zip(in_memory.test_dataloader(), streamed.test_dataloader(), strict=True):
+        expected, found = list(in_memory.test_dataloader()), list(streamed.test_dataloader())
+        assert sum(len(targets) for _, targets in expected) == 8
+        for one, other in zip(expected, found, strict=True):
             assert_close(one, other)
 
     def test_a_batch_on_the_device_is_floats_in_0_1(self) -> None:

@@ -61,7 +61,9 @@ class TestPython:
         self, trained: tuple[Path, Path], photos: Path
     ) -> None:
         model = vision_attn.load(trained[0])
-        for one, two in zip(model.predict(photos), model.explain(photos), strict=True):
+        predictions, explanations = model.predict(photos), model.explain(photos)
+        assert sum(one.error is None for one in predictions) == 13
+        for one, two in zip(predictions, explanations, strict=True):
             assert one.path == two.prediction.path
             assert one.error == two.prediction.error
             if one.error is None:

@@ -1,68 +1,264 @@
-"""Check that an untrusted configuration file names only known or trusted classes."""
+"""Which classes an untrusted configuration may name, slot by slot; all else in a file is plain data.
 
+A file can come from anyone: a configuration, or the `config.yaml` of a run. LightningCLI would import
+and call whatever a value names, in any setting without a narrow type. So a class may stand only in
+the slots of the table below, and each slot takes only the classes listed for it. Everything else
+needs `--trust CLASS`. What the user types on the command line is not checked.
+"""
+
+import importlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vision_attn.core.errors import UserError
-from vision_attn.runs.yaml_file import every_part
+from vision_attn.core.registry import available, class_path
+from vision_attn.data.sources.base import ImageSource
+from vision_attn.pooling.base import Pooling
 
-CLASS_KEYS = (
-    "class_path",
-    "pooling",
-    "source",
-    "optimizer",
-    "logger",
-    "callbacks",
-    "strategy",
-    "profiler",
-    "plugins",
-    "accelerator",
-)
-"""Settings whose text may be the name of a class, which would be imported."""
-TRUSTED_ROOTS = ("vision_attn.", "torch.", "timm.", "lightning.", "torchmetrics.")
+WORD = re.compile(r"[a-z0-9_\-]*")
+"""A text that selects something without naming a class, such as `auto` or `ddp`."""
+IMPORTABLE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
+"""A text that could be the path of a Python object."""
+TOP_LEVEL = {"model", "data", "trainer", "seed_everything", "patience", "ema", "compile"}
+CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The classes that a setting may name.
+
+    Attributes:
+        modules: where the classes are; a class is named by its path or by its last part.
+        names: the classes of these modules that are allowed; None allows all subclasses of `base`.
+        base: the class that all of them derive from.
+        words: whether texts that name no class are allowed.
+        nested: whether arguments may be classes of the same slot.
+    """
+
+    modules: tuple[str, ...] = ()
+    names: frozenset[str] | None = None
+    base: str = ""
+    words: bool = False
+    nested: bool = False
+
+
+SLOTS = {
+    "model.pooling": Slot(base="pooling", nested=True),
+    "data.source": Slot(base="source"),
+    "model.optimizer": Slot(("torch.optim", "timm.optim"), base="torch.optim.Optimizer"),
+    "trainer.callbacks": Slot(
+        ("lightning.pytorch.callbacks",),
+        frozenset({
+            "DeviceStatsMonitor", "EarlyStopping", "GradientAccumulationScheduler",
+            "LearningRateMonitor", "ModelCheckpoint", "ModelSummary", "RichModelSummary",
+            "RichProgressBar", "StochasticWeightAveraging", "TQDMProgressBar", "Timer",
+        }),
+    ),
+    "trainer.logger": Slot(
+        ("lightning.pytorch.loggers",),
+        frozenset({
+            "CSVLogger", "CometLogger", "MLFlowLogger", "TensorBoardLogger",
+            "WandbLogger",
+        }),
+    ),
+    "trainer.strategy": Slot(
+        ("lightning.pytorch.strategies",),
+        frozenset({"DDPStrategy", "FSDPStrategy", "SingleDeviceStrategy"}),
+        words=True,
+    ),
+    "trainer.plugins": Slot(
+        ("lightning.pytorch.plugins.precision", "lightning.pytorch.plugins"),
+        frozenset({"DoublePrecision", "HalfPrecision", "MixedPrecision"}),
+    ),
+    "trainer.profiler": Slot(words=True),
+    "trainer.accelerator": Slot(words=True),
+}  # fmt: skip
+"""The settings of a file that take a class, and which ones; docs/security.md prints this table."""
+
+WRITES = {
+    "trainer.default_root_dir", "data.cache", "save_dir", "dirpath", "dir", "log_dir", "filename",
+    "sub_dir", "tracking_uri", "artifact_location", "offline_directory",
+}  # fmt: skip
+"""Settings, and arguments of callbacks and loggers, that say where files are written."""
 
 
 def check_trusted(config: Mapping[str, Any], trusted: Sequence[str], path: Path) -> None:
-    """Refuse a configuration from a file that names classes that are neither ours nor trusted.
+    """Refuse a configuration from a file that could run code or write outside the run folder.
 
-    Arguments of the trainer and the optimizer may be functions, too: Lightning would import them
-    and call them.
+    Args:
+        config: the settings, as they stand in the file.
+        trusted: dotted paths of classes and functions that the user trusts.
+        path: the file, for the message.
 
     Raises:
-        UserError: naming the class, and the option that trusts it.
+        UserError: naming the setting, and the option that trusts a class.
     """
-    functions = dotted_names([config.get("trainer"), (config.get("model") or {}).get("optimizer")])
-    for name in (*named_classes(config), *functions):
-        if "." in name and not name.startswith(TRUSTED_ROOTS) and name not in trusted:
-            raise UserError(
-                f"{path} names the class {name}. If you trust that code: --trust {name}"
-            )
+    for problem in problems(config, trusted):
+        raise UserError(f"{path}: {problem}")
 
 
-def dotted_names(settings: object) -> Iterator[str]:
-    """All strings in nested settings that could be the dotted path of a Python object.
+def problems(config: Mapping[str, Any], trusted: Sequence[str]) -> Iterator[str]:
+    """What is not allowed in a configuration from a file, one line each.
 
-    >>> list(dotted_names([{"on_fit_start": "a.b"}, "logs/c.d", "e", {"x": [1, "f.g"]}]))
-    ['f.g', 'a.b']
+    >>> next(problems({"model": {"backbone_options": {"act": {"class_path": "os.system"}}}}, []))
+    'model.backbone_options.act names the class os.system, but takes no class.'
     """
-    for part in every_part(settings):
-        if isinstance(part, str) and "." in part and all(map(str.isidentifier, part.split("."))):
-            yield part
+    for key, value in config.items():
+        if key not in TOP_LEVEL:
+            yield f"there is no setting '{key}'."
+        elif key in ("model", "trainer") and not isinstance(value, Mapping):
+            yield f"'{key}' must hold settings, not {shown(value)}."
+        elif key == "data" and isinstance(value, str):
+            yield from check_class(SLOTS["data.source"], "data", value, trusted)
+        else:
+            yield from check_value(key, value, trusted)
 
 
-def named_classes(config: object) -> Iterator[str]:
-    """All strings in a configuration that would be imported as a class.
+def check_value(name: str, value: object, trusted: Sequence[str]) -> Iterator[str]:
+    """Check a setting and everything in it."""
+    slot = SLOTS.get(name.removesuffix("+"))
+    if slot is not None:
+        for one in value if isinstance(value, list) else [value]:
+            yield from check_class(slot, name, one, trusted)
+    elif isinstance(value, Mapping):
+        yield from check_plain_keys(name, value)
+        for key, inner in value.items():
+            yield from check_value(f"{name}.{key}", inner, trusted)
+    elif isinstance(value, list):
+        for one in value:
+            yield from check_value(name, one, trusted)
+    elif isinstance(value, str):
+        yield from check_text(name, value, trusted)
 
-    >>> list(named_classes({"trainer": {"callbacks": [{"class_path": "a.B"}, "c.D"]}}))
-    ['c.D', 'a.B']
+
+def check_plain_keys(name: str, value: Mapping[str, Any]) -> Iterator[str]:
+    """Check the keys of settings that are plain data."""
+    if "class_path" in value:
+        yield f"{name} names the class {shown(value['class_path'])}, but takes no class."
+    for key in value:
+        if not isinstance(key, str) or key in CLASS_KEYS[1:] or "." in key:
+            yield f"{name} has the key {shown(key)}, which is not a setting."
+
+
+def check_text(name: str, text: str, trusted: Sequence[str]) -> Iterator[str]:
+    """Check a text that is plain data."""
+    if "class_path" in text or "!!" in text:
+        yield f"{name} is {shown(text)}, which hides a class."
+    elif name in WRITES and text:
+        yield f"{name} writes into {shown(text)}; set it on the command line instead."
+    elif name.startswith("trainer.") and IMPORTABLE.fullmatch(text) and text not in trusted:
+        yield f"{name} names {text}. If you trust that code: --trust {text}"
+
+
+def check_class(slot: Slot, name: str, value: object, trusted: Sequence[str]) -> Iterator[str]:
+    """Check a class and its arguments at a setting that takes one."""
+    if value is None or isinstance(value, bool):
+        return
+    if isinstance(value, str):
+        value = {"class_path": value}
+    if not isinstance(value, Mapping) or not set(value) <= set(CLASS_KEYS[:2]):
+        yield f"{name} must be a class with its arguments, not {shown(value)}."
+        return
+    path, arguments = value.get("class_path"), value.get("init_args") or {}
+    if path is not None and not is_allowed(slot, path, trusted):
+        yield f"{name} names the class {shown(path)}. If you trust that code: --trust {shown(path)}"
+    if not isinstance(arguments, Mapping):
+        yield f"{name}.init_args must hold arguments, not {shown(arguments)}."
+        return
+    for key, inner in arguments.items():
+        yield from check_argument(slot, name, key, inner, trusted)
+
+
+def check_argument(
+    slot: Slot, name: str, key: object, value: object, trusted: Sequence[str]
+) -> Iterator[str]:
+    """Check one argument of a class: plain data, or a class of the same slot if that can be."""
+    setting = f"{name}.{key}"
+    is_class = isinstance(value, Mapping) and ("class_path" in value or "init_args" in value)
+    if slot.nested and (is_class or (isinstance(value, str) and is_name(slot, value))):
+        yield from check_class(slot, setting, value, trusted)
+    elif is_class or (isinstance(value, Mapping) and not all(map(is_plain_key, value))):
+        yield f"{setting} names a class, but takes none."
+    elif name.startswith("trainer.") and key in WRITES and value is not None:
+        yield f"{setting} writes into {shown(value)}; set it on the command line instead."
+    elif isinstance(value, list | Mapping):
+        for inner in value if isinstance(value, list) else value.values():
+            yield from check_argument(slot, name, key, inner, trusted)
+    elif isinstance(value, str):
+        yield from check_argument_text(name, setting, value, trusted)
+
+
+def check_argument_text(
+    name: str, setting: str, text: str, trusted: Sequence[str]
+) -> Iterator[str]:
+    """Check a text argument of a class; paths are plain data for a data source alone."""
+    if "class_path" in text or "!!" in text:
+        yield f"{setting} is {shown(text)}, which hides a class."
+    elif name == "data.source":
+        return
+    elif IMPORTABLE.fullmatch(text) and text not in trusted:
+        yield f"{setting} names {text}. If you trust that code: --trust {text}"
+    elif text.startswith(("/", "~", "\\")) or ".." in text or "://" in text:
+        yield f"{setting} is {shown(text)}, which leads out of the run folder."
+
+
+def is_plain_key(key: object) -> bool:
+    """Whether a key of plain data is one, and not a way to name a class."""
+    return isinstance(key, str) and key not in CLASS_KEYS and "." not in key
+
+
+def is_name(slot: Slot, text: str) -> bool:
+    """Whether a text names a class: one of ours, or any by its dotted path."""
+    return text in allowed_names(slot) or IMPORTABLE.fullmatch(text) is not None
+
+
+def is_allowed(slot: Slot, name: object, trusted: Sequence[str]) -> bool:
+    """Whether a slot may name that class."""
+    if not isinstance(name, str):
+        return False
+    if name in trusted or (slot.words and WORD.fullmatch(name)):
+        return True
+    if slot.modules and slot.names is None:
+        return is_subclass_in(slot, name)
+    if slot.modules:
+        module, _, last = name.rpartition(".")
+        roots = tuple(f"{root}." for root in slot.modules)
+        return last in (slot.names or ()) and (not module or f"{module}.".startswith(roots))
+    return name in allowed_names(slot)
+
+
+def allowed_names(slot: Slot) -> set[str]:
+    """The names of our classes for a slot: file names, and dotted paths."""
+    bases: dict[str, type[object]] = {"pooling": Pooling, "source": ImageSource}
+    if slot.base not in bases:
+        return set()
+    ours = available(bases[slot.base])
+    return {*ours, *map(class_path, ours.values())}
+
+
+def is_subclass_in(slot: Slot, name: str) -> bool:
+    """Whether a name is that of a public subclass of the slot's base in one of its modules."""
+    module, _, last = name.rpartition(".")
+    base_module, _, base_name = slot.base.rpartition(".")
+    base = getattr(importlib.import_module(base_module), base_name)
+    for root in slot.modules:
+        if module and not f"{module}.".startswith(f"{root}."):
+            continue
+        found = getattr(importlib.import_module(root), last, None)
+        if isinstance(found, type) and issubclass(found, base):
+            return True
+    return False
+
+
+def shown(value: object, most: int = 80) -> str:
+    """A value of an untrusted file for a message: short, printable, on one line.
+
+    >>> shown("a\\x1b[2J"), shown("torch.optim.SGD")
+    ("'a\\\\x1b[2J'", 'torch.optim.SGD')
     """
-    if isinstance(config, list):
-        for item in config:
-            yield from named_classes(item)
-    if isinstance(config, dict):
-        for key, value in config.items():
-            if key in CLASS_KEYS:
-                texts = value if isinstance(value, list) else [value]
-                yield from (text for text in texts if isinstance(text, str))
-            yield from named_classes(value)
+    if isinstance(value, str) and re.fullmatch(r"[\w.]+", value, flags=re.ASCII):
+        return value[:most]
+    return repr(value)[:most]

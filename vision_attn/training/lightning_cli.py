@@ -36,6 +36,8 @@ from vision_attn.training.duration import (
 )
 from vision_attn.training.task import ClassificationTask
 
+LOCAL_LOGGERS = ("CSVLogger", "MLFlowLogger", "TensorBoardLogger", "WandbLogger")
+"""Loggers of Lightning that take `save_dir`."""
 PATIENCE_HELP = (
     "early stopping after this many validations without a better score; 0 turns it off; default: "
     "a third of the epochs if their number is chosen automatically, else off"
@@ -64,6 +66,28 @@ def parse_error(message: str, options: Iterable[str]) -> str:
         name = f"{in_group[1]}.{in_group[2]}" if in_group else at_top[1]  # type: ignore[index]
         return f"there is no option --{name}.{did_you_mean(f'--{name}', options)}"
     return one_line(ValueError(message), most=300)
+
+
+def with_log_folder(config: Config, folder: RunFolder) -> Config:
+    """The configuration whose loggers write into the run folder, unless they are told where.
+
+    Args:
+        config: all settings.
+        folder: the run folder.
+    """
+    given = (config.get("trainer") or {}).get("logger")
+    loggers = []
+    for logger in as_list(given):
+        spec = {"class_path": logger} if isinstance(logger, str) else logger
+        if isinstance(spec, dict) and str(spec.get("class_path")).split(".")[-1] in LOCAL_LOGGERS:
+            spec = merge({"init_args": {"save_dir": str(folder.logs)}}, spec)
+            logger = spec
+        loggers.append(logger)
+    if not loggers:
+        return config
+    return merge(
+        config, {"trainer": {"logger": loggers if isinstance(given, list) else loggers[0]}}
+    )
 
 
 @dataclass(frozen=True)
@@ -95,6 +119,8 @@ class TrainingCLI(LightningCLI):
 
     def __init__(self, config: Config, folder: RunFolder | None) -> None:
         self.folder = folder
+        if folder is not None:
+            config = with_log_folder(config, folder)
         silence_lightning()
         try:
             super().__init__(
