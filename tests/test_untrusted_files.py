@@ -135,8 +135,8 @@ COMMANDS = {
 def test_every_command_limits_the_model_size(
     command: str, run: Path, trained: Trained, capsys: Capture
 ) -> None:
-    """The model has nearly a billion parameters; no command builds it."""
-    wide = {"channels": [8, 8, 16, 10_000]}
+    """The model has more than half a billion parameters; no command builds it."""
+    wide = {"channels": [8, 8, 16, 8192]}
     spec = json.loads((run / "model.json").read_text())
     (run / "model.json").write_text(json.dumps(spec | {"backbone_options": wide}))
     config = yaml.safe_load((run / "config.yaml").read_text())
@@ -152,7 +152,7 @@ def test_every_command_limits_the_model_size(
 
 def test_an_oversized_model_from_the_hub_is_refused(run: Path) -> None:
     spec = json.loads((run / "model.json").read_text())
-    wide = {"backbone_options": {"channels": [8, 8, 16, 10_000]}}
+    wide = {"backbone_options": {"channels": [8, 8, 16, 8192]}}
     (run / "model.json").write_text(json.dumps(spec | wide))
     with pytest.raises(UserError, match="is refused: it has more than"):
         HubClassifier.from_pretrained(str(run))

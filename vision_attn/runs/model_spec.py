@@ -100,6 +100,7 @@ def check_spec(spec: ModelSpec) -> None:
         "pooling": isinstance(spec.pooling, dict) and isinstance(spec.pooling["class_path"], str),
         "class_names": bool(spec.class_names) and all(isinstance(n, str) for n in spec.class_names),
         "image_size": isinstance(spec.image_size, int) and 1 <= spec.image_size <= IMAGE_SIZE,
+        f"image_size times 2^removed_strides is over {IMAGE_SIZE}": fits_in_memory(spec),
         "mean, std": len(numbers) == 6
         and all(math.isfinite(x) for x in numbers)
         and min(spec.std) > 0,
@@ -109,6 +110,16 @@ def check_spec(spec: ModelSpec) -> None:
     invalid = [name for name, is_valid in valid.items() if not is_valid]
     if invalid:
         raise ValueError(f"invalid value: {invalid[0]}")
+
+
+def fits_in_memory(spec: ModelSpec) -> bool:
+    """Whether feature maps of one image stay within a few GB; each removed stride doubles them."""
+    known = isinstance(spec.image_size, int) and isinstance(spec.removed_strides, int)
+    return (
+        known
+        and 0 <= spec.removed_strides < 16
+        and (spec.image_size << spec.removed_strides <= IMAGE_SIZE)
+    )
 
 
 def build_model(spec: ModelSpec, trusted: Collection[str] = ()) -> AttentionClassifier:

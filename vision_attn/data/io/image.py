@@ -26,6 +26,7 @@ SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 LARGE = 2**24  # decoded pixels; above this only one image is decoded at a time
 DRAFT_SCALE = 2  # a JPEG decoded at twice the needed size looks like one decoded at full size
 
+BLOCK = 2**20  # pixels whose contrast is stretched at once
 _one_large_image = threading.Lock()
 
 # Pillow warns of defects in files that it can still read. The filter is set once: before Python
@@ -96,7 +97,7 @@ def as_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         return gray_to_rgb(np.asarray(image, dtype=np.float32) / np.float32(257))
     if image.mode in ("I", "F"):
-        return gray_to_rgb(stretch_contrast(np.asarray(image)))
+        return Image.fromarray(stretch_contrast(np.asarray(image))).convert("RGB")
     if image.has_transparency_data:
         rgba = image if image.mode == "RGBA" else image.convert("RGBA")
         white = Image.new("RGB", image.size, "white")
@@ -111,18 +112,41 @@ def gray_to_rgb(gray: np.ndarray) -> Image.Image:
 
 
 def stretch_contrast(gray: np.ndarray) -> np.ndarray:
-    """Scale gray values linearly so that they span 0 to 255; NaN and infinity become black.
+    """Scale gray values linearly to bytes from 0 to 255; NaN and infinity become black.
+
+    It works on some rows at a time, so that a large image takes little more than its pixels.
 
     >>> stretch_contrast(np.array([[2.0, 4.0, np.nan, 3.0]])).tolist()
-    [[0.0, 255.0, 0.0, 127.5]]
+    [[0, 255, 0, 128]]
     """
-    finite = np.isfinite(gray)
-    values = gray[finite]
-    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
-    scaled = np.subtract(gray, low, dtype=np.float64)
-    scaled *= 255 / (high - low) if high > low else 0
-    scaled[~finite] = 0
-    return scaled
+    low, high = value_range(gray)
+    scale = 255 / (high - low) if high > low else 0.0
+    stretched = np.zeros(gray.shape, np.uint8)
+    for rows in row_blocks(gray):
+        finite = np.isfinite(gray[rows])
+        scaled = np.where(finite, gray[rows], low).astype(np.float64) - low
+        stretched[rows] = np.rint(scaled * scale) * finite
+    return stretched
+
+
+def value_range(gray: np.ndarray) -> tuple[float, float]:
+    """The least and the greatest finite value; 0 and 0 if there is none.
+
+    >>> value_range(np.array([[2.0, np.inf, -1.0]]))
+    (-1.0, 2.0)
+    """
+    finite = (gray[rows][np.isfinite(gray[rows])] for rows in row_blocks(gray))
+    values = [(float(part.min()), float(part.max())) for part in finite if part.size]
+    if not values:
+        return 0.0, 0.0
+    return min(low for low, _ in values), max(high for _, high in values)
+
+
+def row_blocks(gray: np.ndarray) -> Iterator[slice]:
+    """Slices of rows with about a million pixels each."""
+    step = max(BLOCK // max(gray.shape[1], 1), 1)
+    for start in range(0, len(gray), step):
+        yield slice(start, start + step)
 
 
 def read_orientation(file: Image.Image) -> int | None:

@@ -6,10 +6,11 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
+from vision_attn.core.errors import UserError
 from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.runs.folder import RunFolder
-from vision_attn.runs.model_spec import ModelSpec
+from vision_attn.runs.model_spec import ModelSpec, check_spec
 from vision_attn.training.callbacks.ema import averaged_module
 
 
@@ -67,7 +68,7 @@ def spec_of(
 ) -> ModelSpec:
     """The specification (`model.json`) of a model that is about to be trained."""
     backbone = model.backbone
-    return ModelSpec(
+    spec = ModelSpec(
         backbone=backbone.name,
         backbone_options=backbone.options,
         stride=backbone.stride,
@@ -79,3 +80,8 @@ def spec_of(
         std=backbone.std.flatten().tolist(),
         activation=model.activation,
     )
+    try:
+        check_spec(spec)
+    except ValueError as error:
+        raise UserError(f"this model could not be loaded again: {error}.") from error
+    return spec
