@@ -1,9 +1,10 @@
-"""Which classes an untrusted configuration may name, slot by slot; all else in a file is plain data.
+"""Check which classes an untrusted configuration names: only in slots, each with a narrow list.
 
-A file can come from anyone: a configuration, or the `config.yaml` of a run. LightningCLI would import
-and call whatever a value names, in any setting without a narrow type. So a class may stand only in
-the slots of the table below, and each slot takes only the classes listed for it. Everything else
-needs `--trust CLASS`. What the user types on the command line is not checked.
+A file can come from anyone: a configuration, or the `config.yaml` of a run. LightningCLI would
+import and call whatever a value names, in any setting without a narrow type. So a class may stand
+only in the slots of the table below, and each slot takes only the classes listed for it. Everything
+else is plain data; other classes need `--trust CLASS`. What the user types on the command line is
+not checked.
 """
 
 import importlib
@@ -254,10 +255,10 @@ def is_subclass_in(slot: Slot, name: str) -> bool:
 
 
 def shown(value: object, most: int = 80) -> str:
-    """A value of an untrusted file for a message: short, printable, on one line.
+    r"""A value of an untrusted file for a message: short, printable, on one line.
 
-    >>> shown("a\\x1b[2J"), shown("torch.optim.SGD")
-    ("'a\\\\x1b[2J'", 'torch.optim.SGD')
+    >>> shown("a\x1b[2J"), shown("torch.optim.SGD")
+    ("'a\\x1b[2J'", 'torch.optim.SGD')
     """
     if isinstance(value, str) and re.fullmatch(r"[\w.]+", value, flags=re.ASCII):
         return value[:most]
