@@ -82,8 +82,13 @@ def output_folder(named: str | None, usual: Path) -> Iterator[Path]:
         usual: the parent folder of that new one.
 
     Raises:
-        UserError: the folder is not empty, or another process writes into it.
+        UserError: the folder is not empty, another process writes into it, or a link leads
+            out of the run folder.
     """
+    from vision_attn.runs.links import check_links
+
+    if not named:
+        check_links(usual.parent, usual)
     out = Path(named) if named else first_free(usual)
     if named and not _claim(out):
         raise UserError(f"--out: {out} is not empty; name a new folder.")

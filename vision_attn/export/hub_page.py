@@ -1,9 +1,9 @@
 """The model card of a published model: what it is, how to use it, scores, data, settings."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from vision_attn.core.json_file import read_json
 from vision_attn.core.version import __version__
 from vision_attn.runs.folder import RunFolder
 from vision_attn.runs.model_spec import ModelSpec
@@ -97,7 +97,7 @@ SETTINGS = (
 def page_facts(folder: RunFolder, spec: ModelSpec) -> dict[str, Any]:
     """The scores and settings of a run for its model card, without paths of the user's machine."""
     config = load_yaml(folder.config) if folder.config.is_file() else {}
-    scores = json.loads(folder.metrics.read_text("utf-8")) if folder.metrics.is_file() else {}
+    scores = read_json(folder.metrics) if folder.metrics.is_file() else {}
     return {
         "architecture": spec.backbone,
         "num_classes": len(spec.class_names),

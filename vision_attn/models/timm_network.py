@@ -1,6 +1,5 @@
 """Create timm's networks without their classifier, and take them apart."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vision_attn.core.errors import UserError, did_you_mean, first_line
+from vision_attn.core.json_file import read_json
 from vision_attn.models import airbench  # noqa: F401  (registers itself with timm)
 from vision_attn.models.strides import blank
 
@@ -77,10 +77,10 @@ def local_weights(path: str) -> dict[str, Any]:
     if not source.is_dir():
         raise UserError(f"--model.pretrained: there is no file or folder {source}.")
     config_file = source / "config.json"
+    config = read_json(config_file) if config_file.is_file() else {}
     try:
-        config = json.loads(config_file.read_text()) if config_file.is_file() else {}
         given = dict(config.get("pretrained_cfg", {}))
-    except (ValueError, AttributeError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise UserError(f"--model.pretrained: {config_file} is damaged: {error}") from error
     return {**given, "source": "local-dir", "file": str(source)}
 

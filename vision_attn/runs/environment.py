@@ -2,7 +2,6 @@
 
 import datetime
 import hashlib
-import json
 import os
 import platform
 import subprocess
@@ -13,6 +12,8 @@ from typing import Any
 
 import torch
 
+from vision_attn.core.errors import UserError
+from vision_attn.core.json_file import read_json
 from vision_attn.core.version import __version__
 from vision_attn.data.split import Split
 
@@ -116,5 +117,12 @@ def fingerprint(splits: Mapping[str, Split]) -> dict[str, str]:
 
 
 def read_starts(path: Path) -> list[dict[str, Any]]:
-    """Read the starts of a training from `environment.json`, oldest first; [] if it is missing."""
-    return json.loads(path.read_text(encoding="utf-8"))["starts"] if path.is_file() else []
+    """Read the starts of a training from `environment.json`, oldest first; [] if it is missing.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    starts = read_json(path).get("starts") if path.is_file() else []
+    if not isinstance(starts, list) or not all(isinstance(start, dict) for start in starts):
+        raise UserError(f"{path} is damaged (no list of starts); copy it again.")
+    return starts

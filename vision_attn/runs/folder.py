@@ -4,7 +4,6 @@ A model is `model.safetensors` (weights) and `model.json` (its specification). N
 pickle, so an untrusted run folder can be opened.
 """
 
-import json
 import math
 from collections.abc import Collection
 from contextlib import AbstractContextManager
@@ -15,6 +14,7 @@ from safetensors.torch import save_file
 
 from vision_attn.core.atomic import atomic_write, write_json
 from vision_attn.core.errors import UserError
+from vision_attn.core.json_file import read_json
 from vision_attn.core.version import __version__
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.runs.limits import PARAMETERS, limit_model_size
@@ -118,7 +118,7 @@ class RunFolder:
 
     def add_metrics(self, scores: dict[str, float]) -> None:
         """Add final scores to `metrics.json`; NaN and infinite scores become null."""
-        old = json.loads(self.metrics.read_text()) if self.metrics.exists() else {}
+        old = read_json(self.metrics) if self.metrics.exists() else {}
         new = {name: x if math.isfinite(x) else None for name, x in scores.items()}
         write_json(self.metrics, old | new)
 
@@ -132,8 +132,8 @@ class RunFolder:
             raise UserError(
                 f"{self.path} holds no model: {self.spec_file.name} is missing. Did fit end?"
             )
+        content = read_json(self.spec_file)
         try:
-            content = json.loads(self.spec_file.read_text(encoding="utf-8"))
             return spec_from(content, self.spec_file)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 
 from filelock import FileLock, Timeout
 
-from vision_attn.core.atomic import remove_temporary_files
+from vision_attn.core.atomic import remove_temporary_files, write_text
 from vision_attn.core.errors import UserError
 from vision_attn.runs.folder import RunFolder
+from vision_attn.runs.links import check_links
 
 JOINED_RUN = "VISION_ATTN_JOINED_RUN"
 """Environment variable: the run folder that further processes of a training join."""
@@ -44,14 +45,15 @@ def hold_lock(folder: RunFolder) -> Iterator[None]:
     Until there is a checkpoint to resume from, the file `.fit` names the training process.
 
     Raises:
-        UserError: another process is training there.
+        UserError: another process is training there, or a link leads out of the folder.
     """
+    check_links(folder.path, folder.lock_file, folder.checkpoints, folder.logs)
     folder.path.mkdir(parents=True, exist_ok=True)
     owner = folder.owner_file
     try:
         with FileLock(folder.lock_file, timeout=WAIT):
             started = f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S}"
-            owner.write_text(f"process {os.getpid()} on {platform.node()} since {started}\n")
+            write_text(owner, f"process {os.getpid()} on {platform.node()} since {started}\n")
             for path in (folder.last, folder.weights):
                 remove_temporary_files(path)
             yield

@@ -49,7 +49,7 @@ def record_environment(
     earlier, now = read_starts(folder.environment), environment(list(command), seed, splits)
     if not folder.last.exists():  # an earlier start here left no checkpoint
         earlier = []
-    if earlier and earlier[-1]["data"] != now["data"]:
+    if earlier and earlier[-1].get("data") != now["data"]:
         print(
             f"check     the images are not those that the run began with (see "
             f"{folder.environment}): its weights will differ from an uninterrupted run's."

@@ -109,7 +109,7 @@ def lists_boxes(csv_path: Path) -> bool:
     try:
         with csv_path.open(newline="", encoding="utf-8-sig") as lines:
             return set(COLUMNS) <= set(next(csv.reader(lines), ()))
-    except (OSError, UnicodeDecodeError):
+    except (OSError, UnicodeDecodeError, csv.Error):
         return False
 
 

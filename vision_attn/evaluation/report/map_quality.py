@@ -1,12 +1,12 @@
 """Faithfulness of the heatmaps of a run: from `evaluate`, or a quick measurement on few images."""
 
-import json
 import time
 from dataclasses import dataclass, replace
 
 import torch
 
 from vision_attn.core.errors import UserError, first_line
+from vision_attn.core.json_file import read_json
 from vision_attn.data.io.image import to_unit_range
 from vision_attn.data.io.read_many import readable
 from vision_attn.evaluation.benchmark import Summary, evaluate_explainer, prepare, summary
@@ -74,15 +74,15 @@ def newest_evaluation(folder: RunFolder) -> MapQuality | None:
     if not by_time or max(by_time) < trained:
         return None
     newest = by_time[max(by_time)]
+    content = read_json(newest)
     try:
-        content = json.loads(newest.read_text(encoding="utf-8"))
         explainers = content["explainers"].items()
         scores = {name: result["scores"] for name, result in explainers if result["scores"]}
         images, higher_is_better = (
             correct_count(content["images"]),
             content["higher_is_better"],
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{newest} is damaged ({first_line(error)}).") from None
     return MapQuality(images, higher_is_better, scores, newest.relative_to(folder.path).as_posix())
 

@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
 from vision_attn.core.atomic import write_text
+from vision_attn.core.errors import UserError, first_line
 from vision_attn.training.optimizers import base_lr
 
 Row = dict[str, str]
@@ -83,8 +84,18 @@ def as_csv(rows: list[Row]) -> str:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read the rows of a `results.csv`; [] if the file is missing or is not a `results.csv`."""
+    """Read the rows of a `results.csv`; [] if the file is missing or has no epochs.
+
+    Raises:
+        UserError: the file is damaged.
+    """
     if not path.is_file():
         return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return [row for row in csv.DictReader(file) if (row.get("epoch") or "").isdecimal()]
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [row for row in csv.DictReader(file) if (row.get("epoch") or "").isdecimal()]
+        for row in rows:
+            int(row["epoch"]), float(row.get("seconds") or 0)
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"{path} is damaged ({first_line(error)}); move it away.") from None
+    return rows
