@@ -153,7 +153,7 @@ class TestPaths:
         words = ["predict", str(trained[0]), "--list", str(tmp_path / "list.txt")]
         assert main([*words, "--out", str(tmp_path / "p.csv")]) == 1
         rows = rows_of(tmp_path / "p.csv")
-        assert [row["file"] for row in rows] == ["gone [1].png", "@gone.png"]
+        assert [row["file"] for row in rows] == ["gone [1].png", "'@gone.png"]
         assert all("there is no such file" in row["error"] for row in rows)
 
     @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from vision_attn.cli.arguments import ArgumentParser
 from vision_attn.core.errors import UserError
+from vision_attn.core.terminal import say
 
 DESCRIPTION = """Read every image of a folder or table, and list what training would suffer from.
 
@@ -33,10 +34,10 @@ def run(argv: list[str]) -> int:
 
     found = examine(path, options.root, truth)
     for line in (*found.fact_lines(options.data), *found.finding_lines()):
-        print(line)
+        say(line)
     if options.json:
         found.write_json(Path(options.json), options.data)
-        print(f"written   {options.json}")
+        say(f"written   {options.json}")
     return found.exit_code
 
 

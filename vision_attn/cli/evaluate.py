@@ -1,6 +1,7 @@
 """`vision-attn evaluate`: how faithful each kind of heatmap of a run is."""
 
 from vision_attn.cli.arguments import ArgumentParser, check_at_least, names_in, output_folder
+from vision_attn.core.terminal import say
 
 EXPLAINERS = (
     "random,center,attention,evidence,contrast,grad_cam,contrast:grad_cam,saliency,input_x_gradient"
@@ -44,5 +45,5 @@ def run(argv: list[str]) -> int:
     with output_folder(options.out, model.folder.evaluations) as out:
         evaluation = evaluate(model, data, stage, request, out)
     print_tables(evaluation)
-    print(f"written    {out}")
+    say(f"written    {out}")
     return 0

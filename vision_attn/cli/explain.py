@@ -1,9 +1,9 @@
 """`vision-attn explain`: heatmaps over the input pixels, for image files and folders."""
 
-import sys
 from pathlib import Path
 
 from vision_attn.cli.arguments import ArgumentParser, check_at_least, names_in, output_folder
+from vision_attn.core.terminal import say
 
 DEFAULT_EXPLAINERS = "attention,evidence,contrast,grad_cam,integrated_gradients"
 EPILOG = """PATH: an image file, a folder, a pattern ('photos/**/*.jpg'), or @list.txt, a file with
@@ -56,10 +56,10 @@ def run(argv: list[str]) -> int:
             model, options.paths, request, out, options.cells, truth, options.batch_size
         )
     if drawn.outlined:
-        print(f"objects    known in {drawn.outlined} of {drawn.sheets} images")
+        say(f"objects    known in {drawn.outlined} of {drawn.sheets} images")
     for line in drawn.incomplete:
-        print(f"adds up    {line}")
+        say(f"adds up    {line}")
     for failure in drawn.failures:
-        print(f"vision-attn: {failure}", file=sys.stderr)
-    print(f"{drawn.sheets} sheet{'s' * (drawn.sheets != 1)} in {out}")
+        say(f"vision-attn: {failure}", error=True)
+    say(f"{drawn.sheets} sheet{'s' * (drawn.sheets != 1)} in {out}")
     return 1 if drawn.failures else 0

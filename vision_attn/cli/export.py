@@ -1,10 +1,10 @@
 """`vision-attn export`: write a run's model for other programs, after a parity check."""
 
-import sys
 from pathlib import Path
 
 from vision_attn.cli.arguments import ArgumentParser
 from vision_attn.core.errors import UserError
+from vision_attn.core.terminal import say
 
 EPILOG = """formats:
   onnx           one .onnx file, for onnxruntime and others (pip install "vision-attn[onnx]")
@@ -47,11 +47,12 @@ def run(argv: list[str]) -> int:
         options.run, options.format, out, chosen, options.tolerance, options.trust
     )
     images = comparison_images(options.run, options.images, options.trust)
-    print(f"format     {export.exporter.title}", flush=True)
+    say(f"format     {export.exporter.title}")
     try:
         lines = export.write(images)
     except ParityError as error:
-        print(f"vision-attn: nothing was written: {error}.", file=sys.stderr)
+        say(f"vision-attn: nothing was written: {error}.", error=True)
         return 1
-    print("\n".join(lines))
+    for line in lines:
+        say(line)
     return 0

@@ -8,6 +8,7 @@ from typing import Any
 from vision_attn.cli.arguments import ArgumentParser
 from vision_attn.core.errors import UserError
 from vision_attn.core.registry import available_names
+from vision_attn.core.terminal import say
 from vision_attn.training.overrides import SHORT_OPTIONS, options_in
 
 DESCRIPTION = """Train an attention-pooled classifier, test it, and write a run folder.
@@ -92,11 +93,11 @@ def run(argv: list[str]) -> int:
     path = result.folder.path
     if result.interrupted:
         if result.folder.last.exists():
-            print(f"stopped; resume with: vision-attn fit --run_dir {path} --resume")
+            say(f"stopped; resume with: vision-attn fit --run_dir {path} --resume")
         return 130
     if result.is_first_process:
-        print(f"run       {path}")
-        print(f"look      vision-attn explain {path} IMAGE_OR_FOLDER...")
+        say(f"run       {path}")
+        say(f"look      vision-attn explain {path} IMAGE_OR_FOLDER...")
     return 0
 
 

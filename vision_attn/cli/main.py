@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from vision_attn.core.errors import UserError, did_you_mean
+from vision_attn.core.terminal import say, say_error
 from vision_attn.core.version import __version__
 
 COMMANDS = {
@@ -45,10 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
-        print(help_text(), end="")
+        for line in help_text().splitlines():
+            say(line)
         return 0
     if words[0] == "--version":
-        print(f"vision-attn {__version__}")
+        say(f"vision-attn {__version__}")
         return 0
     debug = "--debug" in words
     try:
@@ -56,17 +58,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         if debug:
             raise
-        print(f"vision-attn: {error}", file=sys.stderr)
+        say_error(error)
         return 2
     except OSError as error:
         from vision_attn.core.atomic import is_write_error, write_error
 
         if debug or not is_write_error(error):
             raise
-        print(f"vision-attn: {write_error(error.filename or 'a file', error)}", file=sys.stderr)
+        say_error(write_error(error.filename or "a file", error))
         return 2
     except KeyboardInterrupt:
-        print("vision-attn: interrupted", file=sys.stderr)
+        say("vision-attn: interrupted", error=True)
         return 130
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from vision_attn.cli.arguments import ArgumentParser, check_at_least, free_file
 from vision_attn.core.errors import UserError
+from vision_attn.core.terminal import say
 
 EPILOG = """PATH: an image file, a folder (with its subfolders), a pattern ('photos/**/*.jpg') or
 @list.txt, a file with one path per line. Rows are in that order; an image named twice has two.
@@ -52,5 +53,5 @@ def run(argv: list[str]) -> int:
     if out is None:
         return 1 if print_predictions(model, paths, options.batch_size) else 0
     counts = predict_to_file(model, paths, out, options.batch_size, options.resume)
-    print(f"{counts.describe()} in {out}")
+    say(f"{counts.describe()} in {out}")
     return 1 if counts.unreadable else 0

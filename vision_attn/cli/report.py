@@ -4,6 +4,7 @@ from pathlib import Path
 
 from vision_attn.cli.arguments import ArgumentParser
 from vision_attn.core.errors import UserError
+from vision_attn.core.terminal import say
 
 DESCRIPTION = """Write one page on a run: scores, mistakes with their evidence, curves, calibration.
 
@@ -28,5 +29,5 @@ def run(argv: list[str]) -> int:
 
     from vision_attn.training.score import report
 
-    print(f"report    {report(options.run, out, options.trust)}")
+    say(f"report    {report(options.run, out, options.trust)}")
     return 0

@@ -2,6 +2,7 @@
 
 from vision_attn.cli.arguments import ArgumentParser
 from vision_attn.core.errors import UserError
+from vision_attn.core.terminal import say
 from vision_attn.training.overrides import options_in
 
 EPILOG = """settings, as for fit: --batch_size N, --trainer.accelerator cpu, ...
@@ -23,7 +24,7 @@ def score_command(argv: list[str], command: str, stage: str) -> int:
     from vision_attn.training.score import score
 
     scores, count = score(options.run, stage, options.data, settings, options.trust)
-    print(f"{stage} images {count}")
+    say(f"{stage} images {count}")
     for name, value in scores.items():
-        print(f"{name} {value:.4f}")
+        say(f"{name} {value:.4f}")
     return 0

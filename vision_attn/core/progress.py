@@ -1,12 +1,13 @@
 """Progress of long work: a bar on a terminal or in a notebook, plain lines everywhere else."""
 
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import Self, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from vision_attn.core.terminal import printable, say
 
 T = TypeVar("T")
 LINE_EVERY = 30.0  # seconds between plain lines
@@ -32,11 +33,11 @@ class ProgressBar:
         console = Console(stderr=True)
         self.drawn = console.is_terminal or console.is_jupyter
         columns = (
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-            TextColumn("{task.fields[speed]}"), TimeRemainingColumn(),
+            TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+            TextColumn("{task.fields[speed]}", markup=False), TimeRemainingColumn(),
         )  # fmt: skip
         self.bar = Progress(*columns, console=console, disable=not self.drawn, transient=True)
-        self.task = self.bar.add_task(title, total=total, completed=done, speed="")
+        self.task = self.bar.add_task(printable(title), total=total, completed=done, speed="")
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -55,15 +56,15 @@ class ProgressBar:
         if self.drawn:
             self.bar.update(self.task, completed=self.done, speed=self.speed())
         else:
-            print(f"{self.title}: {self.done:,} of {self.total:,} {self.unit}, {self.speed()}",
-                  file=sys.stderr, flush=True)  # fmt: skip
+            shown = f"{self.done:,} of {self.total:,} {self.unit}, {self.speed()}"
+            say(f"{self.title}: {shown}", error=True)
 
     def rename(self, title: str) -> None:
         """Change the title."""
         self.title = title
-        self.bar.update(self.task, description=title, completed=self.done)
+        self.bar.update(self.task, description=printable(title), completed=self.done)
         if not self.drawn:
-            print(title, file=sys.stderr, flush=True)
+            say(title, error=True)
 
     def speed(self) -> str:
         """Items per second since the start."""

@@ -1,6 +1,5 @@
 """PyTorch data sets of a split: images in memory if they fit, else streamed from their files."""
 
-import sys
 from collections.abc import Sequence
 
 import torch
@@ -8,6 +7,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vision_attn.core.errors import UserError
+from vision_attn.core.terminal import say
 from vision_attn.data.io.decode import Decoded
 from vision_attn.data.split import Split
 
@@ -93,7 +93,7 @@ class StreamingDataset(Dataset):
             return self.split.read(index, self.size), self.targets[index]
         except OSError as error:
             if not self.failed[index]:  # reported once, not in every epoch
-                print(f"left out, unreadable: {error}", file=sys.stderr)
+                say(f"left out, unreadable: {error}", error=True)
             self.failed[index] = True
             return None
 
@@ -120,8 +120,8 @@ def report_unreadable(split: Split, unreadable: dict[int, str]) -> None:
     if not unreadable:
         return
     for _, reason in sorted(unreadable.items())[:10]:
-        print(f"left out, unreadable: {reason}", file=sys.stderr)
-    print(f"{len(unreadable)} of {len(split)} images could not be read.", file=sys.stderr)
+        say(f"left out, unreadable: {reason}", error=True)
+    say(f"{len(unreadable)} of {len(split)} images could not be read.", error=True)
     remaining = {split.labels[index] for index in range(len(split)) if index not in unreadable}
     lost = sorted(set(split.labels) - remaining)
     if lost:

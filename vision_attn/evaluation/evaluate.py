@@ -12,6 +12,7 @@ from torch import Tensor
 from vision_attn.core.errors import UserError
 from vision_attn.core.progress import ProgressBar
 from vision_attn.core.registry import create_all
+from vision_attn.core.terminal import say
 from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.data.io.image import to_unit_range
 from vision_attn.data.io.read_many import readable
@@ -91,9 +92,9 @@ def evaluate(
     """
     batch, seen = correct_images(model, data, stage, request)
     groups, left_out = prepare(batch, request.metrics)
-    print(f"explained  {len(batch)} of {seen} images: those that the model classifies correctly")
+    say(f"explained  {len(batch)} of {seen} images: those that the model classifies correctly")
     for name, reason in left_out.items():
-        print(f"left out   {name}: {reason}")
+        say(f"left out   {name}: {reason}")
     used = {name: metric for _, group in groups for name, metric in group.items()}
     metrics = {name: used[name] for name in request.metrics if name in used}
     evaluation = Evaluation(metrics, {"seen": seen, "correct": len(batch)}, left_out)
@@ -156,7 +157,7 @@ def read_images(
     if masks and not with_object:
         raise UserError("no image has an object in --truth or boxes.csv; do the file names match?")
     if masks:
-        print(f"objects    known in {with_object} of {len(images)} images")
+        say(f"objects    known in {with_object} of {len(images)} images")
     return torch.stack(images), torch.tensor(targets), torch.stack(masks) if masks else None
 
 
@@ -183,4 +184,4 @@ def print_tables(evaluation: Evaluation) -> None:
     console.print()
     for name, result in results.items():
         if result.failure:
-            print(f"left out   {name}: {result.failure}")
+            say(f"left out   {name}: {result.failure}")

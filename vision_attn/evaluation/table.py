@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
+from vision_attn.core.terminal import printable
 from vision_attn.evaluation.benchmark import Summary
 
 GAP = 2  # characters between columns
@@ -37,7 +39,7 @@ def score_tables(
         extra_columns: further columns by header, with one cell per explainer.
         width: characters per line.
     """
-    names = Column("explainer", list(summaries))
+    names = Column("explainer", [printable(name) for name in summaries])
     scores = [
         score_column(metric, higher, [by_metric.get(metric) for by_metric in summaries.values()])
         for metric, higher in higher_is_better.items()
@@ -52,7 +54,7 @@ def score_column(metric: str, higher: bool, summaries: list[Summary | None]) -> 
     scored = [summary for summary in summaries if summary and summary["images"]]
     counts = sorted({summary["images"] for summary in scored})
     count = " to ".join(str(n) for n in dict.fromkeys([*counts[:1], *counts[-1:]])) or "0"
-    header = f"{metric} {'↑' if higher else '↓'}\nn = {count}\n  mean median  quartiles"
+    header = f"{printable(metric)} {'↑' if higher else '↓'}\nn = {count}\n  mean median  quartiles"
     return Column(header, [score_cell(s) if s and s["images"] else "" for s in summaries])
 
 
@@ -94,9 +96,9 @@ def split_columns(columns: Iterable[Column], width: int) -> Iterator[list[Column
 def table(names: Column, columns: list[Column]) -> Table:
     """A rich table with the names of the explainers and the given columns."""
     result = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 0, 0, GAP - 1))
-    result.add_column(names.header, no_wrap=True)
+    result.add_column(Text(names.header), no_wrap=True)
     for column in columns:
-        result.add_column(column.header, justify="right", no_wrap=True)
+        result.add_column(Text(column.header), justify="right", no_wrap=True)
     for row in zip(names.cells, *(column.cells for column in columns), strict=True):
-        result.add_row(*row)
+        result.add_row(*map(Text, row))
     return result

@@ -1,7 +1,5 @@
 """Predict many image files into a table; an interrupted prediction can be resumed."""
 
-import math
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -11,9 +9,10 @@ from pathlib import Path
 from vision_attn.core.atomic import write_error
 from vision_attn.core.errors import UserError
 from vision_attn.core.progress import ProgressBar
+from vision_attn.core.terminal import say
 from vision_attn.data.io.paths import listed_images
 from vision_attn.inference.prediction import Prediction
-from vision_attn.inference.prediction_table import PredictionWriter, Row, printable
+from vision_attn.inference.prediction_table import PredictionWriter, Row
 from vision_attn.inference.trained_model import TrainedModel
 
 NAMED = 10  # unreadable files that are named on the terminal; all are in the table
@@ -54,10 +53,10 @@ def print_predictions(model: TrainedModel, paths: Sequence[str], batch_size: int
     for prediction in model.predictions(paths, batch_size):
         if prediction.error is not None:
             unreadable += 1
-            print(f"vision-attn: {prediction.error}", file=sys.stderr)
+            say(f"vision-attn: {prediction.error}", error=True)
             continue
         best = ", ".join(f"{name} {value:.1%}" for name, value in prediction.top(TOP))
-        print(f"{printable(str(prediction.path))}: {best}", flush=True)
+        say(f"{prediction.path}: {best}")
     return unreadable
 
 
@@ -85,7 +84,7 @@ def predict_to_file(
             write_all(check_resumed(predictions, last, writer, model), writer, counts, total)
             writer.finish()
     except KeyboardInterrupt:
-        print(f"vision-attn: the rows so far are in {writer.part}; continue with --resume.")
+        say(f"vision-attn: the rows so far are in {writer.part}; continue with --resume.")
         raise
     except OSError as error:
         raise UserError(f"{write_error(writer.part, error)} Continue with --resume.") from None
@@ -106,7 +105,7 @@ def start(
     last, file = None, None
     for row in writer.resume():
         last, file = row, next(files, None)
-        if file is None or printable(str(file)) != row["file"]:
+        if file is None or writer.format.text(str(file)) != row["file"]:
             raise UserError(
                 f"--resume: {writer.part} has {row['file']} where there is {file or 'no file'} "
                 "now; name the same paths, or another --out."
@@ -132,7 +131,7 @@ def check_resumed(
     """
     for prediction in predictions:
         if last is not None and last["error"] is None and prediction.error is None:
-            before = prediction.probabilities.get(last["predicted"], math.nan)
+            before = writer.format.probability_of(last["predicted"], prediction)
             if not abs(before - last["probability"]) <= TOLERANCE:
                 raise UserError(
                     f"--resume: {writer.part} was made by another model than "
@@ -151,5 +150,5 @@ def write_all(
             writer.add(prediction)
             counts.add(prediction.error)
             if prediction.error is not None and counts.unreadable <= NAMED:
-                print(f"vision-attn: {prediction.error}", file=sys.stderr)
+                say(f"vision-attn: {prediction.error}", error=True)
             bar.advance()

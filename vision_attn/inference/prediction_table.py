@@ -7,6 +7,7 @@ complete. An interrupted prediction leaves FILE.part and can be resumed from it.
 import csv
 import io
 import json
+import math
 import os
 import time
 from abc import ABC, abstractmethod
@@ -18,6 +19,8 @@ from filelock import FileLock, Timeout
 
 from vision_attn.core.atomic import atomic_write
 from vision_attn.core.errors import UserError, did_you_mean, first_line
+from vision_attn.core.spreadsheet import text_cell
+from vision_attn.core.terminal import printable
 from vision_attn.inference.prediction import Prediction
 
 COLUMNS = ("file", "predicted", "probability", "error")
@@ -29,6 +32,15 @@ class RowFormat(ABC):
 
     def __init__(self, class_names: list[str]) -> None:
         self.columns = [*COLUMNS, *(f"p_{printable(name)}" for name in class_names)]
+
+    def text(self, name: str) -> str:
+        """A file or class name as it is in a row."""
+        return printable(name)
+
+    def probability_of(self, name: str, prediction: Prediction) -> float:
+        """The probability that an image has now of the class that a row names; or NaN."""
+        named = prediction.probabilities.items()
+        return next((value for key, value in named if name in (key, self.text(key))), math.nan)
 
     @abstractmethod
     def header(self) -> str:
@@ -62,16 +74,20 @@ class CsvFormat(RowFormat):
     '"a,b.jpg",dog,0.75,,0.25,0.75\n'
     """
 
+    def text(self, name: str) -> str:
+        """A name, error or class; see `text_cell` on formulas."""
+        return text_cell(printable(name))
+
     def header(self) -> str:
         """The line with the column names."""
         return csv_line(self.columns)
 
     def line(self, prediction: Prediction) -> str:
         """Format a prediction as a line; missing values are empty."""
-        start = [printable(str(prediction.path)), printable(prediction.class_name)]
+        start = [self.text(str(prediction.path)), self.text(prediction.class_name)]
         if prediction.error is not None:
             blanks = [""] * (len(self.columns) - len(COLUMNS))
-            return csv_line([*start, "", printable(prediction.error), *blanks])
+            return csv_line([*start, "", self.text(prediction.error), *blanks])
         probabilities = map(format_probability, prediction.probabilities.values())
         return csv_line([*start, format_probability(prediction.probability), "", *probabilities])
 
@@ -86,6 +102,14 @@ class CsvFormat(RowFormat):
         row: Row = dict(zip(COLUMNS, cells, strict=False))
         row["probability"] = float(row["probability"]) if row["probability"] else None
         return row | {"error": row["error"] or None}
+
+
+class ParquetFormat(CsvFormat):
+    """CSV that is converted to Parquet in the end, so names are as they are."""
+
+    def text(self, name: str) -> str:
+        """A file or class name as it is in a row."""
+        return printable(name)
 
 
 class JsonLinesFormat(RowFormat):
@@ -126,7 +150,7 @@ class JsonLinesFormat(RowFormat):
 FORMATS: dict[str, type[RowFormat]] = {
     ".csv": CsvFormat,
     ".jsonl": JsonLinesFormat,
-    ".parquet": CsvFormat,
+    ".parquet": ParquetFormat,
 }
 
 
@@ -309,16 +333,6 @@ def csv_line(cells: list[str]) -> str:
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(cells)
     return line.getvalue()
-
-
-def printable(name: str) -> str:
-    r"""A name on one line of UTF-8; line breaks and bytes that are not UTF-8 are escaped.
-
-    >>> printable("a\nb\udcff.png")
-    'a\\nb\\udcff.png'
-    """
-    text = name.encode("utf-8", "backslashreplace").decode()
-    return text.replace("\r", "\\r").replace("\n", "\\n")
 
 
 def format_probability(probability: float) -> str:

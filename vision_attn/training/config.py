@@ -13,6 +13,7 @@ import torch
 
 from vision_attn.core.errors import UserError, did_you_mean
 from vision_attn.core.registry import available, class_path, get_class, with_short_paths
+from vision_attn.core.terminal import say
 from vision_attn.data.sources.base import ImageSource
 from vision_attn.pooling.base import Pooling
 from vision_attn.runs.yaml_file import load_yaml
@@ -132,7 +133,7 @@ def resolve_data(name_or_path: str) -> Config:
     path = Path(name_or_path).expanduser()
     if name_or_path in known:
         if path.exists():
-            print(
+            say(
                 f"data      '{name_or_path}' is the data set of that name; "
                 f"for the folder beside it: --data ./{name_or_path}"
             )

@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
 from vision_attn.core.errors import UserError
+from vision_attn.core.terminal import say
 from vision_attn.evaluation.report.page import write_report_at_end
 from vision_attn.runs.folder import RunFolder
 from vision_attn.runs.lock import train_lock
@@ -96,7 +97,7 @@ def train_with_retry(attempt: Attempt) -> FitResult:
         if not error.batches.may_be_halved:
             raise
         halves = error.batches.halves
-        print(error.batches.message(attempt.folder.last.exists()), flush=True)
+        say(error.batches.message(attempt.folder.last.exists()))
     release_memory()  # outside `except`: the traceback keeps the model alive
     folder = attempt.folder
     if not folder.last.exists():
@@ -193,5 +194,5 @@ def test(cli: TrainingCLI, folder: RunFolder) -> dict[str, float]:
             for key, name in SCORES.items()
             if math.isfinite(scores[f"{stage}/{key}"])
         ]
-        print(f"{stage:<9} {', '.join(line)}")
+        say(f"{stage:<9} {', '.join(line)}")
     return found

@@ -9,6 +9,7 @@ from typing import cast
 
 from vision_attn.core.errors import UserError
 from vision_attn.core.registry import short_path
+from vision_attn.core.terminal import say
 from vision_attn.data.sources.base import ImageSource
 from vision_attn.runs.folder import RunFolder
 from vision_attn.runs.lock import JOINED_RUN, check_not_started
@@ -121,7 +122,7 @@ def with_packaged_config(request: FitRequest) -> FitRequest:
     named = isinstance(request.data, str) and request.data in packaged_configs()
     if request.configs or request.init_from or not named:
         return request
-    print(f"settings  the packaged ones for {request.data} (another file: --config FILE)")
+    say(f"settings  the packaged ones for {request.data} (another file: --config FILE)")
     return replace(request, configs=[cast(str, request.data)])
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from vision_attn.core.errors import UserError, did_you_mean
+from vision_attn.core.terminal import say
 from vision_attn.runs.old_formats import renamed_options
 
 SHORT_OPTIONS = {
@@ -154,7 +155,7 @@ def insert(config: Config, keys: list[str], value: object, name: str) -> None:
     of_a_class = ".".join(keys) in CLASS_SETTINGS
     given = old.get("class_path") if isinstance(old, dict) and of_a_class else old
     if given is not None:
-        print(f"settings  --{name} is given twice; the last value counts: {value}")
+        say(f"settings  --{name} is given twice; the last value counts: {value}")
     if isinstance(old, dict) and isinstance(value, str):
         value = old | {"class_path": value}
     elif of_a_class and not name.startswith("trainer.") and isinstance(value, str):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from vision_attn.core.atomic import replace_symlink, write_json, write_text
+from vision_attn.core.terminal import say
 from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.data.sources.image_table import as_table
 from vision_attn.data.split import Split
@@ -33,13 +34,13 @@ def record_splits(folder: RunFolder, data: ImageDataModule, resumed: bool) -> No
         before = folder.split.read_text(encoding="utf-8")
         changed = set(before.splitlines()) ^ set(table.splitlines())
         if changed:
-            print(
+            say(
                 f"check     the images have changed since the run began ({len(changed)} lines of "
                 f"{folder.split}): it may be scored on images that it was trained on."
             )
         return
     write_text(folder.split, table)
-    print(f"splits    {folder.split} (again: --data {folder.split} --data.source.root {root})")
+    say(f"splits    {folder.split} (again: --data {folder.split} --data.source.root {root})")
 
 
 def record_environment(
@@ -50,7 +51,7 @@ def record_environment(
     if not folder.last.exists():  # an earlier start here left no checkpoint
         earlier = []
     if earlier and earlier[-1].get("data") != now["data"]:
-        print(
+        say(
             f"check     the images are not those that the run began with (see "
             f"{folder.environment}): its weights will differ from an uninterrupted run's."
         )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vision_attn.core.errors import UserError, first_line
+from vision_attn.core.terminal import say
 from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.data.io.image import to_unit_range
 from vision_attn.data.io.paths import listed_images
@@ -95,7 +96,7 @@ def warn_if_trained_on(data: ImageDataModule, folder: RunFolder) -> None:
     names = [name for split in data.splits.values() if split.are_files for name in split.names]
     count = sum(os.path.realpath(name) in trained for name in names)
     if count:
-        print(
+        say(
             f"check     the run was trained on {count} of these {len(names)} images "
             f"({folder.split})."
         )
@@ -145,7 +146,7 @@ def apply_recorded_splits(data: ImageDataModule, record: Path) -> None:
     splits, lines = as_recorded(found, read_record(record), root)
     data.regroup(splits)
     for line in lines:
-        print(f"check     {line} ({record}).")
+        say(f"check     {line} ({record}).")
 
 
 def load_for_evaluation(
@@ -182,7 +183,7 @@ def comparison_images(
     images = [image for _, image in readable(split, indices, size)]
     if not images:
         raise UserError("none of the images to compare on could be read; name others: --images")
-    print(f"compared   on {len(images)} {whose}")
+    say(f"compared   on {len(images)} {whose}")
     return to_unit_range(torch.stack(images))
 
 

@@ -1,5 +1,6 @@
 """Print a summary of data, model and settings before training."""
 
+from vision_attn.core.terminal import say
 from vision_attn.data.checks.quick import quick_problems
 from vision_attn.data.leakage import leakage_warning
 from vision_attn.models.defaults import DEFAULT_BACKBONE
@@ -17,22 +18,20 @@ def print_summary(cli: TrainingCLI, resolved: Config, loaded: str) -> None:
         loaded: which weights were loaded from another run or file.
     """
     data, trainer = cli.datamodule, cli.trainer
-    print(f"data      {data.describe()}")
+    say(f"data      {data.describe()}")
     if data.describe_balance():
-        print(f"balance   {data.describe_balance()} (--data.balanced_sampling true|false)")
+        say(f"balance   {data.describe_balance()} (--data.balanced_sampling true|false)")
     for line in filter(None, (*quick_problems(data), leakage_warning(data, "val"))):
-        print(f"check     {line}")
+        say(f"check     {line}")
     pooling = resolved["model"]["pooling"]["class_path"].rpartition(".")[2]
-    print(f"model     {describe_model(cli.model.model, data.image_size, pooling)}")
+    say(f"model     {describe_model(cli.model.model, data.image_size, pooling)}")
     if cli.given_config()["model"]["backbone"] is None:
-        print(f"{'':9} {backbone_choice(cli.model.model.backbone.name)}")
-    print(
-        f"training  {trainer.max_epochs} epochs, batches of {data.batch_size}, {trainer.precision}"
-    )
+        say(f"{'':9} {backbone_choice(cli.model.model.backbone.name)}")
+    say(f"training  {trainer.max_epochs} epochs, batches of {data.batch_size}, {trainer.precision}")
     for line in cli.summary_lines():
-        print(f"{'':9} {line}")
+        say(f"{'':9} {line}")
     if loaded:
-        print(f"weights   {loaded}")
+        say(f"weights   {loaded}")
 
 
 def backbone_choice(name: str) -> str:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from vision_attn.core.grid import upsample
 from vision_attn.core.heatmap import Heatmap
+from vision_attn.core.terminal import printable
 from vision_attn.pooling.base import Window
 from vision_attn.visualization.annotations import draw_cells, draw_outline, draw_windows
 
@@ -147,18 +148,19 @@ def title_of(name: str) -> str:
 
 
 def shorten(name: str) -> str:
-    """Shorten a name to the width of a panel.
+    """Shorten a name, on one line, to the width of a panel.
 
     >>> shorten("abcdefghijklmnopqrstuvwxyz0123456789")
     'abcdefghijklmnopqrstuvwxyz01234…'
     """
+    name = printable(name)
     return name if len(name) <= TITLE else f"{name[: TITLE - 1]}…"
 
 
 def draw_image(axes: Axes, row: OverlayRow) -> None:
     """Draw the image itself."""
     axes.imshow(downsample(row.pixels))
-    axes.set_title(row.title[-34:], **PLAIN)
+    axes.set_title(printable(row.title)[-34:], **PLAIN)
     axes.set_axis_off()
 
 

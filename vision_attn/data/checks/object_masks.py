@@ -30,7 +30,7 @@ def box_findings(survey: Survey, boxes_path: Path) -> Iterator[Finding]:
     boxes = read_boxes(boxes_path)
     images = {str(Path(image.path).resolve()): image.path for image in survey.images}
     degenerate = [
-        f"{survey.short(images.get(str(file), str(file)))}: {printable(box)}"
+        f"{survey.short(images.get(str(file), str(file)))}: {box_text(box)}"
         for file, file_boxes in boxes.items()
         for box in file_boxes
         if not (box[2] > box[0] and box[3] > box[1])
@@ -52,10 +52,10 @@ def notes(*kinds: tuple[Sequence[str], str, str, str]) -> Iterator[Finding]:
             yield Finding(Severity.NOTE, f"{count_noun(len(items), noun)} {what}", advice, items)
 
 
-def printable(box: Box) -> str:
+def box_text(box: Box) -> str:
     """The edges of a box as text.
 
-    >>> printable((3.0, 4.5, 3.0, 9.0))
+    >>> box_text((3.0, 4.5, 3.0, 9.0))
     '3, 4.5, 3, 9'
     """
     return ", ".join(f"{edge:g}" for edge in box)

@@ -1,11 +1,11 @@
 """Read many images of a split in several threads, in order; report the unreadable ones."""
 
-import sys
 from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
 from vision_attn.core.parallel import AHEAD, threaded_map
+from vision_attn.core.terminal import say
 from vision_attn.data.split import Split
 
 BYTES_AHEAD = 2**28  # memory for decoded images that wait to be consumed
@@ -32,6 +32,6 @@ def readable(split: Split, indices: Sequence[int], size: int) -> Iterator[tuple[
     """Read the images at these indices; unreadable ones are left out and listed on stderr."""
     for index, image, error in read_many(split, indices, size):
         if image is None:
-            print(f"left out, unreadable: {error}", file=sys.stderr)
+            say(f"left out, unreadable: {error}", error=True)
         else:
             yield index, image

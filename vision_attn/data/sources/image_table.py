@@ -3,13 +3,13 @@
 import csv
 import io
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, compress, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from vision_attn.core.errors import UserError, did_you_mean, first_line
+from vision_attn.core.terminal import say
 from vision_attn.data.io.object_masks import ReadMask, read_masks
 from vision_attn.data.sources.base import ImageSource
 from vision_attn.data.sources.files import SPLIT_ALIASES, split_of_files, usual_side
@@ -283,9 +283,9 @@ def drop_missing_files(table: Path, rows: Iterator[Row]) -> list[Row]:
             "Set the folder that they are in: --data.source.root DIR."
         )
     for row in missing[:MAX_LISTED]:
-        print(f"left out, missing: {row.path} ({table.name}, line {row.line})", file=sys.stderr)
+        say(f"left out, missing: {row.path} ({table.name}, line {row.line})", error=True)
     if missing:
-        print(f"{len(missing)} of {len(listed)} files are missing.", file=sys.stderr)
+        say(f"{len(missing)} of {len(listed)} files are missing.", error=True)
     return found
 
 

@@ -2,7 +2,6 @@
 
 import datetime
 import math
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -15,6 +14,7 @@ from markupsafe import Markup
 
 from vision_attn.core.atomic import WriteError, write_text
 from vision_attn.core.errors import UserError, first_line
+from vision_attn.core.terminal import say
 from vision_attn.core.version import __version__
 from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.data.leakage import leakage_warning
@@ -149,14 +149,14 @@ def write_report_at_end(
     """
     try:
         write_report(folder, model, data, about, folder.report, precision, SECONDS)
-        print(f"report    {folder.report}")
+        say(f"report    {folder.report}")
     except WriteError:
         raise
     except Exception as error:  # any plotting error: a report must never fail a finished run
         retry = f"vision-attn report {folder.path} --debug"
-        print(
+        say(
             f"no report: {first_line(error)} (to retry with the full traceback: {retry})",
-            file=sys.stderr,
+            error=True,
         )
 
 

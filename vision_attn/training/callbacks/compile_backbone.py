@@ -10,6 +10,8 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
+from vision_attn.core.terminal import say
+
 
 class CompileBackbone(Callback):
     """Compiles the backbone with `torch.compile` before training starts (`--compile true`).
@@ -87,4 +89,4 @@ def error_summary(error: Exception) -> str:
 @rank_zero_only
 def print_line(line: str) -> None:
     """Print a line, in the first process only."""
-    print(f"compile   {line}", flush=True)
+    say(f"compile   {line}")

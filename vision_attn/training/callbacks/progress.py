@@ -9,6 +9,7 @@ from rich.console import RenderableType
 from rich.progress import ProgressColumn, Task
 from rich.text import Text
 
+from vision_attn.core.terminal import say
 from vision_attn.data.dataset import Batch
 
 
@@ -132,4 +133,4 @@ class EpochLines(Callback):
         speed = f"{self.throughput.images_per_second():.0f} images/s"
         epoch = f"epoch {self.epoch + 1}/{trainer.max_epochs}"
         left = self.throughput.time_left(trainer)
-        print(f"{epoch}  {'  '.join(texts)}  {speed}, {left} left", flush=True)
+        say(f"{epoch}  {'  '.join(texts)}  {speed}, {left} left")
