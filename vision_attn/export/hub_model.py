@@ -9,6 +9,7 @@ from huggingface_hub import HfApi, ModelCard, PyTorchModelHubMixin, hf_hub_downl
 from vision_attn.export.hub_page import page, page_facts
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.runs.folder import RunFolder
+from vision_attn.runs.limits import check_forward
 from vision_attn.runs.model_spec import ModelSpec, architecture
 
 PAGE = "README.md"
@@ -52,6 +53,7 @@ class HubClassifier(AttentionClassifier, PyTorchModelHubMixin):
         spec = folder.load_spec()
         with folder.size_limit():
             model = cls(*architecture(spec, trusted))
+        check_forward(model, spec.image_size, str(folder.spec_file))
         folder.fill(model)
         model.spec = spec
         model._hub_mixin_config = None  # the mixin stored our arguments, which are not settings

@@ -17,7 +17,7 @@ from vision_attn.core.errors import UserError
 from vision_attn.core.json_file import read_json
 from vision_attn.core.version import __version__
 from vision_attn.models.classifier import AttentionClassifier
-from vision_attn.runs.limits import PARAMETERS, limit_model_size
+from vision_attn.runs.limits import PARAMETERS, check_forward, limit_model_size
 from vision_attn.runs.model_spec import ModelSpec, build_model, spec_from
 from vision_attn.runs.old_formats import FORMAT
 from vision_attn.runs.weights import read_weights
@@ -151,9 +151,10 @@ class RunFolder:
         """
         spec = self.load_spec()
         with self.size_limit():
-            model = build_model(spec, trusted)
+            model = build_model(spec, trusted).eval()
+        check_forward(model, spec.image_size, str(self.spec_file))
         self.fill(model)
-        return model.eval()
+        return model
 
     def size_limit(self) -> AbstractContextManager[None]:
         """A context in which building a model much larger than this run's weights fails.

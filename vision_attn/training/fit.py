@@ -13,6 +13,7 @@ from vision_attn.core.terminal import say
 from vision_attn.evaluation.report.page import write_report_at_end
 from vision_attn.runs.folder import RunFolder
 from vision_attn.runs.lock import train_lock
+from vision_attn.runs.model_spec import ModelSpec
 from vision_attn.runs.settings_summary import about_run
 from vision_attn.runs.yaml_file import load_yaml
 from vision_attn.training.auto_settings import auto_settings, recorded_auto_settings
@@ -22,7 +23,6 @@ from vision_attn.training.callbacks.progress import Throughput
 from vision_attn.training.callbacks.tensorboard_overlays import TensorBoardOverlays
 from vision_attn.training.callbacks.terminate_on_nan import TerminateOnNaN
 from vision_attn.training.config import (
-    Config,
     merge,
     with_full_names,
 )
@@ -135,13 +135,14 @@ def train(attempt: Attempt) -> FitResult:
         may_be_halved="data.batch_size" in chosen and cli.trainer.world_size == 1,
     )
     resumed = checkpoint is not None
+    spec = spec_of(model, resolved["model"]["pooling"], data)  # refuses what could not be loaded
     with train_lock(folder, resumed), explain_failures(folder, batches):
         if cli.trainer.is_global_zero:
             print_summary(cli, resolved, loaded)
             record_config(folder, resolved, chosen)
             record_splits(folder, data, resumed)
             record_environment(folder, request.command, resolved["seed_everything"], data.splits)
-        if not fit_trainer(cli, attempt, resolved):
+        if not fit_trainer(cli, attempt, spec):
             return FitResult(folder, interrupted=True)
         scores = test(cli, folder)
         if request.report and cli.trainer.is_global_zero:
@@ -152,10 +153,9 @@ def train(attempt: Attempt) -> FitResult:
         return FitResult(folder, False, scores, cli.trainer.is_global_zero)
 
 
-def fit_trainer(cli: TrainingCLI, attempt: Attempt, resolved: Config) -> bool:
+def fit_trainer(cli: TrainingCLI, attempt: Attempt, spec: ModelSpec) -> bool:
     """Run the trainer and save the best weights; returns False if Ctrl-C interrupted it."""
     folder, data = attempt.folder, cli.datamodule
-    spec = spec_of(cli.model.model, resolved["model"]["pooling"], data)
     # In this order: a model with NaN is never saved.
     added: list[Callback] = [TerminateOnNaN(folder), SaveBestModel(folder, spec, data.monitored)]
     if attempt.request.overlays:

@@ -10,6 +10,7 @@ from vision_attn.core.errors import UserError
 from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.runs.folder import RunFolder
+from vision_attn.runs.limits import check_forward
 from vision_attn.runs.model_spec import ModelSpec, check_spec
 from vision_attn.training.callbacks.ema import averaged_module
 
@@ -66,7 +67,11 @@ def model_of(task: nn.Module) -> AttentionClassifier:
 def spec_of(
     model: AttentionClassifier, pooling: dict[str, Any], data: ImageDataModule
 ) -> ModelSpec:
-    """The specification (`model.json`) of a model that is about to be trained."""
+    """The specification (`model.json`) of a model that is about to be trained.
+
+    Raises:
+        UserError: the model is over a limit of those that can be loaded.
+    """
     backbone = model.backbone
     spec = ModelSpec(
         backbone=backbone.name,
@@ -84,4 +89,5 @@ def spec_of(
         check_spec(spec)
     except ValueError as error:
         raise UserError(f"this model could not be loaded again: {error}.") from error
+    check_forward(model, data.image_size)
     return spec
