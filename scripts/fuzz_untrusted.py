@@ -19,6 +19,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -138,13 +139,13 @@ class Fuzzer:
     def words(self, name: str, random: Random) -> list[str]:
         """The command line of an example."""
         fit = ["fit", "--report", "false", "--data", str(self.images), "--run_dir", "new"]
+        again = ["fit", "--report", "false", "--run_dir", "run", "--resume"]
         quick = ["--images", self.image] if name == "export" else []
         return {
             "config": [*fit, "--config", "mine.yaml"],
             "init_from": [*fit, "--config", str(self.root / "tiny.yaml"), "--init_from", "run"],
-            "resume": ["fit", "--report", "false", "--run_dir", "run", "--resume"]
-            + random.choice([[], ["--epochs", "2"]]),
-            "predict": ["predict", "run", self.image] + random.choice([[], ["--out", "out.csv"]]),
+            "resume": [*again, *random.choice([[], ["--epochs", "2"]])],
+            "predict": ["predict", "run", self.image, *random.choice([[], ["--out", "out.csv"]])],
             "explain": ["explain", "run", self.image, "--explainers", "evidence"],
             "export": ["export", "run", "--format", "hub", *quick],
             "evaluate": ["evaluate", "run", "--explainers", "evidence"],
@@ -162,7 +163,7 @@ class Fuzzer:
         except TooSlow:
             outcome.found.append(("time", f"more than {SLOWEST} s"))
         except BaseException as error:
-            outcome.found.append(("traceback", f"{type(error).__name__}: {error}"[:500]))
+            outcome.found.append(("traceback", f"{place_of(error)}: {error!r}"[:500]))
         outcome.seconds = time.perf_counter() - start
         outcome.memory = max(0, memory("VmHWM") - self.start_memory)
         self.judge(outcome, before)
@@ -223,6 +224,13 @@ def call(words: list[str]) -> tuple[int, str]:
     return code, error.getvalue()
 
 
+def place_of(error: BaseException) -> str:
+    """The last lines of this package that an exception went through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "vision_attn" in frame.filename]
+    return " > ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in ours[-2:])
+
+
 @contextlib.contextmanager
 def alarm(seconds: int) -> Iterator[None]:
     """A context that is ended after some seconds."""
@@ -263,7 +271,7 @@ def table(counts: Counter, watch: Watch) -> str:
         f"over {SLOWEST} s": counts["time"],
         "tracebacks": counts["traceback"],
         "not one line": counts["message"],
-        "calls of git, allowed": watch.git,
+        "processes allowed": watch.allowed_processes,
         "peak MiB above start": counts["most"],
         "seconds": counts["seconds"],
     }

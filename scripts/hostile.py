@@ -26,7 +26,8 @@ HOSTILE = [
     "torch.optim.optimizer.os.system", "torch.optim.lr_scheduler.LambdaLR", "timm.create_model",
     "torch.utils.cpp_extension.load", "logging.config.dictConfig",
     "lightning.pytorch.profilers.SimpleProfiler", "simple", "advanced", "DeepSpeedStrategy",
-    "vision_attn.training.callbacks.results_csv.ResultsCsv", "lightning.pytorch.loggers.CSVLogger.x",
+    "vision_attn.training.callbacks.results_csv.ResultsCsv",
+    "lightning.pytorch.loggers.CSVLogger.x",
     "vision_attn.data.sources.image_table.ImageTable", "torch.optim", "timm.optim.create_optimizer",
 ]  # fmt: skip
 HONEST = [
@@ -93,12 +94,11 @@ class Maker:
     def arguments(self) -> dict[str, Any]:
         """Arguments of a class."""
         ran, there = f"touch {self.outside}/ran", str(self.outside)
-        keys = ["save_dir", "dirpath", "name", "filename", "version", "sub_dir", "prefix",
-                "tracking_uri", "dir", "root", "table", "root_dir", "offline_directory"]  # fmt: skip
+        keys = "save_dir dirpath name filename version sub_dir prefix tracking_uri dir root table"
         return self.choose([
             {}, {"entrypoint": "sh", "args": ["-c", ran], "env": {}}, {"command": ran},
             {"args": ran}, {"on_fit_start": "torch.os.system"}, {"avg_fn": "torch.os.system"},
-            {self.choose(keys): self.choose([there, f"{there}/new", self.name()])},
+            {self.choose(keys.split()): self.choose([there, f"{there}/new", self.name()])},
             {"lr": self.choose(NUMBERS)}, {"heads": self.choose(NUMBERS)},
             {"poolings": ["average", self.choose(HOSTILE)]}, {"global_pooling": HANDLER},
             {"monitor": self.name()}, {"init_args": {"class_path": "os.system"}},

@@ -26,6 +26,7 @@ CHANGES = {  # event: which of its arguments are the changed path and the folder
     "os.chown": ((0, 3),),
     "os.truncate": ((0, None),),
 }
+SEARCH_PATH = [sys.executable, "-c", "import sys, json; print(json.dumps(sys.path))"]
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -40,13 +41,14 @@ class Watch:
 
     Attributes:
         found: (kind, what) of each act; kinds are "process", "connection" and "outside".
-        git: how often git was asked for the commit, which is allowed.
+        allowed_processes: how often git was asked for the commit, or Python for its search path (as
+            jsonargparse does to find type stubs).
         allowed: folders in which files may change.
     """
 
     def __init__(self) -> None:
         self.found: list[tuple[str, str]] = []
-        self.git = 0
+        self.allowed_processes = 0
         self.allowed: tuple[str, ...] = ()
         self.is_on = False
         sys.addaudithook(self.hook)
@@ -79,10 +81,12 @@ class Watch:
                 self.change(event, changed_path(arguments[which], start), arguments[which])
 
     def process(self, event: str, arguments: tuple) -> None:
-        """Stop a process, unless it asks git for a commit."""
+        """Stop a process, unless it asks git for a commit, or Python for its search path."""
         words = arguments[1] if len(arguments) > 1 else None
-        if isinstance(words, list | tuple) and words[:2] == ["git", "-C"]:
-            self.git += event == "subprocess.Popen"
+        if isinstance(words, list | tuple) and (
+            list(words[:2]) == ["git", "-C"] or list(words) == SEARCH_PATH
+        ):
+            self.allowed_processes += event == "subprocess.Popen"
             return
         self.stop("process", f"{event} {str(arguments[:2])[:300]}")
 
@@ -101,10 +105,10 @@ class Watch:
 def changed_path(path: object, start: object) -> str:
     """The path whose entry changes: its folder's links are followed, but not a link itself."""
     if isinstance(path, int):
-        return os.readlink(f"/proc/self/fd/{path}")
+        return str(Path(f"/proc/self/fd/{path}").readlink())
     text = os.fsdecode(path)  # type: ignore[arg-type]
     if isinstance(start, int) and start >= 0:
-        text = os.path.join(os.readlink(f"/proc/self/fd/{start}"), text)  # noqa: PTH118
+        text = os.path.join(Path(f"/proc/self/fd/{start}").readlink(), text)  # noqa: PTH118
     folder, name = os.path.split(text.rstrip(os.sep))
     return os.path.join(os.path.realpath(folder or "."), name)  # noqa: PTH118
 
