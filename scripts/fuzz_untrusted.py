@@ -36,7 +36,7 @@ SLOWEST = 60  # seconds
 MOST_MEMORY = 2048  # MiB above the start
 LIMIT = 2**34  # bytes above the start that the process can take at all
 COMMANDS = {  # weights
-    "config": 40, "resume": 14, "test": 12, "validate": 8, "predict": 12, "explain": 6,
+    "config": 90, "resume": 14, "test": 12, "validate": 8, "predict": 12, "explain": 6,
     "export": 3, "report": 1, "evaluate": 1, "init_from": 3,
 }  # fmt: skip
 TINY = {
@@ -296,6 +296,8 @@ def fuzz(fuzzer: Fuzzer, options: argparse.Namespace) -> Counter:
         counts["most"] = max(counts["most"], outcome.memory)
         if outcome.found:
             report(number, outcome)
+        if number % 500 == 499:
+            print(f"{number + 1 - options.first} of {options.examples}", file=sys.stderr)
         if options.show:
             print(number, outcome.code, f"{outcome.seconds:.2f}", outcome.words, outcome.error)
         if time.perf_counter() - start > options.seconds:
