@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from vision_attn.core import json_file
 from vision_attn.core.registry import available
 from vision_attn.data.io.image import FORMATS, MAX_PIXELS
 from vision_attn.data.sources import image_table
 from vision_attn.data.sources.base import ImageSource
 from vision_attn.pooling.base import Pooling
-from vision_attn.runs import limits
-from vision_attn.runs.yaml_file import MOST_PARTS
+from vision_attn.runs import limits, yaml_file
 from vision_attn.training.config_trust import SLOTS, WRITES, Slot
 
 ROOT = Path(__file__).parents[1]
@@ -22,7 +22,7 @@ BOUNDS = {
     "modules": limits.MODULES,
     "numbers": limits.NUMBER,
     "image size": limits.IMAGE_SIZE,
-    "settings": MOST_PARTS,
+    "settings": yaml_file.MOST_PARTS,
     "rows": image_table.MAX_ROWS,
     "characters": image_table.MAX_CELL,
     "pixels": MAX_PIXELS,
@@ -69,4 +69,5 @@ def test_the_policy_names_the_bounds(name: str) -> None:
 
 def test_the_policy_names_the_formats_and_sizes() -> None:
     assert all(name in POLICY for name in FORMATS if name != "DIB")
-    assert f"{image_table.MAX_DECODED >> 20} MiB" in POLICY
+    for most in (image_table.MAX_DECODED, json_file.MAX_BYTES, yaml_file.MAX_BYTES):
+        assert f"| {most >> 20} MiB" in POLICY or f", {most >> 20} MiB" in POLICY
