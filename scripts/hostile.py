@@ -83,19 +83,19 @@ class Maker:
         self.random = random
         self.outside = outside
 
-    def choose(self, options: list) -> Any:
+    def choose(self, options: list[Any]) -> Any:
         """One of the options."""
         return self.random.choice(options)
 
     def name(self) -> str:
         """A text that leads elsewhere or is misread."""
-        return self.choose(NAMES).replace("OUTSIDE", str(self.outside))
+        return str(self.choose(NAMES)).replace("OUTSIDE", str(self.outside))
 
     def arguments(self) -> dict[str, Any]:
         """Arguments of a class."""
         ran, there = f"touch {self.outside}/ran", str(self.outside)
         keys = "save_dir dirpath name filename version sub_dir prefix tracking_uri dir root table"
-        return self.choose([
+        options: list[dict[str, Any]] = [
             {}, {"entrypoint": "sh", "args": ["-c", ran], "env": {}}, {"command": ran},
             {"args": ran}, {"on_fit_start": "torch.os.system"}, {"avg_fn": "torch.os.system"},
             {self.choose(keys.split()): self.choose([there, f"{there}/new", self.name()])},
@@ -103,7 +103,8 @@ class Maker:
             {"poolings": ["average", self.choose(HOSTILE)]}, {"global_pooling": HANDLER},
             {"monitor": self.name()}, {"init_args": {"class_path": "os.system"}},
             {"every_n_epochs": self.choose(NUMBERS)}, {"duration": self.name()},
-        ])  # fmt: skip
+        ]  # fmt: skip
+        return dict(self.choose(options))
 
     def class_value(self) -> Any:
         """A class in some spelling."""
@@ -138,6 +139,8 @@ class Maker:
             return
         place = self.choose(SLOTS if self.random.random() < 0.7 else places(config))
         value = self.class_value() if self.random.random() < 0.6 else self.value()
+        if place == "trainer.num_nodes":  # two would wait for another machine
+            value = self.choose([10**9, "1000000", float("inf"), 10**400, -1])
         spelling = self.random.random()
         if spelling < 0.1:
             config[place] = value
@@ -162,7 +165,7 @@ def places(content: Any, start: str = "") -> list[str]:
     return found or ["model"]
 
 
-def put(content: dict, place: str, value: Any) -> None:
+def put(content: dict[str, Any], place: str, value: Any) -> None:
     """Set a value by its dotted name; what is in the way is replaced."""
     *folders, last = place.split(".")
     for folder in folders:

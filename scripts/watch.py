@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 PROCESSES = {
     "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork",
@@ -63,7 +64,7 @@ class Watch:
         finally:
             self.is_on = False
 
-    def hook(self, event: str, arguments: tuple) -> None:
+    def hook(self, event: str, arguments: tuple[Any, ...]) -> None:
         """What Python calls for each act."""
         if not self.is_on:
             return
@@ -80,7 +81,7 @@ class Watch:
                 start = arguments[folder] if folder is not None and folder < len(arguments) else -1
                 self.change(event, changed_path(arguments[which], start), arguments[which])
 
-    def process(self, event: str, arguments: tuple) -> None:
+    def process(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Stop a process, unless it asks git for a commit, or Python for its search path."""
         words = arguments[1] if len(arguments) > 1 else None
         if isinstance(words, list | tuple) and (
