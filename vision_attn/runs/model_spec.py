@@ -150,7 +150,7 @@ def pooling_factory(spec: dict[str, Any], trusted: Collection[str] = ()) -> Pool
     """The factory of a pooling from `{"class_path": ..., "init_args": {...}}`; it takes the width.
 
     Raises:
-        UserError: it names a class that is neither ours nor trusted, or has arguments without names.
+        UserError: it names a class that is neither ours nor trusted, or arguments without names.
     """
     path, ours = spec["class_path"], available(Pooling)
     if path not in ours and path not in trusted:
