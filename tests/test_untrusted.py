@@ -111,6 +111,7 @@ def test_classes_named_in_a_checkpoint_are_not_imported(run: Path, capsys: Captu
 
 SPECS = {
     "an untrusted class": {"pooling": {"class_path": "os.system", "init_args": {}}},
+    "arguments without names": {"pooling": {"class_path": "average", "init_args": "x"}},
     "a path": {"backbone_options": {"checkpoint_path": "/etc/passwd"}},
     "timm's configuration": {"backbone_options": {"pretrained_cfg": {"file": "/etc/passwd"}}},
     "the hub": {"backbone": "hf-hub:untrusted/model"},

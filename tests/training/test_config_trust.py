@@ -75,6 +75,8 @@ HOSTILE: dict[str, Any] = {
     },
     "a cache elsewhere": {"data": {"cache": "/etc"}},
     "a root folder elsewhere": {"trainer": {"default_root_dir": "/etc"}},
+    "a billion machines": {"trainer": {"num_nodes": 10**9}},
+    "a billion devices, as text": {"trainer": {"devices": "1000000000"}},
     "logs elsewhere": {
         "trainer": {"logger": {"class_path": "CSVLogger", "init_args": {"save_dir": "/etc"}}}
     },

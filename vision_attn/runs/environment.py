@@ -53,11 +53,14 @@ def versions() -> dict[str, str]:
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """The git commit of a folder, and whether there are uncommitted changes; None without git."""
+    """The git commit of a folder, and whether there are uncommitted changes; None without git.
+
+    The file monitor is off: it would be a program that the folder's own git configuration names.
+    """
     try:
         commit, changes = (
             subprocess.run(
-                ["git", "-C", str(folder), *words],
+                ["git", "-C", str(folder), "-c", "core.fsmonitor=false", *words],
                 capture_output=True, text=True, timeout=GIT_TIMEOUT, check=True,
             ).stdout.strip()
             for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "-uno"])

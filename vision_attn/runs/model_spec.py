@@ -150,16 +150,19 @@ def pooling_factory(spec: dict[str, Any], trusted: Collection[str] = ()) -> Pool
     """The factory of a pooling from `{"class_path": ..., "init_args": {...}}`; it takes the width.
 
     Raises:
-        UserError: it names a class that is neither ours nor trusted.
+        UserError: it names a class that is neither ours nor trusted, or arguments without names.
     """
     path, ours = spec["class_path"], available(Pooling)
     if path not in ours and path not in trusted:
         raise UserError(
             f"the model uses the custom pooling {path}. If you trust that code: --trust {path}"
         )
+    given = spec.get("init_args") or {}
+    if not isinstance(given, dict):
+        raise UserError(f"the pooling {path} needs arguments by name, not {str(given)[:80]!r}.")
     found = ours.get(path) or import_class(Pooling, path)
     arguments = {
         key: pooling_factory(value, trusted) if is_class_spec(value) else value
-        for key, value in (spec.get("init_args") or {}).items()
+        for key, value in given.items()
     }
     return partial(found, **arguments)

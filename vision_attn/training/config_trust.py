@@ -85,6 +85,9 @@ WRITES = {
 }  # fmt: skip
 """Settings, and arguments of callbacks and loggers, that say where files are written."""
 
+MOST_PROCESSES = 1024
+"""Devices, or machines, that a file may ask for; each is a process to start or to wait for."""
+
 
 def check_trusted(config: Mapping[str, Any], trusted: Sequence[str], path: Path) -> None:
     """Refuse a configuration from a file that could run code or write outside the run folder.
@@ -121,7 +124,9 @@ def problems(config: Mapping[str, Any], trusted: Sequence[str]) -> Iterator[str]
 def check_value(name: str, value: object, trusted: Sequence[str]) -> Iterator[str]:
     """Check a setting and everything in it."""
     slot = SLOTS.get(name.removesuffix("+"))
-    if slot is not None:
+    if name in ("trainer.devices", "trainer.num_nodes") and is_over(value, MOST_PROCESSES):
+        yield f"{name} is over {MOST_PROCESSES:,}; set it on the command line instead."
+    elif slot is not None:
         for one in value if isinstance(value, list) else [value]:
             yield from check_class(slot, name, one, trusted)
     elif isinstance(value, Mapping):
@@ -133,6 +138,20 @@ def check_value(name: str, value: object, trusted: Sequence[str]) -> Iterator[st
             yield from check_value(name, one, trusted)
     elif isinstance(value, str):
         yield from check_text(name, value, trusted)
+
+
+def is_over(value: object, most: int) -> bool:
+    """Whether a value is a number over a limit, also as text.
+
+    >>> is_over("9_000", 1024), is_over(2, 1024), is_over("auto", 1024)
+    (True, False, False)
+    """
+    try:
+        return float(value) > most  # type: ignore[arg-type]
+    except OverflowError:
+        return True
+    except (TypeError, ValueError):
+        return False
 
 
 def check_plain_keys(name: str, value: Mapping[str, Any]) -> Iterator[str]:

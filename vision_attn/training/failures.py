@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from vision_attn.core.atomic import WriteError, is_write_error, write_error
 from vision_attn.core.errors import UserError, one_line
@@ -16,6 +17,8 @@ from vision_attn.runs.folder import RunFolder
 
 NO_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
 """Parts of out-of-memory messages: of torch's CPU allocator, of CUDA and of its libraries."""
+NO_METRIC = "which is not available"
+"""Part of Lightning's message for a callback that monitors an unknown score."""
 LOGGERS = {"loggers", "tensorboard"}  # source folders of the libraries that write logs
 
 
@@ -91,6 +94,7 @@ def explain_failures(folder: RunFolder, batches: BatchSettings) -> Iterator[None
     Raises:
         OutOfMemoryError: a batch did not fit.
         WriteError: a file could not be written.
+        UserError: Lightning refuses a setting of a callback when the training starts.
     """
     with silence_disk_full_threads():
         try:
@@ -105,6 +109,8 @@ def explain_failures(folder: RunFolder, batches: BatchSettings) -> Iterator[None
                     raise cause from None
                 if is_write_error(cause):
                     raise write_error(file_of(cause, folder), cause) from error
+            if isinstance(error, MisconfigurationException) or NO_METRIC in str(error):
+                raise UserError(one_line(error, most=300)) from error
             raise
 
 

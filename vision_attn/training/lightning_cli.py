@@ -34,6 +34,7 @@ from vision_attn.training.duration import (
     is_accelerated,
     training_flops,
 )
+from vision_attn.training.failures import is_out_of_memory
 from vision_attn.training.task import ClassificationTask
 
 LOCAL_LOGGERS = ("CSVLogger", "MLFlowLogger", "TensorBoardLogger", "WandbLogger")
@@ -62,6 +63,9 @@ def parse_error(message: str, options: Iterable[str]) -> str:
     """
     in_group = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", message)
     at_top = re.search(r"^(?:error: )?Option '([\w.]+)' is not accepted", message)
+    problem = re.search(r"Problem with given class_path '([\w.]+)':\s+(.+)", message)
+    if problem:
+        return f"{problem[1]}: {one_line(ValueError(problem[2]))}"
     if in_group or at_top:
         name = f"{in_group[1]}.{in_group[2]}" if in_group else at_top[1]  # type: ignore[index]
         return f"there is no option --{name}.{did_you_mean(f'--{name}', options)}"
@@ -137,6 +141,22 @@ class TrainingCLI(LightningCLI):
             )
         except MisconfigurationException as error:
             raise UserError(parse_error(str(error), [])) from error
+
+    def instantiate_classes(self) -> None:
+        """Build trainer, task and data.
+
+        Raises:
+            UserError: a setting has a value that its class refuses, or needs a library that is
+                missing; which kind of error that is depends on the class.
+        """
+        try:
+            super().instantiate_classes()
+        except (UserError, OSError, MemoryError, MisconfigurationException):
+            raise
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            raise UserError(f"the settings are refused: {parse_error(str(error), [])}") from error
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Link the task's arguments to the data, and add the settings that belong to no section."""

@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from vision_attn.core.errors import UserError
+from vision_attn.core.errors import UserError, one_line
 from vision_attn.metrics.classification import ClassificationMetrics
 from vision_attn.models.backbone import Backbone
 from vision_attn.models.classifier import Activation, AttentionClassifier
@@ -262,7 +262,7 @@ class ClassificationTask(pl.LightningModule):
         """The optimizer, without weight decay on biases and norms, and the learning rate schedule.
 
         Raises:
-            UserError: the training has no limit.
+            UserError: the training has no limit, or the optimizer refuses its arguments.
         """
         filters = [p for p in self.model.backbone.parameters() if p.ndim > 1]
         vectors = [p for p in self.model.parameters() if p.ndim <= 1]
@@ -274,7 +274,10 @@ class ClassificationTask(pl.LightningModule):
             {"params": vectors, "weight_decay": 0.0, "use_fallback": True},
         ]
         rates = self.model.backbone.lr_scales(self.stem_lr_scale)
-        optimizer = with_fused_update(self.optimizer(split_by_lr(groups, rates)))
+        try:
+            optimizer = with_fused_update(self.optimizer(split_by_lr(groups, rates)))
+        except (ValueError, TypeError, RuntimeError) as error:  # which it is, depends on its class
+            raise UserError(f"the optimizer refuses its arguments: {one_line(error)}") from error
         for group in optimizer.param_groups:
             group["lr"] *= group["rate"]
         if math.isinf(self.trainer.estimated_stepping_batches):
