@@ -215,3 +215,35 @@ def test_commands_import_little_when_they_run() -> None:
             if isinstance(node, (ast.Import, ast.ImportFrom))
         }
         assert len(imports) <= 2, path
+
+
+READERS = {
+    "core/json_file.py": {"json.loads"},
+    "core/torch_files.py": {"torch.load"},
+    "data/sources/image_table.py": {"ParquetFile"},
+    "inference/prediction_table.py": {"json.loads"},  # a row of predictions
+    "runs/yaml_file.py": {"yaml.SafeLoader"},
+    "training/auto_settings.py": {"yaml.safe_dump"},
+    "training/lightning_cli.py": {"yaml.safe_load"},  # of settings in memory
+    "training/overrides.py": {"yaml.safe_load"},  # of the command line
+}
+"""The files that parse YAML, JSON, pickles and Parquet; others use them."""
+
+
+def parser_calls(path: Path) -> set[str]:
+    """The calls in a file that parse files of a kind that has a reader, or that unpickle."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    names = {ast.unparse(call.func) for call in calls}
+    kinds = ("yaml.", "pickle.", "marshal.", "shelve.", "dill.", "joblib.")
+    loads = {"json.load", "json.loads", "torch.load", "np.load", "torch.jit.load", "ParquetFile"}
+    return {name for name in names if name.startswith(kinds) or name in loads}
+
+
+def test_untrusted_files_are_read_in_one_place_per_kind() -> None:
+    found = {str(path.relative_to(PACKAGE)): parser_calls(path) for path in FILES}
+    assert {path: calls for path, calls in found.items() if calls} == READERS
+
+
+def test_it_detects_another_reader(tmp_path: Path) -> None:
+    (tmp_path / "new.py").write_text("import torch\nx = torch.load('x', weights_only=False)\n")
+    assert parser_calls(tmp_path / "new.py") == {"torch.load"}

@@ -21,6 +21,7 @@ BOUNDS = {
     "parameters": limits.PARAMETERS,
     "modules": limits.MODULES,
     "numbers": limits.NUMBER,
+    "values": limits.VALUES,
     "image size": limits.IMAGE_SIZE,
     "settings": yaml_file.MOST_PARTS,
     "rows": image_table.MAX_ROWS,

@@ -21,6 +21,10 @@ STARTS_A_PROCESS = {
     "init_args": {"entrypoint": "sh", "args": ["-c", "touch ran"], "env": {}},
 }
 HOSTILE: dict[str, Any] = {
+    "no pooling": {"model": {"pooling": None}},
+    "a number for a class": {"model": {"optimizer": {"class_path": 3}}},
+    "no class": {"data": {"source": {"class_path": None, "init_args": {}}}},
+    "truth for a data source": {"data": {"source": True}},
     "in backbone options": {"model": {"backbone_options": {"act": STARTS_A_PROCESS}}},
     "deep in backbone options": {"model": {"backbone_options": {"a": [{"b": STARTS_A_PROCESS}]}}},
     "as text": {"model": {"backbone_options": {"act": yaml.safe_dump(STARTS_A_PROCESS)}}},

@@ -13,8 +13,10 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read the object in a JSON file.
 
     Raises:
-        UserError: the file is too large, or holds no JSON object.
+        UserError: it is missing or no file, is too large, or holds no JSON object.
     """
+    if not path.is_file():
+        raise UserError(f"{path} is not a file.")
     if path.stat().st_size > MAX_BYTES:
         raise UserError(f"{path} is refused: it is larger than {MAX_BYTES >> 20} MiB.")
     try:

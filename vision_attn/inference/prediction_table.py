@@ -184,7 +184,7 @@ class PredictionWriter:
         try:
             self.out.parent.mkdir(parents=True, exist_ok=True)
             self.lock_table()
-            self.file = self.part.open("x", encoding="utf-8", newline="")
+            self.file = self.part.open("x", encoding="utf-8", errors="backslashreplace", newline="")
         except FileExistsError:
             raise UserError(
                 f"--out: {self.part} has the rows of an interrupted prediction; "
@@ -227,7 +227,7 @@ class PredictionWriter:
                 self.rows += 1
                 yield row
         os.truncate(self.part, start)
-        self.file = self.part.open("a", encoding="utf-8", newline="")
+        self.file = self.part.open("a", encoding="utf-8", errors="backslashreplace", newline="")
 
     def lock_table(self) -> None:
         """Lock the table against other processes until it is closed.

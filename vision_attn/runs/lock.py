@@ -6,7 +6,7 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from vision_attn.core.atomic import remove_temporary_files, write_text
 from vision_attn.core.errors import UserError
@@ -50,20 +50,32 @@ def hold_lock(folder: RunFolder) -> Iterator[None]:
     check_links(folder.path, folder.lock_file, folder.checkpoints, folder.logs)
     folder.path.mkdir(parents=True, exist_ok=True)
     owner = folder.owner_file
+    with acquire(folder):
+        started = f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S}"
+        write_text(owner, f"process {os.getpid()} on {platform.node()} since {started}\n")
+        for path in (folder.last, folder.weights):
+            remove_temporary_files(path)
+        yield
+        if folder.last.exists() or folder.metrics.exists():
+            owner.unlink(missing_ok=True)
+
+
+def acquire(folder: RunFolder) -> AcquireReturnProxy:
+    """Acquire the lock of a run folder, for use in `with`.
+
+    Raises:
+        UserError: another process has it, or its file cannot be locked.
+    """
     try:
-        with FileLock(folder.lock_file, timeout=WAIT):
-            started = f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S}"
-            write_text(owner, f"process {os.getpid()} on {platform.node()} since {started}\n")
-            for path in (folder.last, folder.weights):
-                remove_temporary_files(path)
-            yield
-            if folder.last.exists() or folder.metrics.exists():
-                owner.unlink(missing_ok=True)
+        return FileLock(folder.lock_file, timeout=WAIT).acquire()
     except Timeout:
+        owner = folder.owner_file
         who = owner.read_text().strip() if owner.is_file() else "another process"
         raise UserError(
             f"{who} is training in {folder.path}; wait for it, or choose another --run_dir."
         ) from None
+    except OSError as error:
+        raise UserError(f"{folder.lock_file} cannot be locked: {error.strerror}.") from None
 
 
 def check_not_started(folder: RunFolder) -> None:

@@ -19,6 +19,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
     Raises:
         UserError: the file is not YAML, contains no settings, is too large, or has a later format.
     """
+    if not path.is_file():
+        raise UserError(f"{path} is not a file.")
     if path.stat().st_size > MAX_BYTES:
         raise UserError(f"{path} is refused: it is larger than {MAX_BYTES >> 20} MiB.")
     try:

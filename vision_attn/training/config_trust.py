@@ -175,11 +175,15 @@ def check_text(name: str, text: str, trusted: Sequence[str]) -> Iterator[str]:
 
 def check_class(slot: Slot, name: str, value: object, trusted: Sequence[str]) -> Iterator[str]:
     """Check a class and its arguments at a setting that takes one."""
-    if value is None or isinstance(value, bool):
-        return
+    if not slot.base and (value is None or isinstance(value, bool)):
+        return  # none, or Lightning's usual one
     if isinstance(value, str):
         value = {"class_path": value}
-    if not isinstance(value, Mapping) or not set(value) <= set(CLASS_KEYS[:2]):
+    if (
+        not isinstance(value, Mapping)
+        or not set(value) <= set(CLASS_KEYS[:2])
+        or not isinstance(value.get("class_path", ""), str)
+    ):
         yield f"{name} must be a class with its arguments, not {shown(value)}."
         return
     path, arguments = value.get("class_path"), value.get("init_args") or {}

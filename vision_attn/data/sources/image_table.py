@@ -130,11 +130,14 @@ class ImageTable(ImageSource):
 def as_table(splits: Mapping[str, Split], root: Path) -> str:
     """The file, label and split of each image as CSV text, which `ImageTable` can read."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("file", "label", "split"))
+    plain = csv.writer(text, lineterminator="\n")
+    quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    plain.writerow(("file", "label", "split"))
     for name, split in splits.items():
         paths = (os.path.relpath(path, root) for path in split.names)
-        writer.writerows(zip(paths, split.labels, repeat(name), strict=False))
+        for row in zip(paths, split.labels, repeat(name), strict=False):
+            # Python quotes a carriage return only from 3.13 on.
+            (quoted if any("\r" in cell for cell in row) else plain).writerow(row)
     return text.getvalue()
 
 
