@@ -110,6 +110,7 @@ def test_classes_named_in_a_checkpoint_are_not_imported(run: Path, capsys: Captu
 
 
 SPECS = {
+    "layers that do not fit": {"backbone_options": {"layers": [1], "channels": [8]}},
     "an untrusted class": {"pooling": {"class_path": "os.system", "init_args": {}}},
     "arguments without names": {"pooling": {"class_path": "average", "init_args": "x"}},
     "a path": {"backbone_options": {"checkpoint_path": "/etc/passwd"}},
@@ -122,6 +123,7 @@ SPECS = {
     "no classes": {"class_names": []},
     "a class name that is not text": {"class_names": [["a"], "b"]},
     "many removed strides": {"removed_strides": 10**6},
+    "a mean over all floats": {"mean": [10**400, 0, 0]},
     "zero std": {"std": [0, 0, 0]},
     "wrong types": {"backbone": ["resnet18"], "mean": "abc"},
     "other shapes": {"backbone_options": {"channels": [8, 8, 16, 24]}},

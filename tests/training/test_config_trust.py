@@ -21,6 +21,7 @@ STARTS_A_PROCESS = {
     "init_args": {"entrypoint": "sh", "args": ["-c", "touch ran"], "env": {}},
 }
 HOSTILE: dict[str, Any] = {
+    "a list of poolings": {"model": {"pooling": ["average"]}},
     "no pooling": {"model": {"pooling": None}},
     "a number for a class": {"model": {"optimizer": {"class_path": 3}}},
     "no class": {"data": {"source": {"class_path": None, "init_args": {}}}},

@@ -11,6 +11,7 @@ from tests.test_untrusted import refused
 
 CASES: dict[str, tuple[dict[str, Any], str]] = {
     "an optimizer without groups": ({"model": {"optimizer": "LBFGS"}}, "LBFGS doesn't support"),
+    "a seed that numpy refuses": ({"seed_everything": 10**40}, "--seed_everything must be"),
     "no such score": (
         {
             "trainer": {

@@ -106,7 +106,7 @@ def run_features(name: str, net: nn.Module) -> tuple[Any, set[int]]:
     """Run timm's `forward_features` on a black image; returns features and ids of modules used.
 
     Raises:
-        UserError: the network requires a fixed image size.
+        UserError: the network requires a fixed image size, or its options do not fit together.
     """
     own_size = timm_of(net).pretrained_cfg.get("input_size", (3, 224, 224))[-1]
     used: set[int] = set()
@@ -120,6 +120,9 @@ def run_features(name: str, net: nn.Module) -> tuple[Any, set[int]]:
                 return timm_of(net).forward_features(blank(net, size)), used
             except (RuntimeError, AssertionError, ValueError):
                 continue  # too small for a CNN without padding; a ViT fails with both sizes
+    except (AttributeError, TypeError, LookupError, ArithmeticError) as error:
+        reason = first_line(error)[:120]
+        raise UserError(f"{name} does not run with its backbone_options: {reason}.") from error
     finally:
         for handle in handles:
             handle.remove()

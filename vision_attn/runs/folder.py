@@ -135,7 +135,7 @@ class RunFolder:
         content = read_json(self.spec_file)
         try:
             return spec_from(content, self.spec_file)
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
             raise UserError(
                 f"{self.spec_file} is damaged ({error}); train again or copy it again."
             ) from None

@@ -127,7 +127,8 @@ def check_value(name: str, value: object, trusted: Sequence[str]) -> Iterator[st
     if name in ("trainer.devices", "trainer.num_nodes") and is_over(value, MOST_PROCESSES):
         yield f"{name} is over {MOST_PROCESSES:,}; set it on the command line instead."
     elif slot is not None:
-        for one in value if isinstance(value, list) else [value]:
+        # Callbacks, loggers and plugins can be several.
+        for one in value if isinstance(value, list) and not slot.base else [value]:
             yield from check_class(slot, name, one, trusted)
     elif isinstance(value, Mapping):
         yield from check_plain_keys(name, value)

@@ -109,6 +109,10 @@ class Duration:
     note: str = ""
 
 
+OUT_OF_BOUNDS = "is not in bounds"
+"""Part of Lightning's message for a seed that numpy refuses."""
+
+
 class TrainingCLI(LightningCLI):
     """Builds task, data and trainer from one configuration.
 
@@ -141,6 +145,10 @@ class TrainingCLI(LightningCLI):
             )
         except MisconfigurationException as error:
             raise UserError(parse_error(str(error), [])) from error
+        except ValueError as error:
+            if OUT_OF_BOUNDS not in str(error):
+                raise
+            raise UserError(f"--seed_everything must be from 0 to {2**32 - 1:,}.") from error
 
     def instantiate_classes(self) -> None:
         """Build trainer, task and data.
