@@ -29,8 +29,8 @@ def read_torch_file(path: str | Path) -> object:
     bombs) are refused before they are loaded.
 
     Raises:
-        ValueError: the file is compressed, names anything but tensors and plain values, or a
-            tensor claims more values than are stored.
+        ValueError: the file is compressed, its parts overlap, it names anything but tensors and
+            plain values, or a tensor claims more values than are stored.
         Exception: of many kinds, which torch raises for damaged files.
     """
     for name in names_in(Path(path)):
@@ -51,7 +51,7 @@ def names_in(path: Path) -> Iterator[str]:
     """The Python objects that a file names, read from its pickle without running it.
 
     Raises:
-        ValueError: the file is compressed, or names objects in a way that hides them.
+        ValueError: the file is compressed, its parts overlap, or it hides what it names.
     """
     if not zipfile.is_zipfile(path):
         with path.open("rb") as file:
@@ -61,6 +61,8 @@ def names_in(path: Path) -> Iterator[str]:
     with zipfile.ZipFile(path) as parts:
         if any(part.compress_type != zipfile.ZIP_STORED for part in parts.infolist()):
             raise ValueError("it is compressed, which torch.save never does")
+        if sum(part.file_size for part in parts.infolist()) > path.stat().st_size:
+            raise ValueError("its parts overlap: together they are larger than the file")
         for part in parts.namelist():
             if part.endswith(".pkl"):
                 yield from names_in_pickle(BytesIO(parts.read(part)))
