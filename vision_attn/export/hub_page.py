@@ -129,7 +129,7 @@ def page(spec: ModelSpec, facts: dict[str, Any], name: str = "USER/NAME") -> str
     named = spec.class_names[:MOST_CLASSES]
     more = len(spec.class_names) - len(named)
     scores = {
-        key: f"{score:.4f}" if isinstance(score, int | float) else "-"  # undefined, or not a score
+        key: f"{score:.4f}" if isinstance(score, float) else "-"  # undefined, or not a score
         for key, score in facts.get("scores", {}).items()
     }
     return PAGE.format(

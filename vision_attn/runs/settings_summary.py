@@ -83,7 +83,8 @@ def describe_value(value: object) -> str:
         return PurePath(value.replace("\\", "/")).name or value
     if not (isinstance(value, dict) and "class_path" in value):
         return "yes" if value is True else str(value)
-    arguments = value.get("init_args") or {}
+    given = value.get("init_args")
+    arguments = given if isinstance(given, dict) else {}
     short = [f"{key} {describe_value(arguments[key])}" for key in ARGUMENTS if arguments.get(key)]
     return ", ".join([str(value["class_path"]).split(".")[-1], *short])
 

@@ -232,6 +232,8 @@ def check_argument_text(
 
 def is_plain_key(key: object) -> bool:
     """Whether a key of plain data is one, and not a way to name a class."""
+    if isinstance(key, int):  # an epoch
+        return True
     return isinstance(key, str) and key not in CLASS_KEYS and "." not in key
 
 

@@ -6,12 +6,14 @@ import sys
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import Enum
 from functools import cached_property
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 import yaml
+from jsonargparse import Namespace
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
@@ -263,7 +265,7 @@ class TrainingCLI(LightningCLI):
 
     def given_config(self) -> Config:
         """The configuration before automatic choices; None for settings that are left open."""
-        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        config = yaml.safe_load(self.parser.dump(without_enums(self.config), skip_none=False))
         config.pop("config", None)
         return config
 
@@ -279,6 +281,25 @@ class TrainingCLI(LightningCLI):
         config = self.given_config()
         config["model"]["backbone"] = chosen["model"]["backbone"]  # so that merge keeps the rest
         return with_short_names(merge(config, chosen))
+
+
+def without_enums(settings: Namespace) -> Namespace:
+    """Settings with texts for the members of enumerations, which jsonargparse cannot write.
+
+    >>> from lightning.pytorch.callbacks.timer import Interval
+    >>> without_enums(Namespace(callbacks=[Namespace(interval=Interval.step)]))
+    Namespace(callbacks=[Namespace(interval='step')])
+    """
+    return Namespace(**{key: without_enum(value) for key, value in vars(settings).items()})
+
+
+def without_enum(value: object) -> object:
+    """A setting with texts for the members of enumerations."""
+    if isinstance(value, Namespace):
+        return without_enums(value)
+    if isinstance(value, list):
+        return [without_enum(inner) for inner in value]
+    return value.value if isinstance(value, Enum) else value
 
 
 def print_all_settings() -> None:
