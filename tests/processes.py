@@ -1,5 +1,6 @@
 """Run commands concurrently, in forked processes (so that torch is imported only once)."""
 
+import io
 import multiprocessing
 import os
 import resource
@@ -16,10 +17,14 @@ UNLIMITED = resource.RLIM_INFINITY
 def run_command(words: list[str], ready: object, log: Path, largest: int) -> None:
     """Wait for the other processes, then run a command and exit with its code."""
     ready.wait(TIMEOUT)  # type: ignore[attr-defined]
-    with log.open("w") as output, redirect_stdout(output), redirect_stderr(output):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, UNLIMITED))
-        code = main(words)
+    output = io.StringIO()  # written to the log without the limit
+    try:
+        with redirect_stdout(output), redirect_stderr(output):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest, UNLIMITED))
+            code = main(words)
+    finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (UNLIMITED, UNLIMITED))
+        log.write_text(output.getvalue())
     os._exit(code)  # without finalizing fixtures of the parent process
 
 

@@ -215,7 +215,7 @@ class TestOutOfMemory:
         run = tmp_path / "run"
         assert self.fit(image_root, run, AlwaysOutOfMemory, "--data.batch_size", "8") == 2
         output = capsys.readouterr()
-        advice = "--data.batch_size 4\n--trainer.accumulate_grad_batches 2"
+        advice = "--data.batch_size 4\n  --trainer.accumulate_grad_batches 2"
         assert f"batches of 8 images do not fit into memory; set {advice}" in output.err
         assert self.SHORT not in output.out
 
