@@ -1,5 +1,6 @@
 """Shared fixtures: a tiny model, folders of tiny images, and a trained run."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -81,6 +82,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     words += ["--trainer.max_epochs", "6", "--model.optimizer.lr", "0.01", "--report", "true"]
     assert main(words) == 0
     return run, folder / "images"
+
+
+@pytest.fixture
+def run(trained: tuple[Path, Path], tmp_path: Path) -> Path:
+    """A copy of a trained run, to be modified."""
+    return Path(shutil.copytree(trained[0], tmp_path / "run"))
 
 
 @pytest.fixture

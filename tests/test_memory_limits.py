@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 
 from tests.conftest import TINY_RUN
-from tests.test_untrusted_files import Trained, run  # noqa: F401  (a fixture)
+from tests.test_untrusted import LAUGHS, Trained
 
 MEMORY = 1024  # MiB beyond what the imports take
 ROOT = Path(__file__).parent.parent
@@ -103,7 +103,7 @@ SPECS = {
 def test_a_specification(
     changes: dict[str, object],
     message: str,
-    run: Path,  # noqa: F811
+    run: Path,
     trained: Trained,
     tmp_path: Path,
 ) -> None:
@@ -113,29 +113,26 @@ def test_a_specification(
     assert (code, message in errors) == (2, True), errors
 
 
-LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
-    f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 10)}]\n" for k in range(1, 10)
-)
 MERGES = "a0: &a0 {x: 1}\n" + "".join(
     f"a{k}: &a{k} {{<<: [{', '.join([f'*a{k - 1}'] * 10)}]}}\n" for k in range(1, 10)
 )
 
 
 @pytest.mark.parametrize("text", [LAUGHS, MERGES], ids=["aliases", "merge keys"])
-def test_a_yaml_file(text: str, run: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_yaml_file(text: str, run: Path, tmp_path: Path) -> None:
     assert isinstance(yaml.compose(text), yaml.Node)
     (run / "config.yaml").write_text(text)
     code, errors = limited(["export", "run", "--format", "hub", "--out", "hub"], tmp_path)
     assert (code, "config.yaml is refused" in errors) == (2, True), errors
 
 
-def test_a_json_file(run: Path, trained: Trained, tmp_path: Path) -> None:  # noqa: F811
+def test_a_json_file(run: Path, trained: Trained, tmp_path: Path) -> None:
     (run / "model.json").write_text("[" + "[]," * 2**25 + "[]]")
     code, errors = limited(["predict", "run", str(trained[1] / "test")], tmp_path)
     assert (code, "model.json is refused" in errors) == (2, True), errors
 
 
-def test_a_float_image(run: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_float_image(run: Path, tmp_path: Path) -> None:
     """It is within the limit on pixels and takes little more than its pixels."""
     image = Image.fromarray(np.zeros((9000, 9000), np.float32))
     image.save(tmp_path / "float.tif", compression="tiff_deflate")

@@ -3,7 +3,6 @@
 import json
 import os
 import pickle
-import shutil
 import struct
 import zlib
 from collections.abc import Callable
@@ -40,12 +39,6 @@ class Payload(dict):
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def run(trained: Trained, tmp_path: Path) -> Path:
-    """A copy of a trained run, to be modified."""
-    return Path(shutil.copytree(trained[0], tmp_path / "run"))
 
 
 def refused(words: list[str], capsys: Capture, message: str = "") -> None:

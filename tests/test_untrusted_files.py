@@ -27,12 +27,6 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture
-def run(trained: Trained, tmp_path: Path) -> Path:
-    """A copy of a trained run, to be modified."""
-    return Path(shutil.copytree(trained[0], tmp_path / "run"))
-
-
 def huge() -> torch.Tensor:
     """A tensor of 4 TiB that takes four bytes in a file: one value, expanded."""
     return torch.zeros(1).expand(2**20, 2**20)

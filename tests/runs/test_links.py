@@ -20,12 +20,6 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def run(trained: Trained, tmp_path: Path) -> Path:
-    """A copy of a trained run, to be modified."""
-    return Path(shutil.copytree(trained[0], tmp_path / "run"))
-
-
-@pytest.fixture
 def mine(tmp_path: Path) -> Path:
     """A folder of the user, outside the run."""
     (tmp_path / "mine").mkdir()

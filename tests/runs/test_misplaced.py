@@ -17,11 +17,9 @@ FILES = [
 FOLDERS = ["checkpoints", "evaluations", "logs", "logs/csv", "logs/tensorboard", "pictures"]
 
 
-@pytest.fixture
-def run(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of a trained run, to be modified."""
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    return Path(shutil.copytree(trained[0], tmp_path / "run"))
 
 
 def commands(run: Path, images: Path) -> list[list[str]]:

@@ -75,7 +75,7 @@ def parse_error(message: str, options: Iterable[str]) -> str:
 
 
 def with_log_folder(config: Config, folder: RunFolder) -> Config:
-    """The configuration whose loggers write into the run folder, unless they are told where.
+    """Set the log folder of loggers without a `save_dir` to the run folder's `logs`.
 
     Args:
         config: all settings.
@@ -86,8 +86,7 @@ def with_log_folder(config: Config, folder: RunFolder) -> Config:
     for logger in as_list(given):
         spec = {"class_path": logger} if isinstance(logger, str) else logger
         if isinstance(spec, dict) and str(spec.get("class_path")).split(".")[-1] in LOCAL_LOGGERS:
-            spec = merge({"init_args": {"save_dir": str(folder.logs)}}, spec)
-            logger = spec
+            logger = merge({"init_args": {"save_dir": str(folder.logs)}}, spec)
         loggers.append(logger)
     if not loggers:
         return config
