@@ -7,7 +7,7 @@ import pytest
 
 from vision_attn.core import json_file
 from vision_attn.core.registry import available
-from vision_attn.data.io.image import FORMATS, MAX_PIXELS
+from vision_attn.data.io.image import FORMATS, MAX_PIXELS, MAX_SIDE
 from vision_attn.data.sources import image_table
 from vision_attn.data.sources.base import ImageSource
 from vision_attn.pooling.base import Pooling
@@ -27,6 +27,7 @@ BOUNDS = {
     "rows": image_table.MAX_ROWS,
     "characters": image_table.MAX_CELL,
     "pixels": MAX_PIXELS,
+    "side of an image": MAX_SIDE,
 }
 
 

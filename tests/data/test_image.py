@@ -142,6 +142,16 @@ class TestDeepImages:
             assert (pixels(tmp_path / "flat.tiff") == 0).all()
 
 
+def test_a_very_long_side_is_refused(tmp_path: Path) -> None:
+    """Few pixels, but to resize it would take 32 bytes per pixel of its longer side."""
+    for size in ((2**20 + 1, 1), (1, 2**20 + 1)):
+        Image.new("1", size).save(tmp_path / "line.png")
+        with pytest.raises(OSError, match=r"line\.png: .* a side of more than 1,048,576 pixels"):
+            read_image(tmp_path / "line.png", 8)
+    Image.new("1", (2**20, 1)).save(tmp_path / "line.png")
+    assert read_image(tmp_path / "line.png", 8).shape == (3, 8, 8)
+
+
 class TestOrientation:
     @pytest.mark.parametrize("orientation", range(1, 9))
     def test_all_eight_exif_orientations(self, orientation: int, tmp_path: Path) -> None:

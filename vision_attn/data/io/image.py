@@ -6,7 +6,7 @@ upright RGB image or an `OSError` that names the file.
 
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -21,12 +21,13 @@ EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff
 # Pillow reads many more, some of which start other programs (EPS) or are rarely tested.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF")
 MAX_PIXELS = 89_478_485  # decoded; above this Pillow, too, warns of a decompression bomb
+MAX_SIDE = 2**20  # pixels; Pillow resizes with tables of 32 bytes per pixel of a side
 TOO_LARGE = f"more than {MAX_PIXELS // 10**6} million pixels, which is the limit."
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 LARGE = 2**24  # decoded pixels; above this only one image is decoded at a time
 DRAFT_SCALE = 2  # a JPEG decoded at twice the needed size looks like one decoded at full size
 
-BLOCK = 2**20  # pixels whose contrast is stretched at once
+BLOCK = 2**20  # gray pixels that are converted at once; at least a row
 _one_large_image = threading.Lock()
 
 # Pillow warns of defects in files that it can still read. The filter is set once: before Python
@@ -76,6 +77,8 @@ def open_image(path: str | Path, side: int | None = None) -> Image.Image:
         width, height = file.size
         if width * height > MAX_PIXELS:
             raise ValueError(f"{width}x{height} is {TOO_LARGE}")
+        if max(width, height) > MAX_SIDE:
+            raise ValueError(f"{width}x{height} has a side of more than {MAX_SIDE:,} pixels.")
         with _one_large_image if width * height > LARGE else nullcontext():
             file.load()  # Pillow rotates TIFFs upright by itself, and then updates their EXIF data
             return upright(as_rgb(file), read_orientation(file))
@@ -95,9 +98,9 @@ def as_rgb(image: Image.Image) -> Image.Image:
     [0, 64, 255]
     """
     if image.mode.startswith("I;16"):
-        return gray_to_rgb(np.asarray(image, dtype=np.float32) / np.float32(257))
+        return gray_to_rgb(image, lambda gray: np.rint(gray / np.float32(257)))
     if image.mode in ("I", "F"):
-        return Image.fromarray(stretch_contrast(np.asarray(image))).convert("RGB")
+        return stretch_contrast(image)
     if image.has_transparency_data:
         rgba = image if image.mode == "RGBA" else image.convert("RGBA")
         white = Image.new("RGB", image.size, "white")
@@ -106,47 +109,58 @@ def as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def gray_to_rgb(gray: np.ndarray) -> Image.Image:
-    """Convert gray values from 0 to 255, of any type, to an RGB image."""
-    return Image.fromarray(np.rint(gray).astype(np.uint8)).convert("RGB")
+def gray_to_rgb(image: Image.Image, to_bytes: Callable[[np.ndarray], np.ndarray]) -> Image.Image:
+    """Convert a grayscale image to RGB, some rows at a time.
 
+    So a large image takes eight bytes per pixel: four of its own, and four of the RGB image.
 
-def stretch_contrast(gray: np.ndarray) -> np.ndarray:
-    """Scale gray values linearly to bytes from 0 to 255; NaN and infinity become black.
-
-    It works on some rows at a time, so that a large image takes little more than its pixels.
-
-    >>> stretch_contrast(np.array([[2.0, 4.0, np.nan, 3.0]])).tolist()
-    [[0, 255, 0, 128]]
+    Args:
+        image: an image of one channel.
+        to_bytes: converts gray values to whole numbers from 0 to 255, value by value.
     """
-    low, high = value_range(gray)
+    rgb = Image.new("RGB", image.size)
+    for box, gray in row_blocks(image):
+        rgb.paste(Image.fromarray(to_bytes(gray).astype(np.uint8)), box)
+    return rgb
+
+
+def stretch_contrast(image: Image.Image) -> Image.Image:
+    """Scale gray values linearly to 0 to 255, as RGB; NaN and infinity become black.
+
+    >>> stretched = stretch_contrast(Image.fromarray(np.float32([[2, 4, np.nan, 3]])))
+    >>> [stretched.getpixel((x, 0)) for x in range(4)]
+    [(0, 0, 0), (255, 255, 255), (0, 0, 0), (128, 128, 128)]
+    """
+    low, high = value_range(image)
     scale = 255 / (high - low) if high > low else 0.0
-    stretched = np.zeros(gray.shape, np.uint8)
-    for rows in row_blocks(gray):
-        finite = np.isfinite(gray[rows])
-        scaled = np.where(finite, gray[rows], low).astype(np.float64) - low
-        stretched[rows] = np.rint(scaled * scale) * finite
-    return stretched
+
+    def to_bytes(gray: np.ndarray) -> np.ndarray:
+        finite = np.isfinite(gray)
+        return np.rint((np.where(finite, gray, low).astype(np.float64) - low) * scale) * finite
+
+    return gray_to_rgb(image, to_bytes)
 
 
-def value_range(gray: np.ndarray) -> tuple[float, float]:
-    """The least and the greatest finite value; 0 and 0 if there is none.
+def value_range(image: Image.Image) -> tuple[float, float]:
+    """The least and the greatest finite value of a grayscale image; 0 and 0 if there is none.
 
-    >>> value_range(np.array([[2.0, np.inf, -1.0]]))
+    >>> value_range(Image.fromarray(np.float32([[2, np.inf, -1]])))
     (-1.0, 2.0)
     """
-    finite = (gray[rows][np.isfinite(gray[rows])] for rows in row_blocks(gray))
+    finite = (gray[np.isfinite(gray)] for _, gray in row_blocks(image))
     values = [(float(part.min()), float(part.max())) for part in finite if part.size]
     if not values:
         return 0.0, 0.0
     return min(low for low, _ in values), max(high for _, high in values)
 
 
-def row_blocks(gray: np.ndarray) -> Iterator[slice]:
-    """Slices of rows with about a million pixels each."""
-    step = max(BLOCK // max(gray.shape[1], 1), 1)
-    for start in range(0, len(gray), step):
-        yield slice(start, start + step)
+def row_blocks(image: Image.Image) -> Iterator[tuple[tuple[int, int, int, int], np.ndarray]]:
+    """Blocks of rows with about a million pixels each: their box in the image, and their pixels."""
+    width, height = image.size
+    step = max(BLOCK // max(width, 1), 1)
+    for top in range(0, height, step):
+        box = (0, top, width, min(top + step, height))
+        yield box, np.asarray(image.crop(box))
 
 
 def read_orientation(file: Image.Image) -> int | None:
