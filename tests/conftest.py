@@ -1,12 +1,17 @@
 """Shared fixtures: a tiny model, folders of tiny images, and a trained run."""
 
+import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from vision_attn.cli.main import main
@@ -17,6 +22,11 @@ from vision_attn.pooling.base import Pooling
 
 TINY = {"channels": [8, 8, 16, 16]}  # a ResNet that takes a millisecond on a CPU
 POOLINGS = available(Pooling)
+
+# Every run draws the same examples, and nothing is written into the checkout.
+hypothesis.settings.register_profile("tests", derandomize=True, database=None, deadline=None)
+hypothesis.settings.load_profile("tests")
+os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", f"{tempfile.gettempdir()}/hypothesis")
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +78,13 @@ TINY_RUN = [
     "--data.image_size", "32", "--data.batch_size", "8",
     "--report", "false",  # it takes seconds, and few tests need it
 ]  # fmt: skip
+
+
+def fit_from_file(config: dict[str, Any], images: Path, run_dir: str = "new") -> list[str]:
+    """Write a configuration into the working folder; the arguments that train with it."""
+    Path("mine.yaml").write_text(yaml.safe_dump(config))
+    fit = ["fit", "--data", str(images), "--run_dir", run_dir, *TINY_RUN]
+    return [*fit, "--config", "mine.yaml", "--epochs", "1"]
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from tests.conftest import TINY_RUN
+from tests.conftest import TINY_RUN, fit_from_file
 from tests.test_untrusted import RAN, refused
 from vision_attn.cli.main import main
 from vision_attn.core.errors import UserError
@@ -186,8 +186,7 @@ def test_untrusted_code_in_a_config_is_refused(
     config["trainer"]["callbacks"] = [callback]
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     refused(["fit", "--run_dir", str(run), "--resume"], capsys, f"--trust {callback['class_path']}")
-    Path("mine.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": [callback]}}))
-    words = ["fit", "--data", str(run), "--run_dir", "new", "--config", "mine.yaml"]
+    words = fit_from_file({"trainer": {"callbacks": [callback]}}, run)
     refused(words, capsys, f"--trust {callback['class_path']}")
 
 

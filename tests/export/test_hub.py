@@ -142,6 +142,10 @@ def test_an_untrusted_folder_runs_no_code(
         (folder / "config.json").write_text(json.dumps(content))
         with pytest.raises(UserError, match="--trust untrusted.X"):
             HubClassifier.from_pretrained(folder)
+    refused = spec | {"pooling": {"class_path": "average", "init_args": {"x": 1}}}
+    (folder / "model.json").write_text(json.dumps(refused))
+    with pytest.raises(UserError, match="average does not accept its arguments"):
+        HubClassifier.from_pretrained(folder)
     (folder / "model.json").write_text(json.dumps(spec))
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(UserError, match="no weights file"):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import TINY_RUN
+from tests.conftest import fit_from_file
 from vision_attn.cli.main import main
 from vision_attn.core.errors import UserError
 from vision_attn.training.config import config_folder
@@ -78,6 +78,12 @@ HOSTILE: dict[str, Any] = {
     "arguments of an unknown class": {
         "model": {"pooling": {"class_path": "average", "dict_kwargs": {"a": 1}}}
     },
+    "instead of the arguments": {
+        "model": {"optimizer": {"class_path": "AdamW", "init_args": STARTS_A_PROCESS}}
+    },
+    "arguments without a class": {"data": {"source": {"init_args": STARTS_A_PROCESS}}},
+    "a dotted argument": {"data": {"source": {"init_args": {"root.class_path": PROCESS}}}},
+    "a line in a name": {"model": {"a\nvision-attn: done": {"class_path": PROCESS}}},
     "a cache elsewhere": {"data": {"cache": "/etc"}},
     "a root folder elsewhere": {"trainer": {"default_root_dir": "/etc"}},
     "a billion machines": {"trainer": {"num_nodes": 10**9}},
@@ -155,9 +161,7 @@ def test_no_command_runs_them(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("mine.yaml").write_text(yaml.safe_dump(config))
-    words = ["fit", "--data", str(image_root), "--run_dir", "run", *TINY_RUN]
-    assert main([*words, "--config", "mine.yaml"]) == 2
+    assert main(fit_from_file(config, image_root)) == 2
     message = capsys.readouterr().err.strip()
     assert message.startswith("vision-attn: ")
     assert len(message.splitlines()) <= 2
@@ -196,9 +200,11 @@ def test_the_listed_classes_exist() -> None:
             assert any(hasattr(module, listed) for module in modules), (name, listed)
 
 
-def test_loggers_of_a_file_write_into_the_run(image_root: Path, tmp_path: Path) -> None:
-    (tmp_path / "mine.yaml").write_text("trainer: {logger: {class_path: CSVLogger}}")
-    words = ["fit", "--data", str(image_root), "--run_dir", str(tmp_path / "run"), *TINY_RUN]
-    assert main([*words, "--epochs", "1", "--config", str(tmp_path / "mine.yaml")]) == 0
-    (metrics,) = (tmp_path / "run" / "logs").rglob("metrics.csv")
+def test_loggers_of_a_file_write_into_the_run(
+    image_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = {"trainer": {"logger": {"class_path": "CSVLogger"}}}
+    assert main(fit_from_file(config, image_root)) == 0
+    (metrics,) = (tmp_path / "new" / "logs").rglob("metrics.csv")
     assert "val/accuracy" in metrics.read_text()

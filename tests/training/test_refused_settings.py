@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from tests.conftest import TINY_RUN
+from tests.conftest import fit_from_file
 from tests.test_untrusted import refused
 
 CASES: dict[str, tuple[dict[str, Any], str]] = {
@@ -55,6 +54,4 @@ def test_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("mine.yaml").write_text(yaml.safe_dump(config))
-    words = ["fit", "--data", str(image_root), "--run_dir", "new", *TINY_RUN]
-    refused([*words, "--config", "mine.yaml", "--trainer.max_epochs", "1"], capsys, message)
+    refused(fit_from_file(config, image_root), capsys, message)

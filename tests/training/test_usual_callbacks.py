@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import TINY_RUN
+from tests.conftest import fit_from_file
 from vision_attn.cli.main import main
 
 CALLBACKS = [
@@ -26,9 +26,8 @@ def test_they_train_and_resume(
     image_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("mine.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": CALLBACKS}}))
-    words = ["fit", "--data", str(image_root), "--run_dir", "run", *TINY_RUN]
-    assert main([*words, "--config", "mine.yaml", "--epochs", "1"]) == 0
+    config = {"trainer": {"callbacks": CALLBACKS}}
+    assert main(fit_from_file(config, image_root, "run")) == 0
     assert main(["fit", "--run_dir", "run", "--resume", "--epochs", "2", "--report", "false"]) == 0
     callbacks = yaml.safe_load(Path("run/config.yaml").read_text())["trainer"]["callbacks"]
     names = [callback["class_path"].rpartition(".")[2] for callback in callbacks]

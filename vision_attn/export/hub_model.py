@@ -9,8 +9,7 @@ from huggingface_hub import HfApi, ModelCard, PyTorchModelHubMixin, hf_hub_downl
 from vision_attn.export.hub_page import page, page_facts
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.runs.folder import RunFolder
-from vision_attn.runs.limits import check_forward
-from vision_attn.runs.model_spec import ModelSpec, architecture
+from vision_attn.runs.model_spec import ModelSpec
 
 PAGE = "README.md"
 
@@ -51,13 +50,10 @@ class HubClassifier(AttentionClassifier, PyTorchModelHubMixin):
     def from_folder(cls, folder: RunFolder, trusted: Collection[str] = ()) -> Self:
         """Load the model of a folder, in eval mode."""
         spec = folder.load_spec()
-        with folder.size_limit():
-            model = cls(*architecture(spec, trusted))
-        check_forward(model, spec.image_size, str(folder.spec_file))
-        folder.fill(model)
+        model = folder.load_as(cls, spec, trusted)
         model.spec = spec
         model._hub_mixin_config = None  # the mixin stored our arguments, which are not settings
-        return model.eval()
+        return model
 
     def _save_pretrained(self, save_directory: Path) -> None:
         """Write `model.safetensors` and `model.json`."""

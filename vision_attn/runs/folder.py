@@ -18,7 +18,7 @@ from vision_attn.core.json_file import read_json
 from vision_attn.core.version import __version__
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.runs.limits import PARAMETERS, check_forward, limit_model_size
-from vision_attn.runs.model_spec import ModelSpec, build_model, spec_from
+from vision_attn.runs.model_spec import M, ModelSpec, build_model, spec_from
 from vision_attn.runs.old_formats import FORMAT
 from vision_attn.runs.weights import read_weights
 
@@ -149,9 +149,12 @@ class RunFolder:
         Raises:
             UserError: there is no model, it is damaged, or it names a class that is not trusted.
         """
-        spec = self.load_spec()
+        return self.load_as(AttentionClassifier, self.load_spec(), trusted)
+
+    def load_as(self, kind: type[M], spec: ModelSpec, trusted: Collection[str] = ()) -> M:
+        """Like `load_model`, as a class that derives from `AttentionClassifier`."""
         with self.size_limit():
-            model = build_model(spec, trusted).eval()
+            model = build_model(spec, kind, trusted).eval()
         check_forward(model, spec.image_size, str(self.spec_file))
         self.fill(model)
         return model

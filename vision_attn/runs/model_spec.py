@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from vision_attn.core.errors import UserError
 from vision_attn.core.registry import available, import_class, is_class_spec
@@ -15,6 +15,7 @@ from vision_attn.pooling.base import Pooling, PoolingFactory
 from vision_attn.runs.limits import IMAGE_SIZE, NUMBER, largest_number
 from vision_attn.runs.old_formats import check_format, upgrade_spec
 
+M = TypeVar("M", bound=AttentionClassifier)
 FILE_KEYS = ("format", "vision_attn")  # keys of model.json that do not describe the model
 
 
@@ -122,14 +123,19 @@ def fits_in_memory(spec: ModelSpec) -> bool:
     )
 
 
-def build_model(spec: ModelSpec, trusted: Collection[str] = ()) -> AttentionClassifier:
+def build_model(spec: ModelSpec, kind: type[M], trusted: Collection[str] = ()) -> M:
     """Build the model of a specification, with newly initialized weights.
+
+    Args:
+        spec: the specification.
+        kind: `AttentionClassifier`, or a class that derives from it.
+        trusted: dotted paths of the user's own classes that may be imported.
 
     Raises:
         UserError: the pooling has no argument of a name that is given, or cannot be trusted.
     """
     try:
-        return AttentionClassifier(*architecture(spec, trusted))
+        return kind(*architecture(spec, trusted))
     except TypeError as error:
         name = spec.pooling["class_path"]
         raise UserError(f"the pooling {name} does not accept its arguments: {error}") from error

@@ -16,6 +16,7 @@ from typing import Any
 
 from vision_attn.core.errors import UserError
 from vision_attn.core.registry import available, class_path
+from vision_attn.core.terminal import printable
 from vision_attn.data.sources.base import ImageSource
 from vision_attn.pooling.base import Pooling
 
@@ -85,6 +86,9 @@ WRITES = {
 }  # fmt: skip
 """Settings, and arguments of callbacks and loggers, that say where files are written."""
 
+MOST_SHOWN = 400
+"""Characters of a message; the names of settings in it are those of the file."""
+
 MOST_PROCESSES = 1024
 """Devices, or machines, that a file may ask for; each is a process to start or to wait for."""
 
@@ -101,7 +105,7 @@ def check_trusted(config: Mapping[str, Any], trusted: Sequence[str], path: Path)
         UserError: naming the setting, and the option that trusts a class.
     """
     for problem in problems(config, trusted):
-        raise UserError(f"{path}: {problem}")
+        raise UserError(f"{path}: {printable(problem)[:MOST_SHOWN]}")
 
 
 def problems(config: Mapping[str, Any], trusted: Sequence[str]) -> Iterator[str]:
@@ -112,7 +116,7 @@ def problems(config: Mapping[str, Any], trusted: Sequence[str]) -> Iterator[str]
     """
     for key, value in config.items():
         if key not in TOP_LEVEL:
-            yield f"there is no setting '{key}'."
+            yield f"there is no setting {shown(key)}."
         elif key in ("model", "trainer") and not isinstance(value, Mapping):
             yield f"'{key}' must hold settings, not {shown(value)}."
         elif key == "data" and isinstance(value, str):
@@ -194,6 +198,8 @@ def check_class(slot: Slot, name: str, value: object, trusted: Sequence[str]) ->
         yield f"{name}.init_args must hold arguments, not {shown(arguments)}."
         return
     for key, inner in arguments.items():
+        if not is_plain_key(key):
+            yield f"{name}.init_args has the key {shown(key)}, which is not an argument."
         yield from check_argument(slot, name, key, inner, trusted)
 
 

@@ -22,10 +22,7 @@ from vision_attn.training.callbacks.checkpoint_io import next_epoch
 from vision_attn.training.callbacks.progress import Throughput
 from vision_attn.training.callbacks.tensorboard_overlays import TensorBoardOverlays
 from vision_attn.training.callbacks.terminate_on_nan import TerminateOnNaN
-from vision_attn.training.config import (
-    merge,
-    with_full_names,
-)
+from vision_attn.training.config import merge, with_full_names
 from vision_attn.training.failures import (
     BatchSettings,
     OutOfMemoryError,
