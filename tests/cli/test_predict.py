@@ -14,6 +14,7 @@ import torch
 from pyarrow import parquet
 
 from tests.conftest import write_images
+from tests.prediction_rows import assert_same_predictions
 from vision_attn.cli.main import main
 from vision_attn.core.errors import UserError
 from vision_attn.data.io.paths import listed_images
@@ -238,10 +239,7 @@ class TestInterruption:
         assert main([*words, "--resume"]) == 0
         assert f"24 images in {out}" in capsys.readouterr().out
         assert not part.exists()
-        if kind == "parquet":
-            assert parquet.read_table(out).equals(parquet.read_table(complete))
-        else:
-            assert out.read_text() == complete.read_text()
+        assert_same_predictions(out, complete)
 
     def test_it_refuses_to_resume_with_other_images(
         self, stopped: list[str], photos: Path, capsys: pytest.CaptureFixture[str]
