@@ -92,7 +92,7 @@ def run(argv: list[str]) -> int:
     )
     path = result.folder.path
     if result.interrupted:
-        if result.folder.last.exists():
+        if result.can_resume:
             say(f"stopped; resume with: vision-attn fit --run_dir {path} --resume")
         return 130
     if result.is_first_process:

@@ -239,7 +239,8 @@ class ImageDataModule(pl.LightningDataModule):
         """Read the images that a stage ("fit", "validate" or "test") needs."""
         needed = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
         for name in needed.get(stage, ()):
-            self.store(name)
+            if name in self.splits or name not in self.cut:  # else it was joined to the others
+                self.store(name)
 
     def sample(self, count: int = 5000) -> Tensor:
         """A random sample of up to `count` training images, (B, 3, H, W) in [0, 1], seeded."""

@@ -12,6 +12,9 @@ IMAGES_SEEN = 300_000  # images seen over the whole training: a length that suit
 MIN_EPOCHS, MAX_EPOCHS = 10, 60
 CPU_FLOPS_PER_SECOND = 1.3e11  # of one core with bf16 multiplication, measured
 CPU_FLOPS = 1e14  # budget of a training without a GPU: about 13 minutes of such a core
+TUNING_IMAGES = 50_000  # images seen when all layers are tuned after a probe
+TUNING_CPU_FLOPS = 2e13  # budget of that without a GPU
+TUNING_MIN_EPOCHS, TUNING_MAX_EPOCHS = 2, 10
 FORWARD_PASSES_PER_STEP = 3  # cost of a training step (Kaplan et al. 2020, section 2.1)
 
 
@@ -33,6 +36,20 @@ def auto_epochs(images: int, flops_per_image: float, accelerated: bool) -> int:
     """
     seen = IMAGES_SEEN if accelerated else min(IMAGES_SEEN, CPU_FLOPS / flops_per_image)
     return min(max(math.ceil(seen / max(images, 1)), MIN_EPOCHS), MAX_EPOCHS)
+
+
+def auto_tuning_epochs(images: int, flops_per_image: float, accelerated: bool) -> int:
+    """The number of epochs in which all layers are tuned after a probe, from 2 to 10.
+
+    >>> [auto_tuning_epochs(images, 4e9, accelerated=True) for images in (50_000, 10_000, 500)]
+    [2, 5, 10]
+    >>> auto_tuning_epochs(1_000, 4e9, accelerated=False)
+    5
+    """
+    seen = TUNING_IMAGES
+    if not accelerated:
+        seen = min(seen, int(TUNING_CPU_FLOPS / flops_per_image))
+    return min(max(math.ceil(seen / max(images, 1)), TUNING_MIN_EPOCHS), TUNING_MAX_EPOCHS)
 
 
 def describe_budget(images: int, flops_per_image: float, epochs: int) -> str:

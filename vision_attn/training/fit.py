@@ -33,6 +33,7 @@ from vision_attn.training.failures import (
 from vision_attn.training.fit_request import Attempt, FitRequest, new_run, resumed_run
 from vision_attn.training.init_from import init_from
 from vision_attn.training.lightning_cli import TrainingCLI
+from vision_attn.training.probe.stage import ProbeResult, fit_probe
 from vision_attn.training.provenance import record_config, record_environment, record_splits
 from vision_attn.training.summary import print_summary
 
@@ -56,12 +57,14 @@ class FitResult:
         interrupted: whether Ctrl-C stopped it.
         scores: the final scores, as in `metrics.json`.
         is_first_process: whether this process is the one that writes and prints.
+        can_resume: whether `--resume` continues it, after an interruption.
     """
 
     folder: RunFolder
     interrupted: bool = False
     scores: Mapping[str, float] = field(default_factory=dict)
     is_first_process: bool = True
+    can_resume: bool = False
 
 
 def fit(request: FitRequest) -> FitResult:
@@ -139,8 +142,13 @@ def train(attempt: Attempt) -> FitResult:
             record_config(folder, resolved, chosen)
             record_splits(folder, data, resumed)
             record_environment(folder, request.command, resolved["seed_everything"], data.splits)
-        if not fit_trainer(cli, attempt, spec):
-            return FitResult(folder, interrupted=True)
+        try:
+            probe = run_probe(cli, folder, spec) if cli.stages.probe else None
+        except KeyboardInterrupt:
+            return FitResult(folder, interrupted=True, can_resume=True)
+        if cli.stages.tune and not fit_trainer(cli, attempt, spec, probe):
+            can_resume = folder.last.exists() or cli.stages.probe
+            return FitResult(folder, interrupted=True, can_resume=can_resume)
         scores = test(cli, folder)
         if request.report and cli.trainer.is_global_zero:
             strategy, precision = cli.trainer.strategy, cli.trainer.precision_plugin
@@ -150,11 +158,31 @@ def train(attempt: Attempt) -> FitResult:
         return FitResult(folder, False, scores, cli.trainer.is_global_zero)
 
 
-def fit_trainer(cli: TrainingCLI, attempt: Attempt, spec: ModelSpec) -> bool:
-    """Run the trainer and save the best weights; returns False if Ctrl-C interrupted it."""
+def run_probe(cli: TrainingCLI, folder: RunFolder, spec: ModelSpec) -> ProbeResult:
+    """Fit pooling and head on features of the frozen backbone, and save the model."""
+    strategy, precision = cli.trainer.strategy, cli.trainer.precision_plugin
+    model = cli.model.model.to(strategy.root_device)
+    seed = int(cli.given_config()["seed_everything"])
+    result = fit_probe(model, cli.datamodule, folder.path, precision.forward_context, seed)
+    if cli.trainer.is_global_zero:
+        folder.save_model(model, spec)
+    return result
+
+
+def fit_trainer(
+    cli: TrainingCLI, attempt: Attempt, spec: ModelSpec, probe: ProbeResult | None
+) -> bool:
+    """Run the trainer and save the best weights; returns False if Ctrl-C interrupted it.
+
+    After a probe, weights are only saved if they are better than the probe's on validation images.
+    """
     folder, data = attempt.folder, cli.datamodule
+    best = SaveBestModel(folder, spec, data.monitored)
+    if probe:
+        best.to_beat = validation_score(cli)
+        say(f"probe     {data.monitored} {best.to_beat:.4f}; tuning is kept only if it is better")
     # In this order: a model with NaN is never saved.
-    added: list[Callback] = [TerminateOnNaN(folder), SaveBestModel(folder, spec, data.monitored)]
+    added: list[Callback] = [TerminateOnNaN(folder), best]
     if attempt.request.overlays:
         added.append(TensorBoardOverlays())
     callbacks = callbacks_of(cli.trainer)
@@ -165,7 +193,15 @@ def fit_trainer(cli: TrainingCLI, attempt: Attempt, spec: ModelSpec) -> bool:
             cli.trainer.fit(cli.model, data, ckpt_path=attempt.checkpoint, weights_only=True)
     except SystemExit:  # Lightning raises it at Ctrl-C
         return False
+    if best.to_beat >= 0:
+        say(f"tuning    {best.outcome}")
     return True
+
+
+def validation_score(cli: TrainingCLI) -> float:
+    """The monitored score of the model as it is; -1 without validation images."""
+    results = cli.trainer.validate(cli.model, cli.datamodule, verbose=False)
+    return float(results[0][cli.datamodule.monitored]) if results else -1.0
 
 
 def callbacks_of(trainer: pl.Trainer) -> list[Callback]:

@@ -25,6 +25,7 @@ from vision_attn.training.config import (
 from vision_attn.training.config_trust import check_trusted
 from vision_attn.training.image_tables import ImageRows, write_table
 from vision_attn.training.overrides import Pair, nested
+from vision_attn.training.stages import TUNING
 
 FINE_TUNING = {"model": {"stem_lr_scale": 0.1, "optimizer": {"init_args": {"lr": 0.001}}}}
 """Defaults for weights that were learned elsewhere; config files override them."""
@@ -95,6 +96,8 @@ def new_run(request: FitRequest) -> Attempt:
     options = with_full_names(nested(request.options))
     if request.init_from or wants_pretrained([*files, options]):
         config = merge(config, FINE_TUNING)
+    if wants_pretrained([*files, options]) and not request.init_from:
+        config = merge(config, TUNING)
     if request.init_from:
         config = merge(config, settings_of(request.init_from, request.trust))
     for content in files:
@@ -176,7 +179,8 @@ def resumed_run(request: FitRequest) -> Attempt:
         UserError: there is nothing to resume from, or another setting is given.
     """
     folder = RunFolder((request.run_dir or Path("runs/latest")).resolve())
-    if not folder.config.is_file() or not folder.last.is_file():
+    restarted = stopped_in_probe(folder, request.trust)
+    if not folder.config.is_file() or not (folder.last.is_file() or restarted):
         missing = folder.last if folder.config.is_file() else folder.config
         raise UserError(
             f"--resume: {folder.path} has nothing to resume from ({missing} is missing)."
@@ -194,4 +198,18 @@ def resumed_run(request: FitRequest) -> Attempt:
             f"for a new run from its weights: --init_from {folder.path} --run_dir NEW."
         )
     config = read_config_file(folder.config, request.trust)
-    return Attempt(request, merge(config, nested(request.options)), folder, folder.last)
+    config = merge(config, nested(request.options))
+    if restarted:
+        say("resume    the run was stopped in its first stage, which starts again")
+    return Attempt(request, config, folder, None if restarted else folder.last)
+
+
+def stopped_in_probe(folder: RunFolder, trusted: Sequence[str]) -> bool:
+    """Whether a run was stopped in its first stage, which leaves no checkpoint but its settings.
+
+    The same seed gives the same weights, so the stage starts again.
+    """
+    if folder.last.exists() or folder.metrics.exists() or not folder.config.is_file():
+        return False
+    config = read_config_file(folder.config, trusted)
+    return "tune" in config and bool(config["model"].get("pretrained"))

@@ -32,18 +32,23 @@ from vision_attn.training.config import Config, as_list, merge, with_short_names
 from vision_attn.training.duration import (
     auto_epochs,
     auto_patience,
+    auto_tuning_epochs,
     describe_budget,
     is_accelerated,
     training_flops,
 )
 from vision_attn.training.failures import is_out_of_memory
+from vision_attn.training.log_folder import with_log_folder
+from vision_attn.training.stages import SINGLE_STAGE, Stages, Tune, plan_stages, trains_on_all
 from vision_attn.training.task import ClassificationTask
 
-LOCAL_LOGGERS = ("CSVLogger", "MLFlowLogger", "TensorBoardLogger", "WandbLogger")
-"""Loggers of Lightning that take `save_dir`."""
 PATIENCE_HELP = (
     "early stopping after this many validations without a better score; 0 turns it off; default: "
     "a third of the epochs if their number is chosen automatically, else off"
+)
+TUNE_HELP = (
+    "whether all layers learn after pooling and head were fitted on features of a pretrained "
+    "backbone: auto does so if enough validation images can tell whether it helps"
 )
 EMA_HELP = "keep and score an exponential moving average of the weights with this decay, e.g. 0.99"
 COMPILE_HELP = "compile the backbone with torch.compile where that is possible"
@@ -72,27 +77,6 @@ def parse_error(message: str, options: Iterable[str]) -> str:
         name = f"{in_group[1]}.{in_group[2]}" if in_group else at_top[1]  # type: ignore[index]
         return f"there is no option --{name}.{did_you_mean(f'--{name}', options)}"
     return one_line(ValueError(message), most=300)
-
-
-def with_log_folder(config: Config, folder: RunFolder) -> Config:
-    """Set the log folder of loggers without a `save_dir` to the run folder's `logs`.
-
-    Args:
-        config: all settings.
-        folder: the run folder.
-    """
-    given = (config.get("trainer") or {}).get("logger")
-    loggers = []
-    for logger in as_list(given):
-        spec = {"class_path": logger} if isinstance(logger, str) else logger
-        if isinstance(spec, dict) and str(spec.get("class_path")).split(".")[-1] in LOCAL_LOGGERS:
-            logger = merge({"init_args": {"save_dir": str(folder.logs)}}, spec)
-        loggers.append(logger)
-    if not loggers:
-        return config
-    return merge(
-        config, {"trainer": {"logger": loggers if isinstance(given, list) else loggers[0]}}
-    )
 
 
 @dataclass(frozen=True)
@@ -171,12 +155,15 @@ class TrainingCLI(LightningCLI):
         """Link the task's arguments to the data, and add the settings that belong to no section."""
         parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
         parser.link_arguments("data.image_size", "model.image_size", apply_on="instantiate")
+        parser.add_argument("--tune", type=Tune, default="auto", help=TUNE_HELP)
         parser.add_argument("--patience", type=int | None, help=PATIENCE_HELP)
         parser.add_argument("--ema", type=float | None, help=EMA_HELP)
         parser.add_argument("--compile", type=bool, default=False, help=COMPILE_HELP)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """The trainer, with our callbacks and the automatically chosen settings."""
+        if trains_on_all(self.stages, self.datamodule):
+            self.datamodule.join_validation()
         given = self.config_init["trainer"]
         on_screen = sys.stdout.isatty() and given.enable_progress_bar is not False
         chosen: dict[str, Any] = {
@@ -227,28 +214,41 @@ class TrainingCLI(LightningCLI):
         return callbacks
 
     @cached_property
+    def stages(self) -> Stages:
+        """The stages of a new training; a model that is only scored, or resumed, has no probe."""
+        if self.folder is None:
+            return SINGLE_STAGE
+        config = self.given_config()
+        accelerated = is_accelerated(str(config["trainer"]["accelerator"]))
+        return plan_stages(config["tune"], self.model, self.datamodule, config, accelerated)
+
+    @cached_property
     def duration(self) -> Duration:
         """Epochs and early-stopping patience; chosen automatically if the user set no limit."""
         given, patience = self.config_init["trainer"], self.config_init["patience"]
+        if not self.stages.tune:
+            return Duration(0, None)
         if given.max_epochs is not None or given.max_steps != -1:
             return Duration(given.max_epochs, patience)
         accelerated = is_accelerated(str(given.accelerator))
         flops = training_flops(self.model.model, self.datamodule.image_size)
         images = len(self.datamodule.store("train"))
+        if self.stages.probe:
+            return Duration(auto_tuning_epochs(images, flops, accelerated), patience)
         epochs = auto_epochs(images, flops, accelerated)
         note = "" if accelerated else f"{describe_budget(images, flops, epochs)} (--epochs)"
         return Duration(epochs, auto_patience(epochs) if patience is None else patience, note)
 
     def summary_lines(self) -> list[str]:
         """Summary lines on the duration, early stopping and layer-wise learning rates."""
-        lines = [self.duration.note] if self.duration.note else []
+        lines = [line for line in (self.stages.note, self.duration.note) if line]
         if self.duration.patience:
             score = self.datamodule.monitored.removeprefix("val/").replace("_", " ")
             lines += [
                 f"stops after {self.duration.patience} epochs without a better {score} "
                 "(--patience 0 never does)"
             ]
-        if self.model.stem_lr_scale != 1:
+        if self.model.stem_lr_scale != 1 and self.stages.tune:
             lines += [
                 f"the first layers learn at {self.model.stem_lr_scale:g} times the learning rate "
                 "(--model.stem_lr_scale 1)"

@@ -21,13 +21,14 @@ def print_summary(cli: TrainingCLI, resolved: Config, loaded: str) -> None:
     say(f"data      {data.describe()}")
     if data.describe_balance():
         say(f"balance   {data.describe_balance()} (--data.balanced_sampling true|false)")
-    for line in filter(None, (*quick_problems(data), leakage_warning(data, "val"))):
+    held_out = "val" if "val" in data.splits else "test"
+    for line in filter(None, (*quick_problems(data), leakage_warning(data, held_out))):
         say(f"check     {line}")
     pooling = resolved["model"]["pooling"]["class_path"].rpartition(".")[2]
     say(f"model     {describe_model(cli.model.model, data.image_size, pooling)}")
     if cli.given_config()["model"]["backbone"] is None:
         say(f"{'':9} {backbone_choice(cli.model.model.backbone.name)}")
-    say(f"training  {trainer.max_epochs} epochs, batches of {data.batch_size}, {trainer.precision}")
+    say(f"training  {stages_line(cli)}{trainer.precision}")
     for line in cli.summary_lines():
         say(f"{'':9} {line}")
     if loaded:
@@ -43,3 +44,11 @@ def backbone_choice(name: str) -> str:
     if name == DEFAULT_BACKBONE:
         return "the default backbone (another: --backbone NAME)"
     return f"a light backbone, to train from scratch without a GPU (--backbone {DEFAULT_BACKBONE})"
+
+
+def stages_line(cli: TrainingCLI) -> str:
+    """The stages of the training, for its line in the summary."""
+    probe = "pooling and head on features of the frozen backbone" if cli.stages.probe else ""
+    epochs = f"{cli.trainer.max_epochs} epochs, batches of {cli.datamodule.batch_size}"
+    tuning = f"{'then all layers: ' if probe else ''}{epochs}" if cli.stages.tune else ""
+    return "".join(f"{part}, " for part in (probe, tuning) if part)

@@ -69,6 +69,8 @@ class ClassificationTask(pl.LightningModule):
         warmup: share of the training in which the learning rate increases.
         schedule: how the learning rate then decreases: `cosine` or `linear`.
         freeze_epochs: number of first epochs in which only pooling and head are trained.
+        frozen_batch_norm: whether batch norm keeps its statistics and uses them in training, so
+            that small batches and few images do not change what pretrained weights know.
         stem_lr_scale: learning rate of the backbone's first layers, as a share of that of its last
             layers, with equal ratios in between (Howard & Ruder 2018, arXiv 1801.06146). None takes
             0.1 for pretrained weights, else 1. If it is given, the weights are assumed to be
@@ -95,6 +97,7 @@ class ClassificationTask(pl.LightningModule):
         warmup: float = 0.1,
         schedule: Literal["cosine", "linear"] = "cosine",
         freeze_epochs: int = 0,
+        frozen_batch_norm: bool = False,
         stem_lr_scale: float | None = None,
     ) -> None:
         super().__init__()
@@ -114,6 +117,7 @@ class ClassificationTask(pl.LightningModule):
         self.warmup = warmup
         self.schedule = SCHEDULES[schedule]
         self.freeze_epochs = freeze_epochs
+        self.frozen_batch_norm = frozen_batch_norm
         self.stem_lr_scale = stem_lr_scale or (FINE_TUNED_STEM if pretrained else 1.0)
         self.loss = LOSSES[loss]
         self.label_smoothing = label_smoothing
@@ -236,6 +240,8 @@ class ClassificationTask(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Freeze the backbone in the first epochs, including its batch norm statistics."""
         self.model.backbone.train(not self.frozen)
+        if self.frozen_batch_norm:
+            freeze_statistics(self.model.backbone)
         frozen = set(self.frozen_parameters())
         if self.trainer.world_size == 1:  # DDP expects a gradient for every parameter
             for parameter in self.learnable:  # without those that the network itself freezes
@@ -291,3 +297,16 @@ class ClassificationTask(pl.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+
+def freeze_statistics(network: nn.Module) -> None:
+    """Put all batch norms of a network into eval mode; their weights can still learn.
+
+    >>> network = nn.Sequential(nn.BatchNorm2d(3), nn.Dropout()).train()
+    >>> freeze_statistics(network)
+    >>> network[0].training, network[1].training
+    (False, True)
+    """
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()

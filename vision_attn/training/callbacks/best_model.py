@@ -25,6 +25,11 @@ class SaveBestModel(Callback):
         folder: the run folder.
         spec: the content of `model.json`.
         monitored: name of the validation score; higher is better.
+
+    Attributes:
+        best: the best score so far; -1 before the first.
+        to_beat: the score of the model that is saved already, which a better one replaces; -1 if
+            there is none.
     """
 
     def __init__(self, folder: RunFolder, spec: ModelSpec, monitored: str) -> None:
@@ -32,6 +37,7 @@ class SaveBestModel(Callback):
         self.spec = spec
         self.monitored = monitored
         self.best = -1.0
+        self.to_beat = -1.0
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the model if it is the best so far."""
@@ -40,22 +46,30 @@ class SaveBestModel(Callback):
         if trainer.state.fn != "fit":
             return
         score = float(trainer.callback_metrics[self.monitored])
-        if score >= self.best:
+        if score >= self.best and score > self.to_beat:
             self.best = score
             self.folder.save_model(model_of(averaged_module(trainer, pl_module)), self.spec)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the last weights if there was no validation."""
-        if self.best < 0 and trainer.is_global_zero:
+        if self.best < 0 and self.to_beat < 0 and trainer.is_global_zero:
             self.folder.save_model(model_of(averaged_module(trainer, pl_module)), self.spec)
+
+    @property
+    def outcome(self) -> str:
+        """Whether training improved the model that was saved before it."""
+        if self.best < 0:
+            return f"not kept: {self.monitored} was never over {self.to_beat:.4f}, the probe's"
+        return f"kept: {self.monitored} {self.best:.4f}, from {self.to_beat:.4f} after the probe"
 
     def state_dict(self) -> dict[str, Any]:
         """The best score, for the checkpoint."""
-        return {"best": self.best}
+        return {"best": self.best, "to_beat": self.to_beat}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the best score from a checkpoint."""
+        """Restore the best score from a checkpoint; those of old runs have no score to beat."""
         self.best = state_dict["best"]
+        self.to_beat = state_dict.get("to_beat", -1.0)
 
 
 def model_of(task: nn.Module) -> AttentionClassifier:

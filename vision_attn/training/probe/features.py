@@ -1,0 +1,126 @@
+"""Features of the frozen backbone, computed once per image and view.
+
+Axes: V views, N images, B images of a batch, C channels, h x w places.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+
+from vision_attn.core.progress import progress
+from vision_attn.data.datamodule import ImageDataModule
+from vision_attn.data.dataset import StreamingDataset
+from vision_attn.data.io.image import to_unit_range
+from vision_attn.data.splits import evenly_spaced
+from vision_attn.models.classifier import AttentionClassifier
+from vision_attn.models.strides import in_eval
+
+BATCH = 16  # images per forward pass: larger batches are not faster on a CPU
+MOST_IMAGES = 10_000  # the features of more take long, and a linear head gains little from them
+FLIPPED = 500  # up to this many images, each is shown flipped, too
+MEMORY_LIMIT = 2 * 2**30  # bytes of features in memory; more are kept in a file
+LARGEST = 65504.0  # in half precision
+
+
+@dataclass(frozen=True)
+class Features:
+    """The inputs of a pooling, for every view of every image.
+
+    Attributes:
+        maps: per input of the pooling (V, N, C, h, w), in half precision.
+        targets: (N,), class numbers.
+        device: where the pooling is.
+    """
+
+    maps: list[Tensor]
+    targets: Tensor
+    device: torch.device
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def views(self) -> int:
+        """The number V of views of each image."""
+        return len(self.maps[0])
+
+    def batch(self, view: int, indices: Tensor) -> list[Tensor]:
+        """The inputs of the pooling for some images, in single precision on its device."""
+        return [maps[view][indices].to(self.device).float() for maps in self.maps]
+
+
+def probe_images(data: ImageDataModule) -> list[int]:
+    """The training images whose features are computed: all, or 10,000 that are evenly spaced."""
+    return evenly_spaced(len(data.store("train")), MOST_IMAGES)
+
+
+def is_flipped(data: ImageDataModule, count: int) -> bool:
+    """Whether each of `count` images is also shown flipped left to right."""
+    return count <= FLIPPED and (data.augment.flip or data.alternate)
+
+
+def compute_features(
+    model: AttentionClassifier,
+    data: ImageDataModule,
+    folder: Path,
+    forward_context: Callable[[], AbstractContextManager],
+) -> Features:
+    """The features of the training images, with a progress bar; `model` stays as it is.
+
+    Args:
+        model: its backbone is in eval mode meanwhile.
+        data: its training images are shown as they are, without augmentation.
+        folder: where features are kept that do not fit into memory.
+        forward_context: the precision of the forward pass.
+    """
+    indices = probe_images(data)
+    flips = [False, True] if is_flipped(data, len(indices)) else [False]
+    device = next(model.parameters()).device
+    maps: list[Tensor] = []
+    targets = torch.empty(len(indices), dtype=torch.long)
+    done = 0
+    with in_eval(model), forward_context():
+        for images, batch_targets in batches(data, indices):
+            images = to_unit_range(images.to(device))
+            for view, flipped in enumerate(flips):
+                found = model.features(images.flip(-1) if flipped else images)
+                maps = maps or [allocate((len(flips), len(indices)), one, folder) for one in found]
+                for kept, new in zip(maps, found, strict=True):
+                    kept[view, done : done + len(new)] = new.clamp(-LARGEST, LARGEST).to(kept)
+            targets[done : done + len(images)] = batch_targets
+            done += len(images)
+    return Features([kept[:, :done] for kept in maps], targets[:done], device)
+
+
+def batches(data: ImageDataModule, indices: list[int]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of the training images at these indices; unreadable ones are left out."""
+    store = data.store("train")
+    streamed = isinstance(store, StreamingDataset)
+    loader = DataLoader(
+        Subset(store, indices),
+        batch_size=BATCH,
+        collate_fn=cast(Callable, store.collate),  # InMemoryDataset returns batches
+        num_workers=data.num_workers if streamed else 0,
+        multiprocessing_context="fork" if streamed and data.num_workers else None,
+    )
+    for images, targets in progress(loader, "features", len(loader), unit="batches"):
+        if len(targets):
+            yield images, targets
+
+
+def allocate(leading: tuple[int, int], features: Tensor, folder: Path) -> Tensor:
+    """An empty tensor (V, N, C, h, w) in memory or, if it is large, in an unnamed file."""
+    shape = (*leading, *features.shape[1:])
+    size = torch.Size(shape).numel()
+    if 2 * size <= MEMORY_LIMIT:
+        return torch.empty(shape, dtype=torch.float16)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".features.") as file:
+        return torch.from_file(file.name, shared=True, size=size, dtype=torch.float16).view(shape)

@@ -1,0 +1,217 @@
+"""Choose the strength of regularization and whether attention is trained, on held-out images.
+
+The training images are split into folds. What a choice is worth is scored out of fold: each image
+by a model that was fitted on the other folds.
+
+Axes: N images, V views, D channels of the context, K classes.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+
+from vision_attn.pooling.base import Pooling
+from vision_attn.training.probe.attention import contexts_of, train_attention
+from vision_attn.training.probe.features import Features
+from vision_attn.training.probe.logistic_regression import (
+    Array,
+    LinearHead,
+    as_array,
+    fit_head,
+    row_space,
+)
+
+STRENGTHS = (10.0, 30.0, 100.0, 300.0)
+"""Strengths of the data against the penalty, for contexts of mean squared length 1."""
+MANY = 500  # training images, from which on fewer folds are enough
+FOLDS, FEWER_FOLDS = 5, 3
+TEMPERATURES = (-5.0, 5.0)  # bounds of log T
+
+Labels = NDArray[np.int64]
+Chosen = NDArray[np.bool_]
+"""For each image whether it is meant."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A pooling and its head, and how good they are on held-out images.
+
+    Attributes:
+        pooling: untrained or trained.
+        head: fitted on all images.
+        logits: (N, K), of each image, out of fold.
+        strength: of the data against the penalty on the head.
+        attends: whether the attention was trained.
+    """
+
+    pooling: Pooling
+    head: LinearHead
+    logits: Array
+    strength: float
+    attends: bool
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What all candidates are fitted on.
+
+    Attributes:
+        features: of all images and views.
+        classes: K.
+        balanced: whether all classes count equally.
+        seed: of the folds and the order of images.
+    """
+
+    features: Features
+    classes: int
+    balanced: bool
+    seed: int
+
+    @property
+    def targets(self) -> Labels:
+        """Class numbers (N,)."""
+        return self.features.targets.numpy()
+
+    @property
+    def everything(self) -> Chosen:
+        """All images (N,)."""
+        return np.ones(len(self.features), bool)
+
+    @property
+    def folds(self) -> Labels:
+        """The fold of each image (N,)."""
+        count = FOLDS if len(self.features) <= MANY else FEWER_FOLDS
+        return stratified_folds(self.targets, count, self.seed)
+
+    @property
+    def weights(self) -> Array:
+        """How much each view of an image counts (N,)."""
+        weights = class_weights(self.targets) if self.balanced else np.ones(len(self.features))
+        return weights / self.features.views
+
+
+def stratified_folds(targets: Labels, folds: int, seed: int) -> Labels:
+    """The fold of each image (N,), 0 to `folds` - 1; every class is spread over the folds evenly.
+
+    Unlike scikit-learn's `StratifiedKFold`, it also accepts classes with fewer images than folds.
+
+    >>> targets = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    >>> found = stratified_folds(targets, 2, seed=0)
+    >>> np.bincount(found[targets == 0]).tolist(), np.bincount(found[targets == 1]).tolist()
+    ([2, 2], [2, 2])
+    """
+    generator = np.random.default_rng(seed)
+    found = np.empty(len(targets), np.int64)
+    first = 0  # so that small classes do not all start with the same fold
+    for label in np.unique(targets):
+        members = generator.permutation(np.flatnonzero(targets == label))
+        found[members] = (first + np.arange(len(members))) % folds
+        first += len(members)
+    return found
+
+
+def class_weights(targets: Labels) -> Array:
+    """Weights (N,) with which all classes count equally; their mean is 1.
+
+    >>> class_weights(np.array([0, 0, 0, 1])).round(3).tolist()           # 4 / (2 x 3), 4 / (2 x 1)
+    [0.667, 0.667, 0.667, 2.0]
+    """
+    labels, inverse, counts = np.unique(targets, return_inverse=True, return_counts=True)
+    return len(targets) / (len(labels) * counts[inverse])
+
+
+def scaled_log_loss(logits: Array, targets: Labels) -> float:
+    """Mean log loss of logits (N, K) after temperature scaling (Guo et al. 2017, arXiv 1706.04599).
+
+    How sharp probabilities are depends on the strength of regularization, and a temperature is
+    fitted at the end anyway, so candidates are compared by what it cannot change.
+
+    >>> logits = np.array([[9.0, 0.0], [9.0, 0.0], [9.0, 0.0], [0.0, 9.0]])  # 3 of 4 are right:
+    >>> round(scaled_log_loss(logits, np.array([0, 0, 1, 1])), 4)  # -3/4 log 3/4 - 1/4 log 1/4
+    0.5623
+    """
+    rows = torch.from_numpy(logits)
+    labels = torch.from_numpy(targets)
+
+    def loss(log_temperature: float) -> float:
+        scaled = rows / np.exp(log_temperature)
+        return float(torch.nn.functional.cross_entropy(scaled, labels))
+
+    return float(minimize_scalar(loss, bounds=TEMPERATURES, method="bounded").fun)
+
+
+def out_of_fold(problem: Problem, fit: Callable[[Chosen], Callable[[Chosen], Array]]) -> Array:
+    """Scores (N, ...) of each image by the model that was fitted without its fold.
+
+    Args:
+        problem: the images and their folds.
+        fit: from the images to fit on to a function that scores the held-out images.
+    """
+    folds = problem.folds
+    held_out = [folds == fold for fold in np.unique(folds)]
+    parts = [fit(~inside)(inside) for inside in held_out]
+    scores = np.empty((len(folds), *parts[0].shape[1:]))
+    for inside, part in zip(held_out, parts, strict=True):
+        scores[inside] = part
+    return scores
+
+
+def fit_views(
+    contexts: Array, problem: Problem, strengths: Sequence[float], chosen: Chosen
+) -> list[LinearHead]:
+    """Heads on contexts (V, N, D), one per strength, fitted on all views of the chosen images."""
+    views = len(contexts)
+    space = row_space(contexts[:, chosen].reshape(-1, contexts.shape[-1]))
+    targets = np.tile(problem.targets[chosen], views)
+    weights = np.tile(problem.weights[chosen], views)
+    return [fit_head(space, targets, problem.classes, one, weights) for one in strengths]
+
+
+def untrained(pooling: Pooling, problem: Problem) -> Choice:
+    """The pooling as it is, with the best strength of regularization."""
+    contexts = as_array(contexts_of(pooling, problem.features))
+
+    def fit(chosen: Chosen) -> Callable[[Chosen], Array]:
+        heads = fit_views(contexts, problem, STRENGTHS, chosen)
+        return lambda inside: np.stack([head.logits(contexts[0, inside]) for head in heads], 1)
+
+    logits = out_of_fold(problem, fit)
+    losses = [scaled_log_loss(logits[:, k], problem.targets) for k in range(len(STRENGTHS))]
+    best = int(np.argmin(losses))
+    (head,) = fit_views(contexts, problem, STRENGTHS[best : best + 1], problem.everything)
+    return Choice(pooling, head, logits[:, best], STRENGTHS[best], attends=False)
+
+
+def trained(start: Choice, problem: Problem, advance: Callable[[], None]) -> Choice:
+    """A trained copy of a choice's pooling; out of fold, it is trained anew for each fold.
+
+    Args:
+        start: an untrained choice, whose strength is kept.
+        problem: the images.
+        advance: is called after each training.
+    """
+    before = as_array(contexts_of(start.pooling, problem.features))
+    strengths = [start.strength]
+
+    def train(chosen: Chosen) -> tuple[Pooling, Array, LinearHead]:
+        pooling = copy.deepcopy(start.pooling)
+        (head,) = fit_views(before, problem, strengths, chosen)
+        images = torch.from_numpy(np.flatnonzero(chosen))
+        train_attention(pooling, head, problem.features, images, problem.seed)
+        contexts = as_array(contexts_of(pooling, problem.features))
+        (head,) = fit_views(contexts, problem, strengths, chosen)
+        advance()
+        return pooling, contexts[0], head
+
+    def fit(chosen: Chosen) -> Callable[[Chosen], Array]:
+        _, contexts, head = train(chosen)
+        return lambda inside: head.logits(contexts[inside])
+
+    logits = out_of_fold(problem, fit)
+    pooling, _, head = train(problem.everything)
+    return Choice(pooling, head, logits, start.strength, attends=True)
