@@ -16,7 +16,7 @@ from torch import Tensor
 Array = NDArray[np.float64]
 
 MAX_ITERATIONS = 300  # of L-BFGS; what is left to gain after them changes no prediction
-TOLERANCE = 1e-3  # largest gradient at which L-BFGS stops
+TOLERANCE = 1e-4  # largest gradient at which L-BFGS stops
 SMALLEST = 1e-10  # of the largest variance: directions below it are rounding errors
 
 
@@ -113,7 +113,9 @@ def fit_head(
     coefficients = np.zeros((classes, space.rows.shape[1]))
     intercepts = np.zeros(classes)
     if len(present) > 1:
-        model = LogisticRegression(C=strength, max_iter=MAX_ITERATIONS, tol=TOLERANCE)
+        # Of two classes, scikit-learn penalizes the difference of both rows, twice as large.
+        halves = 2 if len(present) == 2 else 1
+        model = LogisticRegression(C=strength * halves, max_iter=MAX_ITERATIONS, tol=TOLERANCE)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(space.rows, targets, sample_weight=weights)

@@ -142,7 +142,8 @@ def scaled_log_loss(logits: Array, targets: Labels) -> float:
         scaled = rows / np.exp(log_temperature)
         return float(torch.nn.functional.cross_entropy(scaled, labels))
 
-    return float(minimize_scalar(loss, bounds=TEMPERATURES, method="bounded").fun)
+    exact = {"xatol": 1e-6}
+    return float(minimize_scalar(loss, bounds=TEMPERATURES, method="bounded", options=exact).fun)
 
 
 def out_of_fold(problem: Problem, fit: Callable[[Chosen], Callable[[Chosen], Array]]) -> Array:
