@@ -1,6 +1,9 @@
 """Shared fixtures: a tiny model, folders of tiny images, and a trained run."""
 
 import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks timm's hub; read when its client is imported
+
 import shutil
 import tempfile
 from collections.abc import Callable
