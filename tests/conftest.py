@@ -1,11 +1,14 @@
 """Shared fixtures: a tiny model, folders of tiny images, and a trained run."""
 
 import os
-
-os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks timm's hub; read when its client is imported
-
 import shutil
 import tempfile
+
+# No test asks timm's hub, or finds what was downloaded before; read when its client is imported.
+os.environ["HF_HUB_OFFLINE"] = "1"
+for home in ("HF_HUB_CACHE", "TORCH_HOME"):
+    os.environ[home] = f"{tempfile.gettempdir()}/vision-attn-tests/no-weights"
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

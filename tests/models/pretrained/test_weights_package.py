@@ -1,4 +1,4 @@
-"""Weights in an installed package: found without importing it, checked, converted to timm's names."""
+"""Weights in an installed package: never imported, checked, converted to timm's names."""
 
 import sys
 from dataclasses import replace

