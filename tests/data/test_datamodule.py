@@ -294,3 +294,30 @@ class TestAugment:
         spans = changed.amax((1, 2, 3)) - changed.amin((1, 2, 3))
         assert 0.45 < spans.min() < 0.6
         assert spans.max() > 0.9
+
+
+class TestJoinValidation:
+    def test_images_cut_for_validation_are_trained_on(self, image_root: Path) -> None:
+        """The test images stay those of the same seed, and every image is where its name says."""
+        source = ImageFolder(str(image_root / "train"))
+        cut, joined = (ImageDataModule(source, val_fraction=0.25, image_size=16) for _ in range(2))
+        joined.join_validation()
+        assert set(joined.splits) == {"train", "test"}
+        assert joined.splits["test"].names == cut.splits["test"].names
+        train = joined.splits["train"]
+        assert train.names == sorted([*cut.splits["train"].names, *cut.splits["val"].names])
+        for index in (0, 7, len(train) - 1):
+            (alone,) = [
+                part.read(part.names.index(train.names[index]), 16)
+                for part in (cut.splits["train"], cut.splits["val"])
+                if train.names[index] in part.names
+            ]
+            assert torch.equal(train.read(index, 16), alone)
+            assert train.labels[index] == Path(train.names[index]).parent.name
+
+    def test_a_validation_folder_of_the_user_stays(self, image_root: Path) -> None:
+        shutil.copytree(image_root / "test", image_root / "val")
+        data = ImageDataModule(ImageFolder(str(image_root)), image_size=16)
+        before = {name: list(split.names) for name, split in data.splits.items()}
+        data.join_validation()
+        assert {name: list(split.names) for name, split in data.splits.items()} == before

@@ -12,12 +12,13 @@ from vision_attn.core.errors import UserError
 from vision_attn.data.augmentation import Augmentations, default_augmentation
 from vision_attn.data.class_balance import STRONG, balanced_weights, describe_balance, imbalance
 from vision_attn.data.dataset import Batch, InMemoryDataset, StreamingDataset, fits_in_memory
+from vision_attn.data.default_sizes import default_batch_size, default_image_size
 from vision_attn.data.io.cache import load_or_decode
 from vision_attn.data.io.decode import in_memory
 from vision_attn.data.io.image import to_unit_range
 from vision_attn.data.sampler import EpochSampler
 from vision_attn.data.sources.base import ImageSource
-from vision_attn.data.split import Split
+from vision_attn.data.split import Split, joined
 from vision_attn.data.splits import check_divisible, check_labels, stratified_split
 
 MAX_LISTED = 3  # files named in an error message
@@ -113,6 +114,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.alternate = flip == "alternate"
         self.given_balance = balanced_sampling
         self.stores: dict[str, InMemoryDataset | StreamingDataset] = {}
+        self.cut: tuple[str, ...] = ()  # splits that were cut from the training images
         self._splits: dict[str, Split] | None = None
 
     @property
@@ -160,15 +162,25 @@ class ImageDataModule(pl.LightningDataModule):
     def add_missing_splits(self, found: dict[str, Split]) -> dict[str, Split]:
         """Cut a validation split from the training images, and a test split if both are missing."""
         splits = dict(found)
-        missing = [name for name in ("val", "test") if name not in found]
         if "train" not in found or "val" in found:
             return splits
-        for offset, name in enumerate(missing):
+        self.cut = tuple(name for name in ("val", "test") if name not in found)
+        for offset, name in enumerate(self.cut):
             train = splits["train"]
             check_divisible(train)
             rest, held_out = stratified_split(train.labels, self.val_fraction, self.seed + offset)
             splits |= {"train": train.take(rest), name: train.take(held_out)}
         return splits
+
+    def join_validation(self) -> None:
+        """Train on the validation images, too, if they were cut from the training images.
+
+        The other splits stay the same. Call it before images are read.
+        """
+        splits = dict(self.splits)
+        if "val" in self.cut:
+            splits["train"] = joined(splits["train"], splits.pop("val"))
+            self._splits = splits
 
     def split(self, name: str) -> Split:
         """The split of this name.
@@ -313,29 +325,3 @@ class ImageDataModule(pl.LightningDataModule):
         return (
             f"{counts} images of {self.num_classes} classes at {size}; {self.augment}{flips}{named}"
         )
-
-
-def default_batch_size(image_size: int, images: int) -> int:
-    """Default batch size: 128 for small images, less for larger ones or for small data sets.
-
-    A data set of at least 256 images gives at least 32 steps per epoch.
-
-    >>> default_batch_size(32, 50_000), default_batch_size(224, 50_000), default_batch_size(96, 800)
-    (128, 32, 25)
-    """
-    largest = 128 if image_size <= 64 else 64 if image_size <= 128 else 32
-    return min(largest, max(images // 32, 8)) if images else largest
-
-
-def default_image_size(natural_size: int, accelerated: bool) -> int:
-    """Default image size: the multiple of 32 nearest to the images' own size, from 32 to 224.
-
-    Without a GPU the maximum is 128: an image of 224 pixels takes three times as long, so in the
-    same time the model would see a third as many.
-
-    >>> [default_image_size(pixels, accelerated=True) for pixels in (28, 64, 100, 500)]
-    [32, 64, 96, 224]
-    >>> default_image_size(500, accelerated=False)
-    128
-    """
-    return min(max(round(natural_size / 32) * 32, 32), 224 if accelerated else 128)

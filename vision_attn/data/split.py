@@ -42,3 +42,44 @@ class Split:
             read=lambda index, size: self.read(chosen[index], size),
             read_mask=None if mask is None else lambda index, size: mask(chosen[index], size),
         )
+
+
+def joined(first: Split, second: Split) -> Split:
+    """Two splits of the same source as one, in the order of their names.
+
+    >>> def named(*names: str) -> Split:
+    ...     return Split(names, [name.upper() for name in names], lambda index, size: names[index])
+    >>> both = joined(named("b", "d"), named("a", "c"))
+    >>> both.names, both.labels, [both.read(index, 8) for index in range(4)]
+    (['a', 'b', 'c', 'd'], ['A', 'B', 'C', 'D'], ['a', 'b', 'c', 'd'])
+    """
+    labels = [*first.labels, *second.labels]
+    names = [*first.names, *second.names]
+    order = sorted(range(len(names)), key=names.__getitem__)
+    places = [(part, index) for part in (first, second) for index in range(len(part))]
+    both = Places([places[position] for position in order])
+    return Split(
+        [names[position] for position in order],
+        [labels[position] for position in order],
+        both.read,
+        both.read_mask if first.read_mask and second.read_mask else None,
+        first.are_files and second.are_files,
+    )
+
+
+@dataclass(frozen=True)
+class Places:
+    """Reads images that are at the given places (a split and an index in it)."""
+
+    places: Sequence[tuple[Split, int]]
+
+    def read(self, index: int, size: int) -> Tensor:
+        """The image, as `Split.read` returns it."""
+        split, place = self.places[index]
+        return split.read(place, size)
+
+    def read_mask(self, index: int, size: int) -> Tensor:
+        """The object mask, as `Split.read_mask` returns it."""
+        split, place = self.places[index]
+        assert split.read_mask is not None
+        return split.read_mask(place, size)
