@@ -3,5 +3,5 @@
 # Can be run again: an existing installation and a trained model are reused.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
-install ""
+install "[weights]"
 exec "$python" "$root/scripts/quickstart.py" "$root/runs/quickstart"

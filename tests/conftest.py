@@ -3,6 +3,12 @@
 import os
 import shutil
 import tempfile
+
+# No test asks timm's hub, or finds what was downloaded before; read when its client is imported.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_CACHE"] = f"{tempfile.gettempdir()}/vision-attn-tests/no-weights"
+os.environ["TORCH_HOME"] = os.environ["HF_HUB_CACHE"]
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -29,7 +29,7 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS, 1) for room in room
 LIBRARIES = {
     "timm": {"models"},
     "captum": {"explainers", "metrics", "visualization"},
-    "huggingface_hub": {"export"},
+    "huggingface_hub": {"export", "models"},
     "jinja2": {"evaluation"},
     "onnx": {"export"},
     "onnxruntime": {"export"},

@@ -94,13 +94,10 @@ class TestPretrained:
         with pytest.raises(UserError, match="there is no file or folder"):
             Backbone("resnet10t", str(tmp_path / "none"), options=TINY)
 
-    def test_an_unreachable_hub_is_reported(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def unreachable(*_: object, **__: object) -> None:
-            raise OSError("the hub cannot be reached")
-
-        monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", unreachable)
-        with pytest.raises(UserError, match=r"(?s)cannot be reached.*--model.pretrained PATH"):
-            Backbone("resnet18", pretrained=True)
+    def test_weights_of_another_network_are_refused(self, tmp_path: Path) -> None:
+        save_file(self.source().state_dict(), tmp_path / "weights.safetensors")
+        with pytest.raises(UserError, match=r"(?s)cannot load.* resnet18: .*--pretrained FILE"):
+            Backbone("resnet18", pretrained=str(tmp_path / "weights.safetensors"))
 
 
 def test_options_cannot_open_files(tmp_path: Path) -> None:

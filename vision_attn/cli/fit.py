@@ -48,9 +48,17 @@ SHORT_HELP = {
     "batch_size": ("N", "images per batch"),
     "lr": ("X", "learning rate"),
     "image_size": ("N", "height and width in pixels to which images are resized"),
-    "backbone": ("NAME", "any CNN of timm, such as resnet18 or convnext_tiny"),
+    "backbone": (
+        "NAME",
+        "any CNN of timm, such as resnet18 or convnext_tiny (for photographs:"
+        " tf_efficientnet_lite0, with a GPU resnet50d)",
+    ),
     "pooling": ("NAME", "{poolings}, or the dotted path of your own"),
-    "pretrained": ("true|PATH", "timm's weights from its hub, or a weights file or folder"),
+    "pretrained": (
+        "true|false|PATH",
+        "weights to start from: timm's, none, or a file or folder (default: timm's for photographs"
+        " of 64 pixels and up, if they can be had)",
+    ),
     "devices": ("N", "how many GPUs or processes"),
     "workers": ("N", "processes that read images which do not fit into memory"),
     "seed": ("N", "seed of weights, order and augmentation"),

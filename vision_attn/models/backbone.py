@@ -29,8 +29,9 @@ class Backbone(nn.Module):
 
     Args:
         name: timm's name of the architecture.
-        pretrained: False for random initialization, True for timm's pretrained weights from its
-            hub, or the path of a weights file or of a folder saved by timm.
+        pretrained: False for random initialization, True for timm's pretrained weights (from its
+            local cache, an installed weights package or its hub), the name of such a package, or
+            the path of a weights file or of a folder saved by timm.
         removed_strides: how many times to halve the first stride that is left, from the stem on.
             Small images need this: a ResNet reduces 32x32 to 1x1. The weights keep their shapes.
         options: further arguments of `timm.create_model`.

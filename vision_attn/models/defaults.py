@@ -9,6 +9,9 @@ DEFAULT_BACKBONE = "resnet18"
 LIGHT_BACKBONE = "resnet10t"
 LIGHT_BACKBONE_OPTIONS = {"channels": [32, 64, 128, 256], "stem_width": 16}
 """Half the usual width, and a stem of a quarter of the cost: a sixth of a ResNet-18's FLOPs."""
+PRETRAINED_ON_CPU = ("tf_efficientnet_lite0",)
+PRETRAINED_ON_GPU = ("resnet50d.ra2_in1k", "tf_efficientnet_lite0")
+"""Networks for pretrained weights; see `pretrained_backbones`."""
 SMALL_IMAGE = 48  # pixels: for smaller images a 4x4 grid is enough, and no stage is cut
 
 
@@ -69,3 +72,27 @@ def default_backbone(
     if backbone is None and options is None and from_scratch and not accelerated:
         return LIGHT_BACKBONE, dict(LIGHT_BACKBONE_OPTIONS)
     return backbone or DEFAULT_BACKBONE, dict(options or {})
+
+
+def pretrained_backbones(accelerated: bool) -> tuple[str, ...]:
+    """Default networks for pretrained weights: the first whose weights can be had is used.
+
+    A map is to show which place argued for a class, so a place of the feature grid should see only
+    its surroundings. That excludes networks with squeeze-and-excitation (EfficientNet, MobileNetV3,
+    RegNetY) or global response normalization (ConvNeXt V2), where each place sees the whole image,
+    and attention (ViT, Swin, CoAtNet). The weights must have a permissive license (both: Apache
+    2.0), so that a model trained from them can be published and sold.
+
+    - Without a GPU: EfficientNet-Lite0. It is EfficientNet-B0 without squeeze-and-excitation, 0.8
+      GFLOPs per image of 224 pixels, a tenth of a ResNet-50's, with 75 % of ImageNet correct. Its
+      weights are also in a package of the Python registry, so that no hub is needed.
+    - With a GPU: ResNet-50-D (He et al. 2019, arXiv 1812.01187). Its dense convolutions suit tensor
+      cores, where depthwise ones wait for memory; its shortcuts average before they subsample, so
+      no place of the grid before is skipped; 80 % of ImageNet correct. The weights `ra2` were
+      trained with cross entropy; features of recipes with a stronger loss transfer less well to
+      other classes (Kornblith et al. 2021, arXiv 2010.16402). If they cannot be had, Lite0.
+
+    >>> pretrained_backbones(accelerated=False)
+    ('tf_efficientnet_lite0',)
+    """
+    return PRETRAINED_ON_GPU if accelerated else PRETRAINED_ON_CPU

@@ -1,7 +1,6 @@
 """Create timm's networks without their classifier, and take them apart."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -9,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from vision_attn.core.errors import UserError, did_you_mean, first_line
-from vision_attn.core.json_file import read_json
 from vision_attn.models import airbench  # noqa: F401  (registers itself with timm)
+from vision_attn.models.pretrained.source import WAYS, weights_overlay
 from vision_attn.models.strides import blank
 
 PROBE_SIZE = 64  # side of the probe image in pixels: enough for most CNNs, and fast
@@ -48,41 +47,25 @@ def create_network(name: str, pretrained: bool | str, options: dict[str, Any]) -
             f"backbone_options: {reserved[0]} cannot be set there; choose weights with "
             "--model.pretrained or --init_from."
         )
-    overlay = local_weights(pretrained) if isinstance(pretrained, str) else None
     arguments: dict[str, Any] = {
         "pretrained": bool(pretrained),
-        "pretrained_cfg_overlay": overlay,
+        "pretrained_cfg_overlay": weights_overlay(name, pretrained),
         "num_classes": 0,
     }
     try:
         try:
-            return timm.create_model(name, **arguments, global_pool="", **options)
+            net = timm.create_model(name, **arguments, global_pool="", **options)
         except AssertionError:  # its head needs a pooling
-            return timm.create_model(name, **arguments, **options)
+            net = timm.create_model(name, **arguments, **options)
     except Exception as error:  # timm, its hub client and torch raise many kinds of errors here
         reason = first_line(error)
         if not pretrained:
             raise UserError(f"timm cannot build {name} with {options}: {reason}") from error
         raise UserError(
-            f"cannot load pretrained weights for {name}: {reason}\n"
-            "Offline, give a weights file or a folder saved by timm: --model.pretrained PATH."
+            f"cannot load pretrained weights for {name}: {reason}\nWays to get some: {WAYS}."
         ) from error
-
-
-def local_weights(path: str) -> dict[str, Any]:
-    """The `pretrained_cfg_overlay` with which timm loads weights from a local file or folder."""
-    source = Path(path).expanduser()
-    if source.is_file():
-        return {"file": str(source)}
-    if not source.is_dir():
-        raise UserError(f"--model.pretrained: there is no file or folder {source}.")
-    config_file = source / "config.json"
-    config = read_json(config_file) if config_file.is_file() else {}
-    try:
-        given = dict(config.get("pretrained_cfg", {}))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"--model.pretrained: {config_file} is damaged: {error}") from error
-    return {**given, "source": "local-dir", "file": str(source)}
+    timm_of(net).pretrained_cfg.pop("state_dict", None)  # a second copy of the weights
+    return net
 
 
 def cut_after_stride(name: str, net: nn.Module, stride: int) -> int:

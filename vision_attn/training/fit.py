@@ -124,7 +124,7 @@ def train(attempt: Attempt) -> FitResult:
     if request.init_from:
         loaded = init_from(model, request.init_from, data.class_names)
     chosen = recorded_auto_settings(folder.config) if checkpoint else []
-    chosen = chosen or auto_settings(cli.given_config(), resolved)
+    chosen = chosen or [*auto_settings(cli.given_config(), resolved), *attempt.weights.chosen]
     chosen = [name for name in chosen if name not in request.option_names]
     data.setup("fit")  # unreadable images are reported before anything is written
     if not (checkpoint or request.init_from):
@@ -138,7 +138,7 @@ def train(attempt: Attempt) -> FitResult:
     spec = spec_of(model, resolved["model"]["pooling"], data)  # refuses what could not be loaded
     with train_lock(folder, resumed), explain_failures(folder, batches):
         if cli.trainer.is_global_zero:
-            print_summary(cli, resolved, loaded)
+            print_summary(cli, resolved, loaded, attempt.weights)
             record_config(folder, resolved, chosen)
             record_splits(folder, data, resumed)
             record_environment(folder, request.command, resolved["seed_everything"], data.splits)

@@ -3,7 +3,8 @@
 import datetime
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import reduce
 from pathlib import Path
 from typing import cast
 
@@ -25,10 +26,13 @@ from vision_attn.training.config import (
 from vision_attn.training.config_trust import check_trusted
 from vision_attn.training.image_tables import ImageRows, write_table
 from vision_attn.training.overrides import Pair, nested
-from vision_attn.training.stages import TUNING
+from vision_attn.training.stages import TUNING, against_probe
+from vision_attn.training.starting_weights import StartingWeights, starting_weights
 
 FINE_TUNING = {"model": {"stem_lr_scale": 0.1, "optimizer": {"init_args": {"lr": 0.001}}}}
 """Defaults for weights that were learned elsewhere; config files override them."""
+NO_WEIGHTS = ("false", "none", "null")
+"""Values of `--pretrained` for random weights, in lower case."""
 MAY_CHANGE = ("data.batch_size",)
 """Settings that may change when a run resumes: another machine may have less memory."""
 
@@ -76,12 +80,14 @@ class Attempt:
         config: all settings.
         folder: the run folder.
         checkpoint: the checkpoint to resume from; None for a new training.
+        weights: the pretrained weights that a new training starts from.
     """
 
     request: FitRequest
     config: Config
     folder: RunFolder
     checkpoint: Path | None = None
+    weights: StartingWeights = field(default_factory=StartingWeights)
 
 
 def new_run(request: FitRequest) -> Attempt:
@@ -91,20 +97,15 @@ def new_run(request: FitRequest) -> Attempt:
         UserError: no data is given, or the run folder already contains a run.
     """
     request = with_packaged_config(request)
-    config = read_config("defaults")
     files = [read_config(name, request.trust) for name in request.configs]
     options = with_full_names(nested(request.options))
-    if request.init_from or wants_pretrained([*files, options]):
-        config = merge(config, FINE_TUNING)
-    if wants_pretrained([*files, options]) and not request.init_from:
-        config = merge(config, TUNING)
+    contents = list(files)
     if request.init_from:
-        config = merge(config, settings_of(request.init_from, request.trust))
-    for content in files:
-        config = merge(config, content)
+        contents.insert(0, settings_of(request.init_from, request.trust))
     if isinstance(request.data, str):
-        config = merge(config, {"data": {"source": resolve_data(request.data)}})
-    config = merge(config, options)
+        contents.append({"data": {"source": resolve_data(request.data)}})
+    contents.append(options)
+    config = reduce(merge, contents, read_config("defaults"))
     if request.data is None and "class_path" not in config.get("data", {}).get("source", {}):
         raise UserError("name the images: --data DIR, or --data shapes to try it out.")
     # Lightning starts further processes with the same command; they join the first one's run.
@@ -113,11 +114,24 @@ def new_run(request: FitRequest) -> Attempt:
     if JOINED_RUN not in os.environ:
         check_not_started(folder)
     if request.data is not None and not isinstance(request.data, str):
-        root = write_table(request.data, folder.table)
-        source = resolve_data(str(folder.table))
-        source["init_args"]["root"] = str(root)
-        config = merge(config, {"data": {"source": source}})
-    return Attempt(request, config, folder)
+        contents.append(table_in_run(request.data, folder))
+        config = merge(config, contents[-1])
+    pretrained = given_pretrained(config, [*files, options])
+    weights = StartingWeights() if request.init_from else starting_weights(config, pretrained)
+    base = read_config("defaults")
+    if request.init_from or weights.record or pretrained:
+        staged = not (request.init_from or against_probe(config.get("model") or {}))
+        base = merge(base, TUNING if staged else FINE_TUNING)
+    config = reduce(merge, [*contents, weights.settings], base)
+    return Attempt(request, config, folder, weights=weights)
+
+
+def table_in_run(rows: ImageRows, folder: RunFolder) -> Config:
+    """Write images that were given in memory as a table in the run folder; its settings."""
+    root = write_table(rows, folder.table)
+    source = resolve_data(str(folder.table))
+    source["init_args"]["root"] = str(root)
+    return {"data": {"source": source}}
 
 
 def with_packaged_config(request: FitRequest) -> FitRequest:
@@ -129,17 +143,27 @@ def with_packaged_config(request: FitRequest) -> FitRequest:
     return replace(request, configs=[cast(str, request.data)])
 
 
-def wants_pretrained(configs: Sequence[Config]) -> bool:
-    """Whether the backbone starts from pretrained weights; later configurations win.
+def given_pretrained(config: Config, contents: Sequence[Config]) -> bool | str | None:
+    """Which pretrained weights are asked for; None if nothing is said about them.
 
-    >>> wants_pretrained([{"model": {"pretrained": True}}])
+    Weights of a backbone that another one replaces are dropped, but the wish for none is kept.
+
+    Args:
+        config: the merged settings.
+        contents: the settings of files and of the user, from which they were merged.
+
+    >>> given_pretrained({"model": {"pretrained": "true"}}, [])
     True
-    >>> wants_pretrained([{"model": {"pretrained": True}}, {"model": {"pretrained": "false"}}])
+    >>> given_pretrained({"model": {"backbone": "b"}}, [{"model": {"pretrained": False}}])
     False
+    >>> given_pretrained({"model": {"backbone": "b"}}, [{"model": {"pretrained": "weights.pt"}}])
     """
-    given = [content["model"]["pretrained"] for content in configs
-             if "pretrained" in (content.get("model") or {})]  # fmt: skip
-    return str([False, *given][-1]).lower() not in ("false", "none", "null")
+    value = (config.get("model") or {}).get("pretrained")
+    if value is None:
+        given = [(content.get("model") or {}).get("pretrained") for content in contents]
+        said = [value for value in given if value is not None]
+        return False if said and str(said[-1]).lower() in NO_WEIGHTS else None
+    return {"true": True, **dict.fromkeys(NO_WEIGHTS, False)}.get(str(value).lower(), str(value))
 
 
 def settings_of(source: Path, trusted: Sequence[str]) -> Config:

@@ -51,7 +51,8 @@ def fit(
         image_size: height and width in pixels to which images are resized.
         backbone: any CNN of timm.
         pooling: an attention pooling, by file name or dotted path.
-        pretrained: True for timm's weights from its hub, or a weights file or folder.
+        pretrained: True for timm's weights, False for none, or a weights file or folder; None
+            takes timm's for photographs of 64 pixels and up, if they can be had.
         devices: how many GPUs or processes.
         workers: processes that read images which do not fit into memory.
         seed: seed of weights, order and augmentation.

@@ -3,19 +3,23 @@
 from vision_attn.core.terminal import say
 from vision_attn.data.checks.quick import quick_problems
 from vision_attn.data.leakage import leakage_warning
-from vision_attn.models.defaults import DEFAULT_BACKBONE
+from vision_attn.models.defaults import DEFAULT_BACKBONE, pretrained_backbones
 from vision_attn.models.summary import describe_model
 from vision_attn.training.config import Config
 from vision_attn.training.lightning_cli import TrainingCLI
+from vision_attn.training.starting_weights import StartingWeights
 
 
-def print_summary(cli: TrainingCLI, resolved: Config, loaded: str) -> None:
+def print_summary(
+    cli: TrainingCLI, resolved: Config, loaded: str, weights: StartingWeights
+) -> None:
     """Print the data, the model and the training settings, with every automatic choice.
 
     Args:
         cli: task, data and trainer.
         resolved: all settings.
         loaded: which weights were loaded from another run or file.
+        weights: the pretrained weights that a new run starts from.
     """
     data, trainer = cli.datamodule, cli.trainer
     say(f"data      {data.describe()}")
@@ -26,13 +30,14 @@ def print_summary(cli: TrainingCLI, resolved: Config, loaded: str) -> None:
         say(f"check     {line}")
     pooling = resolved["model"]["pooling"]["class_path"].rpartition(".")[2]
     say(f"model     {describe_model(cli.model.model, data.image_size, pooling)}")
-    if cli.given_config()["model"]["backbone"] is None:
+    is_open = cli.given_config()["model"]["backbone"] is None
+    if is_open or "model.backbone" in weights.chosen:
         say(f"{'':9} {backbone_choice(cli.model.model.backbone.name)}")
     say(f"training  {stages_line(cli)}{trainer.precision}")
     for line in cli.summary_lines():
         say(f"{'':9} {line}")
-    if loaded:
-        say(f"weights   {loaded}")
+    for number, line in enumerate(filter(None, [loaded, *weights.notes])):
+        say(f"{'' if number else 'weights':<9} {line}")
 
 
 def backbone_choice(name: str) -> str:
@@ -41,7 +46,7 @@ def backbone_choice(name: str) -> str:
     >>> backbone_choice("resnet18")
     'the default backbone (another: --backbone NAME)'
     """
-    if name == DEFAULT_BACKBONE:
+    if name in {DEFAULT_BACKBONE, *pretrained_backbones(True), *pretrained_backbones(False)}:
         return "the default backbone (another: --backbone NAME)"
     return f"a light backbone, to train from scratch without a GPU (--backbone {DEFAULT_BACKBONE})"
 

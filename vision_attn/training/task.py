@@ -47,7 +47,8 @@ class ClassificationTask(pl.LightningModule):
         image_size: height and width of images in pixels, set by the data.
         backbone: timm's name of the architecture; None takes resnet18, or a light network to
             train from scratch without a GPU.
-        pretrained: true for timm's weights from its hub, or a weights file or folder.
+        pretrained: true for timm's weights (from its local cache, an installed weights package or
+            its hub), the name of such a package, or a weights file or folder.
         backbone_options: further arguments of `timm.create_model`.
         min_grid: smallest height and width of the feature map, in cells; None takes 4 for images
             under 48 pixels, 6 under 128 and 7 above.

@@ -11,10 +11,13 @@ class ImageSource(ABC):
     Attributes:
         class_names: the classes of the training images, in the order of the logits.
         natural_size: the usual length of an image's shorter side, in pixels.
+        is_synthetic: whether images are drawn by a program, so that features learned from
+            photographs are of little use.
     """
 
     class_names: list[str]
     natural_size: int
+    is_synthetic: bool = False
 
     @abstractmethod
     def splits(self) -> dict[str, Split]:

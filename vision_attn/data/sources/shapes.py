@@ -71,6 +71,7 @@ class Shapes(ImageSource):
     """
 
     natural_size = 64
+    is_synthetic = True
 
     def __init__(self, train: int = 6000, val: int = 600, test: int = 1200, seed: int = 0) -> None:
         self.counts = {"train": train, "val": val, "test": test}
