@@ -149,6 +149,8 @@ def train(attempt: Attempt) -> FitResult:
         if cli.stages.tune and not fit_trainer(cli, attempt, spec, probe):
             can_resume = folder.last.exists() or cli.stages.probe
             return FitResult(folder, interrupted=True, can_resume=can_resume)
+        if probe and cli.trainer.is_global_zero:
+            folder.add_metrics({"out_of_fold/accuracy": probe.accuracy})
         scores = test(cli, folder)
         if request.report and cli.trainer.is_global_zero:
             strategy, precision = cli.trainer.strategy, cli.trainer.precision_plugin
@@ -201,6 +203,7 @@ def fit_trainer(
 def validation_score(cli: TrainingCLI) -> float:
     """The monitored score of the model as it is; -1 without validation images."""
     results = cli.trainer.validate(cli.model, cli.datamodule, verbose=False)
+    cli.model.metrics_of("val").reset()  # new tensors: those of inference mode cannot be changed
     return float(results[0][cli.datamodule.monitored]) if results else -1.0
 
 

@@ -98,10 +98,12 @@ def plan_stages(
 def has_limit(trainer: Mapping[str, Any]) -> bool:
     """Whether the user says how long to train.
 
-    >>> has_limit({"max_epochs": None, "max_steps": -1}), has_limit({"max_epochs": 3})
-    (False, True)
+    A run without tuning records 0 epochs.
+
+    >>> [has_limit({"max_epochs": epochs, "max_steps": -1}) for epochs in (None, 0, 3)]
+    [False, False, True]
     """
-    return trainer.get("max_epochs") is not None or trainer.get("max_steps", -1) != -1
+    return bool(trainer.get("max_epochs")) or trainer.get("max_steps", -1) != -1
 
 
 def is_slow(task: ClassificationTask, data: ImageDataModule) -> bool:
