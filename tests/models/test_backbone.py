@@ -94,6 +94,33 @@ class TestPretrained:
         with pytest.raises(UserError, match="there is no file or folder"):
             Backbone("resnet10t", str(tmp_path / "none"), options=TINY)
 
+    def test_weights_with_other_names_are_refused(self, tmp_path: Path) -> None:
+        """timm loads what fits, here nothing, and says so in its log alone."""
+        other = {f"features.{name}": value for name, value in self.source().state_dict().items()}
+        save_file(other, tmp_path / "weights.safetensors")
+        with pytest.raises(UserError, match=r"they lack 75 of its 90 tensors, such as conv1"):
+            Backbone("resnet10t", pretrained=str(tmp_path / "weights.safetensors"), options=TINY)
+
+    def test_tensors_that_start_at_random_are_printed(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        some = self.source().state_dict()
+        names = [name for name in some if name.startswith("layer4.0.conv2")]
+        save_file(
+            {k: v for k, v in some.items() if k not in names}, tmp_path / "weights.safetensors"
+        )
+        Backbone("resnet10t", pretrained=str(tmp_path / "weights.safetensors"), options=TINY)
+        output = capsys.readouterr().out
+        assert "tensors start at random values: layer4.0.conv2.weight" in output
+        assert output.count("\n") == 1
+
+    def test_complete_weights_print_nothing(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        save_file(self.source().state_dict(), tmp_path / "weights.safetensors")
+        Backbone("resnet10t", pretrained=str(tmp_path / "weights.safetensors"), options=TINY)
+        assert capsys.readouterr().out == ""
+
     def test_weights_of_another_network_are_refused(self, tmp_path: Path) -> None:
         save_file(self.source().state_dict(), tmp_path / "weights.safetensors")
         with pytest.raises(UserError, match=r"(?s)cannot load.* resnet18: .*--pretrained FILE"):

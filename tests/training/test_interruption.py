@@ -205,6 +205,10 @@ class TestOutOfMemory:
 
     SHORT = "memory    too small for batches of 8 images: "
 
+    @pytest.fixture(autouse=True)
+    def _small_batches(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("vision_attn.data.default_sizes.SMALLEST_BATCH", 8)
+
     def fit(self, images: Path, run: Path, callback: type, *more: str) -> int:
         words = ["fit", "--data", str(images), "--run_dir", str(run), *AUTOMATIC, *EPOCHS, *more]
         return main([*words, "--trainer.callbacks+", f"{__name__}.{callback.__name__}"])

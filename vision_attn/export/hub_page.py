@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from vision_attn.core.json_file import read_json
+from vision_attn.core.terminal import printable
 from vision_attn.core.version import __version__
+from vision_attn.models.pretrained.license import WeightsRecord, is_non_commercial
 from vision_attn.runs.folder import RunFolder
 from vision_attn.runs.model_spec import ModelSpec
 from vision_attn.runs.settings_summary import describe_value, value_at
@@ -75,6 +77,7 @@ which places contributed, not which pixels those places depend on. After downloa
 
 ## License
 
+{weights}
 No license has been chosen yet. If you publish this model, add a line `license: NAME` at the top of
 this file, with a name from https://huggingface.co/docs/hub/repositories-licenses, and delete this
 paragraph.
@@ -147,7 +150,23 @@ def page(spec: ModelSpec, facts: dict[str, Any], name: str = "USER/NAME") -> str
         data=table("data setting", facts.get("data", {})),
         settings=table("setting", facts.get("settings", {})),
         classes=", ".join(named) + (f" and {more} more" if more else ""),
+        weights=weights_paragraph(spec.weights),
     )
+
+
+def weights_paragraph(record: WeightsRecord | None) -> str:
+    """A paragraph on the weights that a model started from, with their license.
+
+    >>> print(weights_paragraph(WeightsRecord("a.in1k", "timm's hub", "mit", "https://a.org")))
+    Training started from the weights a.in1k (https://a.org), license: mit.
+    <BLANKLINE>
+    """
+    if record is None:
+        return ""
+    name, origin, license_name = map(printable, (record.name, record.origin, record.license))
+    told = f"Training started from the weights {name}{f' ({origin})' if origin else ''}"
+    warning = " **It forbids commercial use.**" if is_non_commercial(license_name) else ""
+    return f"{told}, license: {license_name or 'not known'}.{warning}\n"
 
 
 def table(title: str, rows: dict[str, str]) -> str:

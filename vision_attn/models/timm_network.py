@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from vision_attn.core.errors import UserError, did_you_mean, first_line
 from vision_attn.models import airbench  # noqa: F401  (registers itself with timm)
+from vision_attn.models.pretrained.missing_tensors import check_missing, missing_tensors
 from vision_attn.models.pretrained.source import WAYS, weights_overlay
 from vision_attn.models.strides import blank
 
@@ -53,10 +54,12 @@ def create_network(name: str, pretrained: bool | str, options: dict[str, Any]) -
         "num_classes": 0,
     }
     try:
-        try:
-            net = timm.create_model(name, **arguments, global_pool="", **options)
-        except AssertionError:  # its head needs a pooling
-            net = timm.create_model(name, **arguments, **options)
+        with missing_tensors() as missing:
+            try:
+                net = timm.create_model(name, **arguments, global_pool="", **options)
+            except AssertionError:  # its head needs a pooling
+                net = timm.create_model(name, **arguments, **options)
+        check_missing(missing, net)
     except Exception as error:  # timm, its hub client and torch raise many kinds of errors here
         reason = first_line(error)
         if not pretrained:

@@ -11,6 +11,7 @@ from vision_attn.core.errors import UserError
 from vision_attn.core.registry import available, import_class, is_class_spec
 from vision_attn.models.backbone import Backbone
 from vision_attn.models.classifier import Activation, AttentionClassifier
+from vision_attn.models.pretrained.license import WeightsRecord, record_from
 from vision_attn.pooling.base import Pooling, PoolingFactory
 from vision_attn.runs.limits import IMAGE_SIZE, NUMBER, largest_number
 from vision_attn.runs.old_formats import check_format, upgrade_spec
@@ -35,6 +36,8 @@ class ModelSpec:
         mean: per color channel, subtracted from images in [0, 1].
         std: per color channel, by which images are then divided.
         activation: what turns logits into probabilities: "softmax" or "sigmoid".
+        weights: the pretrained weights that training started from, with their license; None from
+            scratch, and in files of versions that did not record them.
     """
 
     backbone: str
@@ -47,6 +50,7 @@ class ModelSpec:
     mean: list[float]
     std: list[float]
     activation: Activation = "softmax"
+    weights: WeightsRecord | None = None
 
     def settings(self) -> dict[str, Any]:
         """The settings of `fit` with which this model is rebuilt."""
@@ -80,7 +84,7 @@ def spec_from(content: dict[str, Any], path: Path) -> ModelSpec:
             f"{path} has the key '{unknown[0]}', which this version does not know; "
             "update with: pip install -U vision-attn"
         )
-    spec = ModelSpec(**content)
+    spec = ModelSpec(**content | {"weights": record_from(content.get("weights"))})
     check_spec(spec)
     return spec
 

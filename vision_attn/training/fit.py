@@ -34,7 +34,12 @@ from vision_attn.training.fit_request import Attempt, FitRequest, new_run, resum
 from vision_attn.training.init_from import init_from
 from vision_attn.training.lightning_cli import TrainingCLI
 from vision_attn.training.probe.stage import ProbeResult, fit_probe
-from vision_attn.training.provenance import record_config, record_environment, record_splits
+from vision_attn.training.provenance import (
+    record_config,
+    record_environment,
+    record_splits,
+    recorded_weights,
+)
 from vision_attn.training.summary import print_summary
 
 SCORES = {
@@ -135,13 +140,15 @@ def train(attempt: Attempt) -> FitResult:
         may_be_halved="data.batch_size" in chosen and cli.trainer.world_size == 1,
     )
     resumed = checkpoint is not None
-    spec = spec_of(model, resolved["model"]["pooling"], data)  # refuses what could not be loaded
+    weights = recorded_weights(folder) if checkpoint else attempt.weights.record
+    spec = spec_of(model, resolved["model"]["pooling"], data, weights)  # refuses what is too large
     with train_lock(folder, resumed), explain_failures(folder, batches):
         if cli.trainer.is_global_zero:
             print_summary(cli, resolved, loaded, attempt.weights)
             record_config(folder, resolved, chosen)
             record_splits(folder, data, resumed)
-            record_environment(folder, request.command, resolved["seed_everything"], data.splits)
+            seed = resolved["seed_everything"]
+            record_environment(folder, request.command, seed, data.splits, weights)
         try:
             probe = run_probe(cli, folder, spec) if cli.stages.probe else None
         except KeyboardInterrupt:

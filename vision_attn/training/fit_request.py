@@ -27,7 +27,11 @@ from vision_attn.training.config_trust import check_trusted
 from vision_attn.training.image_tables import ImageRows, write_table
 from vision_attn.training.overrides import Pair, nested
 from vision_attn.training.stages import TUNING, against_probe
-from vision_attn.training.starting_weights import StartingWeights, starting_weights
+from vision_attn.training.starting_weights import (
+    StartingWeights,
+    inherited_weights,
+    starting_weights,
+)
 
 FINE_TUNING = {"model": {"stem_lr_scale": 0.1, "optimizer": {"init_args": {"lr": 0.001}}}}
 """Defaults for weights that were learned elsewhere; config files override them."""
@@ -117,7 +121,11 @@ def new_run(request: FitRequest) -> Attempt:
         contents.append(table_in_run(request.data, folder))
         config = merge(config, contents[-1])
     pretrained = given_pretrained(config, [*files, options])
-    weights = StartingWeights() if request.init_from else starting_weights(config, pretrained)
+    weights = (
+        inherited_weights(request.init_from)
+        if request.init_from
+        else starting_weights(config, pretrained)
+    )
     base = read_config("defaults")
     if request.init_from or weights.record or pretrained:
         staged = not (request.init_from or against_probe(config.get("model") or {}))

@@ -1,12 +1,15 @@
 """Record the settings, splits and environment of a run before it trains."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 from vision_attn.core.atomic import replace_symlink, write_json, write_text
+from vision_attn.core.errors import UserError
 from vision_attn.core.terminal import say
 from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.data.sources.image_table import as_table
 from vision_attn.data.split import Split
+from vision_attn.models.pretrained.license import WeightsRecord, record_from
 from vision_attn.runs.environment import environment, read_starts
 from vision_attn.runs.folder import RunFolder
 from vision_attn.training.auto_settings import config_text
@@ -44,10 +47,15 @@ def record_splits(folder: RunFolder, data: ImageDataModule, resumed: bool) -> No
 
 
 def record_environment(
-    folder: RunFolder, command: Sequence[str], seed: int | bool, splits: Mapping[str, Split]
+    folder: RunFolder,
+    command: Sequence[str],
+    seed: int | bool,
+    splits: Mapping[str, Split],
+    weights: WeightsRecord | None = None,
 ) -> None:
     """Record the environment of each start or resume; warn if the images have changed."""
     earlier, now = read_starts(folder.environment), environment(list(command), seed, splits)
+    now["weights"] = asdict(weights) if weights else None
     if not folder.last.exists():  # an earlier start here left no checkpoint
         earlier = []
     if earlier and earlier[-1].get("data") != now["data"]:
@@ -56,3 +64,16 @@ def record_environment(
             f"{folder.environment}): its weights will differ from an uninterrupted run's."
         )
     write_json(folder.environment, {"starts": [*earlier, now]})
+
+
+def recorded_weights(folder: RunFolder) -> WeightsRecord | None:
+    """The pretrained weights that a run started from, as its first start recorded them.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    starts = read_starts(folder.environment)
+    try:
+        return record_from(starts[0].get("weights")) if starts else None
+    except ValueError as error:
+        raise UserError(f"{folder.environment} is damaged ({error}); copy it again.") from None

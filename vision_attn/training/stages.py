@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from vision_attn.core.registry import short_path
 from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.pooling.base import Pooling
 from vision_attn.training.config import Config
@@ -78,7 +79,8 @@ def plan_stages(
         return SINGLE_STAGE
     reason = against_probe(config["model"])
     if type(task.model.pooling).make_head is not Pooling.make_head:
-        reason = f"--pooling {type(task.model.pooling).__name__}, whose head is not free"
+        name = short_path(Pooling, config["model"]["pooling"]["class_path"])
+        reason = f"--pooling {name}, whose head is not free"
     if reason:
         return Stages(False, True, f"one stage: there is no probe with {reason}")
     if tune != "auto":

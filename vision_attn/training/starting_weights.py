@@ -4,6 +4,7 @@ import contextlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
@@ -14,6 +15,7 @@ from vision_attn.models.pretrained.image_size import own_size, photograph_size
 from vision_attn.models.pretrained.license import WeightsRecord, license_lines
 from vision_attn.models.pretrained.source import WAYS, PretrainedWeights, fetch, find, named
 from vision_attn.models.pretrained.weights_package import package_named
+from vision_attn.runs.folder import RunFolder
 from vision_attn.training.config import Config, merge
 from vision_attn.training.duration import is_accelerated
 
@@ -85,6 +87,23 @@ def given_weights(config: Config, typed: bool | str) -> StartingWeights:
         network = candidates(config)[0]
         return StartingWeights(settings={"model": {"backbone": network}})
     return complete(config, found, [*reasons, described(found.record)], photograph_side(config))
+
+
+def inherited_weights(source: Path) -> StartingWeights:
+    """The weights that a run or a file to start from was itself trained from.
+
+    Args:
+        source: the run folder or weights file.
+
+    Raises:
+        UserError: the run's `model.json` is missing or damaged.
+    """
+    if not source.is_dir():
+        return StartingWeights(WeightsRecord(source.name, "a file"))
+    record = RunFolder(source).load_spec().weights
+    if record is None:
+        return StartingWeights()
+    return StartingWeights(record, notes=[described(record), *license_lines(record)])
 
 
 def complete(

@@ -95,7 +95,7 @@ class TestProbe:
         [
             (["--model.loss", "binary_cross_entropy"], "--model.loss binary_cross_entropy"),
             (["--model.freeze_epochs", "1"], "--model.freeze_epochs 1"),
-            (["--pooling", "csra"], "--pooling Csra, whose head is not free"),
+            (["--pooling", "csra"], "--pooling csra, whose head is not free"),
         ],
     )
     def test_where_there_is_none(

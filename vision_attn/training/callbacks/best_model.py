@@ -9,6 +9,7 @@ from torch import nn
 from vision_attn.core.errors import UserError
 from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.models.classifier import AttentionClassifier
+from vision_attn.models.pretrained.license import WeightsRecord
 from vision_attn.runs.folder import RunFolder
 from vision_attn.runs.limits import check_forward
 from vision_attn.runs.model_spec import ModelSpec, check_spec
@@ -79,9 +80,18 @@ def model_of(task: nn.Module) -> AttentionClassifier:
 
 
 def spec_of(
-    model: AttentionClassifier, pooling: dict[str, Any], data: ImageDataModule
+    model: AttentionClassifier,
+    pooling: dict[str, Any],
+    data: ImageDataModule,
+    weights: WeightsRecord | None = None,
 ) -> ModelSpec:
     """The specification (`model.json`) of a model that is about to be trained.
+
+    Args:
+        model: the model.
+        pooling: the class of its pooling, with arguments.
+        data: the images.
+        weights: the pretrained weights that it starts from.
 
     Raises:
         UserError: the model is over a limit of those that can be loaded.
@@ -98,6 +108,7 @@ def spec_of(
         mean=backbone.mean.flatten().tolist(),
         std=backbone.std.flatten().tolist(),
         activation=model.activation,
+        weights=weights,
     )
     try:
         check_spec(spec)
