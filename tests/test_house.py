@@ -35,6 +35,7 @@ LIBRARIES = {
     "onnxruntime": {"export"},
     "pyarrow": {"data", "inference"},
     "scipy": {"metrics"},
+    "sklearn": {"training"},
     "matplotlib": {"evaluation", "inference", "visualization"},
     "lightning": {"data", "training"},
 }

@@ -87,6 +87,7 @@ def description(trained: LoadedModel, sizes: InputSizes) -> dict[str, Any]:
             "resized to image_size x image_size by Pillow's BICUBIC, without cropping"
         ),
         "probabilities": spec.activation,
+        "temperature": spec.temperature,  # the logits are already divided by it
         "outputs": OUTPUTS,
         "bias": trained.model.head.bias.tolist(),
         "backbone": spec.backbone,

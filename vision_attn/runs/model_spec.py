@@ -38,6 +38,8 @@ class ModelSpec:
         activation: what turns logits into probabilities: "softmax" or "sigmoid".
         weights: the pretrained weights that training started from, with their license; None from
             scratch, and in files of versions that did not record them.
+        temperature: by which the head was divided after training, so that its probabilities are
+            calibrated; 1 if it was not.
     """
 
     backbone: str
@@ -51,6 +53,7 @@ class ModelSpec:
     std: list[float]
     activation: Activation = "softmax"
     weights: WeightsRecord | None = None
+    temperature: float = 1.0
 
     def settings(self) -> dict[str, Any]:
         """The settings of `fit` with which this model is rebuilt."""
@@ -110,11 +113,23 @@ def check_spec(spec: ModelSpec) -> None:
         and all(math.isfinite(x) for x in numbers)
         and min(spec.std) > 0,
         "activation": spec.activation in ("softmax", "sigmoid"),
+        "temperature": is_positive(spec.temperature),
         f"a number over {NUMBER}": largest_number(options) <= NUMBER,
     }
     invalid = [name for name, is_valid in valid.items() if not is_valid]
     if invalid:
         raise ValueError(f"invalid value: {invalid[0]}")
+
+
+def is_positive(number: object) -> bool:
+    """Whether a value is a positive, finite number.
+
+    >>> [is_positive(value) for value in (0.3, 2, 0, float("nan"), True, "1")]
+    [True, True, False, False, False, False]
+    """
+    if isinstance(number, bool) or not isinstance(number, (int, float)):
+        return False
+    return math.isfinite(number) and number > 0
 
 
 def fits_in_memory(spec: ModelSpec) -> bool:

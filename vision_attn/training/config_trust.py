@@ -24,7 +24,17 @@ WORD = re.compile(r"[a-z0-9_\-]*")
 """A text that selects something without naming a class, such as `auto` or `ddp`."""
 IMPORTABLE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 """A text that could be the path of a Python object."""
-TOP_LEVEL = {"model", "data", "trainer", "seed_everything", "patience", "ema", "compile", "tune"}
+TOP_LEVEL = {
+    "model",
+    "data",
+    "trainer",
+    "seed_everything",
+    "patience",
+    "ema",
+    "compile",
+    "tune",
+    "calibrate",
+}
 CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
 
 

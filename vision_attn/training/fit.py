@@ -17,6 +17,7 @@ from vision_attn.runs.model_spec import ModelSpec
 from vision_attn.runs.settings_summary import about_run
 from vision_attn.runs.yaml_file import load_yaml
 from vision_attn.training.auto_settings import auto_settings, recorded_auto_settings
+from vision_attn.training.calibration import HeldOut, calibrate, validation_logits
 from vision_attn.training.callbacks.best_model import SaveBestModel, spec_of
 from vision_attn.training.callbacks.checkpoint_io import next_epoch
 from vision_attn.training.callbacks.progress import Throughput
@@ -158,6 +159,8 @@ def train(attempt: Attempt) -> FitResult:
             return FitResult(folder, interrupted=True, can_resume=can_resume)
         if probe and cli.trainer.is_global_zero:
             folder.add_metrics({"out_of_fold/accuracy": probe.accuracy})
+        if resolved["calibrate"]:
+            calibrate_best(cli, folder, spec, None if cli.stages.tune else probe)
         scores = test(cli, folder)
         if request.report and cli.trainer.is_global_zero:
             strategy, precision = cli.trainer.strategy, cli.trainer.precision_plugin
@@ -205,6 +208,31 @@ def fit_trainer(
     if best.to_beat >= 0:
         say(f"tuning    {best.outcome}")
     return True
+
+
+def calibrate_best(
+    cli: TrainingCLI, folder: RunFolder, spec: ModelSpec, probe: ProbeResult | None
+) -> None:
+    """Calibrate the saved model on held-out images, and save it again.
+
+    Args:
+        cli: task, data and trainer.
+        folder: the run folder.
+        spec: the content of `model.json`.
+        probe: whose logits out of fold are used; None takes those of the validation images.
+    """
+    model = cli.model.model.to(cli.trainer.strategy.root_device)
+    folder.fill(model)
+    if probe:
+        held_out = HeldOut(probe.logits, probe.targets, "training images, out of fold")
+    else:
+        forward_context = cli.trainer.precision_plugin.forward_context
+        held_out = validation_logits(model, cli.datamodule, forward_context)
+    temperature = calibrate(model, held_out)
+    cli.model.use_activation(model.activation)
+    if cli.trainer.is_global_zero:
+        calibrated = replace(spec, temperature=temperature, activation=model.activation)
+        folder.save_model(model, calibrated)
 
 
 def validation_score(cli: TrainingCLI) -> float:

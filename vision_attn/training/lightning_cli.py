@@ -50,6 +50,7 @@ TUNE_HELP = (
     "whether all layers learn after pooling and head were fitted on features of a pretrained "
     "backbone: auto does so if enough validation images can tell whether it helps"
 )
+CALIBRATE_HELP = "divide the logits by a temperature that is fitted on held-out images"
 EMA_HELP = "keep and score an exponential moving average of the weights with this decay, e.g. 0.99"
 COMPILE_HELP = "compile the backbone with torch.compile where that is possible"
 
@@ -155,6 +156,7 @@ class TrainingCLI(LightningCLI):
         """Link the task's arguments to the data, and add the settings that belong to no section."""
         parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
         parser.link_arguments("data.image_size", "model.image_size", apply_on="instantiate")
+        parser.add_argument("--calibrate", type=bool, default=True, help=CALIBRATE_HELP)
         parser.add_argument("--tune", type=Tune, default="auto", help=TUNE_HELP)
         parser.add_argument("--patience", type=int | None, help=PATIENCE_HELP)
         parser.add_argument("--ema", type=float | None, help=EMA_HELP)

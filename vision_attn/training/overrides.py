@@ -81,7 +81,7 @@ def full_name(name: str) -> str:
     return SHORT_OPTIONS.get(name, name)
 
 
-TOP_LEVEL = ("compile", "ema", "patience", "seed_everything", "tune")
+TOP_LEVEL = ("calibrate", "compile", "ema", "patience", "seed_everything", "tune")
 """Settings that belong to no section."""
 
 

@@ -74,6 +74,7 @@ def restore(folder: RunFolder, config: Config, other: str | None = None) -> Trai
     """
     with folder.size_limit():
         cli = TrainingCLI(config, None)
+    cli.model.use_activation(folder.load_spec().activation)
     if folder.split.is_file():
         if other is None:
             apply_recorded_splits(cli.datamodule, folder.split)

@@ -149,6 +149,12 @@ class ClassificationTask(pl.LightningModule):
         """Logits (B, K) of images in [0, 1]."""
         return self.model(images)
 
+    def use_activation(self, activation: Activation) -> None:
+        """Score the model by its probabilities: after calibration they are a softmax."""
+        self.model.activation = activation
+        if activation == "softmax":
+            self.loss = LOSSES["cross_entropy"]
+
     def metrics_of(self, stage: str) -> ClassificationMetrics:
         """The metrics of a stage: "train", "val" or "test"."""
         return cast(ClassificationMetrics, self.scores[f"{stage}_scores"])

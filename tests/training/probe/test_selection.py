@@ -13,8 +13,8 @@ from vision_attn.training.probe.selection import (
     FOLDS,
     STRENGTHS,
     Problem,
+    loss_out_of_fold,
     out_of_fold,
-    scaled_log_loss,
     stratified_folds,
     trained,
     untrained,
@@ -107,7 +107,7 @@ class TestAttention:
         start = untrained(GlobalAttention(Channels(CHANNELS), heads=1), problem)
         attended = trained(start, problem, advance=lambda: None)
         targets = features.targets.numpy()
-        assert scaled_log_loss(attended.logits, targets) < scaled_log_loss(start.logits, targets)
+        assert loss_out_of_fold(attended.logits, problem) < loss_out_of_fold(start.logits, problem)
         before, after = (
             (choice.logits.argmax(1) == targets).mean() for choice in (start, attended)
         )
@@ -147,24 +147,3 @@ class TestStrength:
         )
         rare = targets.numpy() == 1
         assert balanced[rare].mean() > plain[rare].mean()
-
-
-class TestScaledLogLoss:
-    def test_a_factor_changes_nothing(self) -> None:
-        random = np.random.default_rng(0)
-        targets = random.integers(5, size=37)
-        logits = 2 * np.eye(5)[targets] + random.normal(size=(37, 5))
-        losses = [scaled_log_loss(factor * logits, targets) for factor in (0.1, 1.0, 20.0)]
-        np.testing.assert_allclose(losses, losses[0], atol=1e-6)
-
-    def test_the_best_of_many_temperatures(self) -> None:
-        random = np.random.default_rng(1)
-        targets = random.integers(5, size=53)
-        logits = 3 * np.eye(5)[targets] + 2 * random.normal(size=(53, 5))
-        tried = []
-        for temperature in np.geomspace(0.01, 100, 4001):
-            scaled = logits / temperature
-            highest = scaled.max(1, keepdims=True)
-            log_sums = highest[:, 0] + np.log(np.exp(scaled - highest).sum(1))
-            tried.append(float((log_sums - scaled[np.arange(53), targets]).mean()))
-        assert scaled_log_loss(logits, targets) == pytest.approx(min(tried), abs=1e-5)

@@ -109,7 +109,7 @@ class TestProbe:
 class TestTuning:
     def test_full(self, fit: Callable[..., Path], capsys: Capture) -> None:
         """Validation images are kept apart, and judge it; the probe is perfect on them here."""
-        run = fit("--tune", "full", "--epochs", "1")
+        run = fit("--tune", "full", "--epochs", "1", "--calibrate", "false")
         printed = capsys.readouterr().out
         assert "tuning    not kept: val/accuracy was never over 1.0000, the probe's" in printed
         assert splits_of(run)["val"] == 4
@@ -125,14 +125,14 @@ class TestTuning:
         self, fit: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: Capture
     ) -> None:
         monkeypatch.setattr(fit_module, "validation_score", lambda cli: 0.25)
-        run = fit("--tune", "full", "--epochs", "1")
+        run = fit("--tune", "full", "--epochs", "1", "--calibrate", "false")
         assert "tuning    kept: val/accuracy" in capsys.readouterr().out
         last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
         tensors = load_file(run / "model.safetensors")
         assert torch.equal(last["model.head.weight"], tensors["head.weight"])
 
     def test_batch_norm_keeps_its_statistics(self, fit: Callable[..., Path], weights: Path) -> None:
-        run = fit("--tune", "full", "--epochs", "1")
+        run = fit("--tune", "full", "--epochs", "1", "--calibrate", "false")
         last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
         start = load_file(weights)
         statistics = [name for name in start if name.endswith("running_mean")]

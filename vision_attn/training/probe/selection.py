@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
+from vision_attn.metrics.temperature_scaling import scaled_log_loss
 from vision_attn.pooling.base import Pooling
 from vision_attn.training.probe.attention import contexts_of, train_attention
 from vision_attn.training.probe.features import Features
@@ -30,7 +30,6 @@ STRENGTHS = (10.0, 30.0, 100.0, 300.0)
 """Strengths of the data against the penalty, for contexts of mean squared length 1."""
 MANY = 500  # training images, from which on fewer folds are enough
 FOLDS, FEWER_FOLDS = 5, 3
-TEMPERATURES = (-5.0, 5.0)  # bounds of log T
 
 Labels = NDArray[np.int64]
 Chosen = NDArray[np.bool_]
@@ -125,25 +124,13 @@ def class_weights(targets: Labels) -> Array:
     return len(targets) / (len(labels) * counts[inverse])
 
 
-def scaled_log_loss(logits: Array, targets: Labels) -> float:
-    """Mean log loss of logits (N, K) after temperature scaling (Guo et al. 2017, arXiv 1706.04599).
+def loss_out_of_fold(logits: Array, problem: Problem) -> float:
+    """Log loss of logits (N, K) out of fold, after temperature scaling.
 
     How sharp probabilities are depends on the strength of regularization, and a temperature is
     fitted at the end anyway, so candidates are compared by what it cannot change.
-
-    >>> logits = np.array([[9.0, 0.0], [9.0, 0.0], [9.0, 0.0], [0.0, 9.0]])  # 3 of 4 are right:
-    >>> round(scaled_log_loss(logits, np.array([0, 0, 1, 1])), 4)  # -3/4 log 3/4 - 1/4 log 1/4
-    0.5623
     """
-    rows = torch.from_numpy(logits)
-    labels = torch.from_numpy(targets)
-
-    def loss(log_temperature: float) -> float:
-        scaled = rows / np.exp(log_temperature)
-        return float(torch.nn.functional.cross_entropy(scaled, labels))
-
-    exact = {"xatol": 1e-6}
-    return float(minimize_scalar(loss, bounds=TEMPERATURES, method="bounded", options=exact).fun)
+    return scaled_log_loss(torch.from_numpy(logits), problem.features.targets)
 
 
 def out_of_fold(problem: Problem, fit: Callable[[Chosen], Callable[[Chosen], Array]]) -> Array:
@@ -182,7 +169,7 @@ def untrained(pooling: Pooling, problem: Problem) -> Choice:
         return lambda inside: np.stack([head.logits(contexts[0, inside]) for head in heads], 1)
 
     logits = out_of_fold(problem, fit)
-    losses = [scaled_log_loss(logits[:, k], problem.targets) for k in range(len(STRENGTHS))]
+    losses = [loss_out_of_fold(logits[:, k], problem) for k in range(len(STRENGTHS))]
     best = int(np.argmin(losses))
     (head,) = fit_views(contexts, problem, STRENGTHS[best : best + 1], problem.everything)
     return Choice(pooling, head, logits[:, best], STRENGTHS[best], attends=False)

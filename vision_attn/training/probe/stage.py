@@ -5,17 +5,19 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from vision_attn.core.progress import ProgressBar
 from vision_attn.core.terminal import say
 from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.training.probe.features import Features, compute_features
-from vision_attn.training.probe.logistic_regression import Array, set_head
+from vision_attn.training.probe.logistic_regression import set_head
 from vision_attn.training.probe.selection import (
     Choice,
-    Labels,
     Problem,
-    scaled_log_loss,
+    loss_out_of_fold,
     trained,
     untrained,
 )
@@ -30,13 +32,13 @@ class ProbeResult:
         targets: (N,), class numbers.
     """
 
-    logits: Array
-    targets: Labels
+    logits: Tensor
+    targets: Tensor
 
     @property
     def accuracy(self) -> float:
         """Accuracy out of fold."""
-        return float((self.logits.argmax(1) == self.targets).mean())
+        return float((self.logits.argmax(1) == self.targets).float().mean())
 
 
 def fit_probe(
@@ -66,7 +68,7 @@ def fit_probe(
     choice = choose(model, problem)
     model.pooling = choice.pooling
     set_head(model.head, choice.head)
-    return ProbeResult(choice.logits, problem.targets)
+    return ProbeResult(torch.from_numpy(choice.logits), features.targets)
 
 
 def choose(model: AttentionClassifier, problem: Problem) -> Choice:
@@ -80,7 +82,7 @@ def choose(model: AttentionClassifier, problem: Problem) -> Choice:
     with ProgressBar("training attention", runs, "times") as bar:
         attended = trained(start, problem, bar.advance)
     say(f"{'':9} attention trained: {scores(attended, problem)}")
-    found = min(start, attended, key=lambda one: scaled_log_loss(one.logits, problem.targets))
+    found = min(start, attended, key=lambda one: loss_out_of_fold(one.logits, problem))
     kept = "the trained attention is kept" if found.attends else "the attention stays as it starts"
     say(f"{'':9} {kept}; regularization strength C {found.strength:g} (chosen out of fold)")
     return found
@@ -96,6 +98,6 @@ def describe(features: Features) -> str:
 def scores(choice: Choice, problem: Problem) -> str:
     """The scores of a choice out of fold, in one line."""
     accuracy = (choice.logits.argmax(1) == problem.targets).mean()
-    loss = scaled_log_loss(choice.logits, problem.targets)
+    loss = loss_out_of_fold(choice.logits, problem)
     folds = len(set(problem.folds.tolist()))
     return f"accuracy {accuracy:.4f}, log loss {loss:.4f} out of {folds} folds"
