@@ -257,9 +257,14 @@ class TestOtherImages:
 
     def test_drawn_images_learn_from_scratch(self, start: Start, sources: Sources) -> None:
         sources.local = {LITE0}
-        request = {"data": "shapes"}
-        assert start("shapes")[0] == StartingWeights()
-        assert module.photograph_side({"data": {"source": request["data"]}}) is None
+        assert start("shapes", ("finetune",))[0] == StartingWeights()
+
+    def test_a_data_set_of_small_images_is_not_downloaded_to_look_at_it(
+        self, start: Start, sources: Sources, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sources.local = {LITE0}
+        monkeypatch.setattr("vision_attn.data.sources.cifar10.Cifar10.__init__", None)
+        assert start("cifar10", ("finetune",))[0] == StartingWeights()
 
     @pytest.mark.parametrize(
         "name", ["cifar10_folder", "cifar10_speed", "faithful", "shapes", "cifar10", "cifar100"]

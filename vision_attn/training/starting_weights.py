@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
+from vision_attn.core.registry import get_class
 from vision_attn.data.sources.base import ImageSource
 from vision_attn.models.defaults import DEFAULT_BACKBONE, pretrained_backbones
 from vision_attn.models.pretrained.hub import HubError
@@ -167,21 +168,24 @@ def photograph_side(config: Config) -> int | None:
     size = given_size(config)
     if size is not None and size < PHOTOGRAPH:
         return None
-    source = built_source(config)
+    source = known_source((config.get("data") or {}).get("source"))
     if source is None or source.is_synthetic or source.natural_size < PHOTOGRAPH:
         return None
     return source.natural_size
 
 
-def built_source(config: Config) -> ImageSource | None:
-    """The image source of a configuration; None if it cannot be built.
+def known_source(spec: object) -> ImageSource | type[ImageSource] | None:
+    """An image source whose natural size is known: a class, or built; None if it cannot be built.
 
     Training builds it again, and reports its errors and what it leaves out.
     """
-    spec = (config.get("data") or {}).get("source")
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--source", type=ImageSource)
     try:
+        named = spec.get("class_path") if isinstance(spec, dict) else spec
+        kind = get_class(ImageSource, str(named))
+        if hasattr(kind, "natural_size"):  # it may download its images when it is built
+            return kind
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             found = parser.instantiate_classes(parser.parse_object({"source": spec})).source
     except Exception:  # any class of the user's own may be named there
