@@ -97,9 +97,9 @@ def test_a_later_format_is_refused(old_runs: Path, capsys: pytest.CaptureFixture
 
 
 def test_an_unknown_key_is_refused(old_runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = changed(old_runs / "neighbourhood", temperature=2.0)
+    run = changed(old_runs / "neighbourhood", brightness=2.0)
     assert main(["predict", str(run), str(old_runs / "images")]) == 2
-    assert "the key 'temperature', which this version does not know" in capsys.readouterr().err
+    assert "the key 'brightness', which this version does not know" in capsys.readouterr().err
 
 
 def test_a_configuration_of_a_later_format_is_refused(

@@ -11,6 +11,7 @@ from torch.testing import assert_close
 
 from tests.conftest import TINY_RUN, write_images
 from vision_attn.cli.main import main
+from vision_attn.export.hub_model import HubClassifier
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.runs.folder import RunFolder
 from vision_attn.training.calibration import HeldOut, calibrate
@@ -74,7 +75,7 @@ class TestRun:
     def test_the_file_says_the_temperature(
         self, loss: str, image_root: Path, tmp_path: Path
     ) -> None:
-        """Weights are those of an uncalibrated run, divided by it."""
+        """Weights are those of an uncalibrated run; loading divides the head by it."""
         run = self.trained(loss, image_root, tmp_path / "run")
         plain = self.trained(loss, image_root, tmp_path / "plain", "--calibrate", "false")
         spec = run.load_spec()
@@ -85,10 +86,27 @@ class TestRun:
             "sigmoid" if loss == "binary_cross_entropy" else "softmax"
         )
         found, expected = (load_file(one.weights) for one in (run, plain))
-        assert_close(found["head.weight"], expected["head.weight"] / spec.temperature)
-        assert_close(found["head.bias"], expected["head.bias"] / spec.temperature)
-        scores, before = (json.loads(one.metrics.read_text()) for one in (run, plain))
-        assert scores["test/accuracy"] == before["test/accuracy"]
+        for name, tensor in expected.items():
+            assert torch.equal(found[name], tensor), name
+        head, before = (one.load_model().head for one in (run, plain))
+        assert_close(head.weight, before.weight / spec.temperature)
+        assert_close(head.bias, before.bias / spec.temperature)
+        scores, plain_scores = (json.loads(one.metrics.read_text()) for one in (run, plain))
+        assert scores["test/accuracy"] == plain_scores["test/accuracy"]
+
+    @pytest.mark.parametrize("kind", ["onnx", "torch_export", "hub"])
+    def test_exports_are_calibrated(
+        self, kind: str, loss: str, image_root: Path, tmp_path: Path
+    ) -> None:
+        """`export` compares the exported logits with those of the calibrated model."""
+        run = self.trained(loss, image_root, tmp_path / "run")
+        out = tmp_path / f"out.{'pt2' if kind == 'torch_export' else kind}"
+        assert main(["export", str(run.path), "--format", kind, "--out", str(out)]) == 0
+        if kind == "hub":
+            hub = HubClassifier.from_pretrained(str(out))
+            images = torch.rand(3, 3, 32, 32)
+            assert_close(hub(images), run.load_model()(images))
+            assert hub.activation == "softmax"
 
     def test_scoring_again_gives_the_same(
         self, loss: str, image_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -104,7 +104,7 @@ class TestPhotographs:
         assert weights.record.source == f"the package {PACKAGE}"
         assert (config["model"]["backbone"], config["model"]["pretrained"]) == (LITE0, PACKAGE)
         assert config["data"]["image_size"] == 288
-        assert config["model"]["optimizer"]["init_args"]["lr"] == 0.001
+        assert config["model"]["optimizer"]["init_args"]["lr"] == 0.0001
         assert set(weights.chosen) == {"model.backbone", "model.pretrained", "data.image_size"}
         assert weights.notes[0].startswith(f"{LITE0} from the package {PACKAGE}")
 

@@ -1,6 +1,7 @@
 """Publish and load models on the Hugging Face Hub: safetensors and JSON, no code, no pickle."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -57,7 +58,8 @@ class HubClassifier(AttentionClassifier, PyTorchModelHubMixin):
 
     def _save_pretrained(self, save_directory: Path) -> None:
         """Write `model.safetensors` and `model.json`."""
-        RunFolder(save_directory).save_model(self, self.spec)
+        # The head of this model is already divided by the temperature.
+        RunFolder(save_directory).save_model(self, replace(self.spec, temperature=1.0))
 
     @classmethod
     def _from_pretrained(

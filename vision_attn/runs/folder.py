@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
 from safetensors.torch import save_file
 
 from vision_attn.core.atomic import atomic_write, write_json
@@ -110,9 +111,16 @@ class RunFolder:
         return self.path / "pictures"
 
     def save_model(self, model: AttentionClassifier, spec: ModelSpec) -> None:
-        """Write the weights and the specification of a model atomically."""
+        """Write the weights and the specification of a model atomically.
+
+        The weights are those before calibration: `fill` divides the head by the temperature.
+        """
         tensors = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
         atomic_write(self.weights, lambda new: save_file(tensors, new))
+        self.save_spec(spec)
+
+    def save_spec(self, spec: ModelSpec) -> None:
+        """Write the specification of a model atomically; its weights stay as they are."""
         about = {"format": FORMAT, "vision_attn": __version__}
         write_json(self.spec_file, about | asdict(spec))
 
@@ -171,7 +179,16 @@ class RunFolder:
         return limit_model_size(max(PARAMETERS, stored), str(self.spec_file))
 
     def fill(self, model: AttentionClassifier) -> None:
-        """Load this run's weights into a model.
+        """Load this run's weights into a model, its head divided by the temperature.
+
+        Raises:
+            UserError: there are no weights, or they do not fit the model.
+        """
+        self.fill_uncalibrated(model)
+        divide_head(model, self.load_spec().temperature)
+
+    def fill_uncalibrated(self, model: AttentionClassifier) -> None:
+        """Load this run's weights into a model as they were trained.
 
         Raises:
             UserError: there are no weights, or they do not fit the model.
@@ -183,3 +200,16 @@ class RunFolder:
             raise UserError(
                 f"{self.weights} does not fit {self.spec_file.name}: {reason[0].strip()}"
             ) from error
+
+
+def divide_head(model: AttentionClassifier, temperature: float) -> None:
+    """Divide the logits of a model by a temperature, in place.
+
+    The weights and the bias of the head are divided, so each logit stays the exact sum of evidence
+    and bias, here and in every export.
+    """
+    if temperature == 1:
+        return
+    with torch.no_grad():
+        for parameter in model.head.parameters():
+            parameter.div_(temperature)

@@ -13,6 +13,7 @@ from vision_attn.data.io.image import to_unit_range
 from vision_attn.metrics.temperature_scaling import calibration_error, fit_temperature
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.models.strides import in_eval
+from vision_attn.runs.folder import divide_head
 
 ENOUGH = 20
 """Held-out images from which on a temperature is fitted: from fewer it would be a guess."""
@@ -53,8 +54,7 @@ def validation_logits(
 def calibrate(model: AttentionClassifier, held_out: HeldOut) -> float:
     """Divide the head of a model by a temperature, in place; a line says by which and why.
 
-    The weights and the bias are divided, so each logit stays the exact sum of evidence and bias,
-    here and in every export. The classes of an image exclude each other, so its probabilities are
+    The classes of an image exclude each other, so its probabilities are
     a softmax from now on, also of a model that was trained with one sigmoid per class.
 
     Returns:
@@ -70,9 +70,7 @@ def calibrate(model: AttentionClassifier, held_out: HeldOut) -> float:
     temperature = fit_temperature(held_out.logits, held_out.targets)
     before = calibration_error(held_out.logits, held_out.targets)
     after = calibration_error(held_out.logits, held_out.targets, temperature)
-    with torch.no_grad():
-        for parameter in model.head.parameters():
-            parameter.div_(temperature)
+    divide_head(model, temperature)
     model.activation = "softmax"
     say(
         f"calibrated by temperature {temperature:.3g}, fitted on {count:,} {held_out.name}: "

@@ -213,7 +213,9 @@ def fit_trainer(
 def calibrate_best(
     cli: TrainingCLI, folder: RunFolder, spec: ModelSpec, probe: ProbeResult | None
 ) -> None:
-    """Calibrate the saved model on held-out images, and save it again.
+    """Calibrate the saved model on held-out images, and write the temperature to `model.json`.
+
+    The weights stay as they were saved, so that a run that is stopped here and resumed ends alike.
 
     Args:
         cli: task, data and trainer.
@@ -222,7 +224,7 @@ def calibrate_best(
         probe: whose logits out of fold are used; None takes those of the validation images.
     """
     model = cli.model.model.to(cli.trainer.strategy.root_device)
-    folder.fill(model)
+    folder.fill_uncalibrated(model)
     if probe:
         held_out = HeldOut(probe.logits, probe.targets, "training images, out of fold")
     else:
@@ -231,8 +233,7 @@ def calibrate_best(
     temperature = calibrate(model, held_out)
     cli.model.use_activation(model.activation)
     if cli.trainer.is_global_zero:
-        calibrated = replace(spec, temperature=temperature, activation=model.activation)
-        folder.save_model(model, calibrated)
+        folder.save_spec(replace(spec, temperature=temperature, activation=model.activation))
 
 
 def validation_score(cli: TrainingCLI) -> float:

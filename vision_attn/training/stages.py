@@ -120,5 +120,7 @@ def trains_on_all(stages: Stages, data: ImageDataModule) -> bool:
     A probe alone is judged out of fold and needs none. Images that are not files are cut again
     when the run is scored, so theirs stay apart.
     """
+    if not stages.probe or stages.tune:
+        return False
     files = all(split.are_files for split in data.splits.values())
-    return stages.probe and not stages.tune and "val" in data.cut and files
+    return files and "val" in data.cut
