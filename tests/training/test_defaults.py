@@ -16,7 +16,12 @@ from vision_attn.data.augmentation import Augment
 from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.data.sources.image_folder import ImageFolder
 from vision_attn.models.backbone import Backbone
-from vision_attn.models.defaults import default_backbone, default_grid_size, default_stride
+from vision_attn.models.defaults import (
+    default_backbone,
+    default_grid_size,
+    default_stride,
+    pretrained_backbones,
+)
 from vision_attn.pooling.average import Average
 from vision_attn.training.auto_settings import recorded_auto_settings
 from vision_attn.training.task import ClassificationTask
@@ -80,6 +85,27 @@ class TestBackbone:
         assert "model.backbone" in recorded_auto_settings(run / "config.yaml")
         assert main(["fit", "--run_dir", str(run), "--resume", "--report", "false"]) == 0
         assert main(["test", str(run)]) == 0
+
+
+class TestPretrained:
+    def reaches(self, name: str) -> bool:
+        """Whether a place of the grid depends on a pixel at the other end of a long image."""
+        net = Backbone(name).eval()
+        image = torch.rand(1, 3, 64, 1600)
+        other = image.clone()
+        other[..., :32] = 1 - other[..., :32]
+        with torch.no_grad():
+            return not torch.equal(net(image)[..., -1], net(other)[..., -1])
+
+    @pytest.mark.parametrize("accelerated", [True, False])
+    def test_places_of_the_default_networks_see_only_their_surroundings(
+        self, accelerated: bool
+    ) -> None:
+        for name in pretrained_backbones(accelerated):
+            assert not self.reaches(name)
+
+    def test_with_squeeze_and_excitation_they_see_the_whole_image(self) -> None:
+        assert self.reaches("efficientnet_b0")
 
 
 class TestLearningRates:

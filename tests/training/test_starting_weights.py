@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 import yaml
 from safetensors.torch import save_file
@@ -239,6 +240,41 @@ class TestGivenSettings:
         assert config["model"]["backbone"] == "resnet18"
         assert weights.record == WeightsRecord("resnet18", "mine.safetensors")  # without its folder
         assert "license not known" in weights.notes
+
+    @pytest.mark.parametrize("network", [LITE0, "resnet18", "resnet50d"])
+    def test_the_network_of_a_file_is_known_by_its_tensors(
+        self, start: Start, photographs: str, tmp_path: Path, network: str
+    ) -> None:
+        file = tmp_path / "weights.safetensors"
+        with torch.device("meta"):
+            names = timm.create_model(network).state_dict()
+        save_file({name: torch.zeros(1) for name in names}, file)
+        weights, config = start(photographs, model__pretrained=str(file))
+        assert config["model"]["backbone"].startswith(network)
+        assert config["data"]["image_size"] == 288
+        assert "model.backbone" in weights.chosen
+
+    def test_a_folder_of_timm_names_its_network_license_and_size(
+        self, start: Start, photographs: str, tmp_path: Path
+    ) -> None:
+        folder = tmp_path / "saved"
+        timm.models.save_for_hf(timm.create_model("resnet34"), folder, safe_serialization=True)
+        content = read_json(folder / "config.json")
+        content["pretrained_cfg"] |= {"input_size": [3, 160, 160], "license": "cc-by-nc-4.0"}
+        (folder / "config.json").write_text(json.dumps(content))
+        weights, config = start(photographs, model__pretrained=str(folder))
+        assert config["model"]["backbone"] == "resnet34"
+        assert config["data"]["image_size"] == 192
+        assert any(note.startswith("WARNING: the license cc-by-nc-4.0") for note in weights.notes)
+
+    @pytest.mark.parametrize("content", ["[1", '{"pretrained_cfg": 7}', "[]"])
+    def test_a_folder_with_a_damaged_description_is_refused(
+        self, start: Start, photographs: str, tmp_path: Path, content: str
+    ) -> None:
+        (tmp_path / "saved").mkdir()
+        (tmp_path / "saved" / "config.json").write_text(content)
+        with pytest.raises(UserError, match=r"config.json"):
+            start(photographs, model__pretrained=str(tmp_path / "saved"))
 
 
 class TestOtherImages:

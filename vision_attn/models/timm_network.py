@@ -7,7 +7,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from vision_attn.core.errors import UserError, did_you_mean, first_line
+from vision_attn.core.errors import UserError, did_you_mean, first_line, one_line
 from vision_attn.models import airbench  # noqa: F401  (registers itself with timm)
 from vision_attn.models.pretrained.missing_tensors import check_missing, missing_tensors
 from vision_attn.models.pretrained.source import WAYS, weights_overlay
@@ -64,9 +64,10 @@ def create_network(name: str, pretrained: bool | str, options: dict[str, Any]) -
         reason = first_line(error)
         if not pretrained:
             raise UserError(f"timm cannot build {name} with {options}: {reason}") from error
-        raise UserError(
-            f"cannot load pretrained weights for {name}: {reason}\nWays to get some: {WAYS}."
-        ) from error
+        hint = f"Ways to get some: {WAYS}."
+        if isinstance(pretrained, str):
+            reason, hint = one_line(error), "Are they of another network? Name it: --backbone NAME."
+        raise UserError(f"cannot load pretrained weights for {name}: {reason}\n{hint}") from error
     timm_of(net).pretrained_cfg.pop("state_dict", None)  # a second copy of the weights
     return net
 

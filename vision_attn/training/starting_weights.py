@@ -15,6 +15,7 @@ from vision_attn.models.pretrained.hub import HubError
 from vision_attn.models.pretrained.image_size import own_size, photograph_size
 from vision_attn.models.pretrained.license import WeightsRecord, license_lines
 from vision_attn.models.pretrained.source import WAYS, PretrainedWeights, fetch, find, named
+from vision_attn.models.pretrained.weights_file import local_weights, network_of
 from vision_attn.models.pretrained.weights_package import package_named
 from vision_attn.runs.folder import RunFolder
 from vision_attn.training.config import Config, merge
@@ -78,9 +79,7 @@ def given_weights(config: Config, typed: bool | str) -> StartingWeights:
         UserError: there is no such file or folder.
     """
     if isinstance(typed, str):
-        package = package_named(typed)
-        usual = package.network if package else DEFAULT_BACKBONE
-        weights = named(model_of(config).get("backbone") or usual, typed)
+        weights = named(model_of(config).get("backbone") or network_of_weights(typed), typed)
         own_size(weights.network, typed)  # its errors come before those of the images
         return complete(config, weights, [described(weights.record)], photograph_side(config))
     found, reasons = first_found(candidates(config))
@@ -88,6 +87,16 @@ def given_weights(config: Config, typed: bool | str) -> StartingWeights:
         network = candidates(config)[0]
         return StartingWeights(settings={"model": {"backbone": network}})
     return complete(config, found, [*reasons, described(found.record)], photograph_side(config))
+
+
+def network_of_weights(typed: str) -> str:
+    """The network of weights that are given without one: by their names, or the default."""
+    package = package_named(typed)
+    if package is not None:
+        return package.network
+    defaults = [*pretrained_backbones(accelerated=False), *pretrained_backbones(accelerated=True)]
+    local_weights(typed)
+    return network_of(typed, [DEFAULT_BACKBONE, *defaults]) or DEFAULT_BACKBONE
 
 
 def inherited_weights(source: Path) -> StartingWeights:
