@@ -100,7 +100,7 @@ class TestRun:
     ) -> None:
         """`export` compares the exported logits with those of the calibrated model."""
         run = self.trained(loss, image_root, tmp_path / "run")
-        out = tmp_path / f"out.{'pt2' if kind == 'torch_export' else kind}"
+        out = tmp_path / {"torch_export": "out.pt2", "onnx": "out.onnx", "hub": "out"}[kind]
         assert main(["export", str(run.path), "--format", kind, "--out", str(out)]) == 0
         if kind == "hub":
             hub = HubClassifier.from_pretrained(str(out))
