@@ -46,7 +46,9 @@ def open_header(path: str | Path) -> Iterator[Image.Image]:
     try:
         if not Path(path).is_file():  # opening a pipe would block forever
             raise FileNotFoundError("there is no such file.")
-        with Image.open(path, formats=FORMATS) as file:
+        # By its name, Pillow maps an uncompressed TIFF into memory with the turned size: its rows
+        # come out scrambled if its orientation swaps width and height.
+        with Path(path).open("rb") as stream, Image.open(stream, formats=FORMATS) as file:
             yield file
     except UnidentifiedImageError as error:
         raise OSError(f"{path} is not an image in a supported format, or it is damaged.") from error
