@@ -41,6 +41,7 @@ from vision_attn.training.provenance import (
     record_splits,
     recorded_weights,
 )
+from vision_attn.training.refusal import check_length, undone_if_refused
 from vision_attn.training.summary import print_summary
 
 SCORES = {
@@ -126,6 +127,7 @@ def train(attempt: Attempt) -> FitResult:
     if checkpoint:
         resolved["model"]["pretrained"] = pretrained
         data.first_epoch = next_epoch(checkpoint)
+        check_length(checkpoint, cli.trainer.max_epochs, cli.trainer.max_steps)
     loaded = ""
     if request.init_from:
         loaded = init_from(model, request.init_from, data.class_names)
@@ -143,7 +145,11 @@ def train(attempt: Attempt) -> FitResult:
     resumed = checkpoint is not None
     weights = recorded_weights(folder) if checkpoint else attempt.weights.record
     spec = spec_of(model, resolved["model"]["pooling"], data, weights)  # refuses what is too large
-    with train_lock(folder, resumed), explain_failures(folder, batches):
+    with (
+        undone_if_refused(folder, lambda: cli.stages.probe or has_started(cli)),
+        train_lock(folder, resumed),
+        explain_failures(folder, batches),
+    ):
         if cli.trainer.is_global_zero:
             print_summary(cli, resolved, loaded, attempt.weights)
             record_config(folder, resolved, chosen)
@@ -199,9 +205,8 @@ def fit_trainer(
         added.append(TensorBoardOverlays())
     callbacks = callbacks_of(cli.trainer)
     callbacks += added
-    throughput = next(found for found in callbacks if isinstance(found, Throughput))
     try:
-        with explain_checkpoint_mismatch(attempt.checkpoint, lambda: throughput.started > 0):
+        with explain_checkpoint_mismatch(attempt.checkpoint, lambda: has_started(cli)):
             cli.trainer.fit(cli.model, data, ckpt_path=attempt.checkpoint, weights_only=True)
     except SystemExit:  # Lightning raises it at Ctrl-C
         return False
@@ -241,6 +246,13 @@ def validation_score(cli: TrainingCLI) -> float:
     results = cli.trainer.validate(cli.model, cli.datamodule, verbose=False)
     cli.model.metrics_of("val").reset()  # new tensors: those of inference mode cannot be changed
     return float(results[0][cli.datamodule.monitored]) if results else -1.0
+
+
+def has_started(cli: TrainingCLI) -> bool:
+    """Whether the first step of the training was taken."""
+    return any(
+        found.started > 0 for found in callbacks_of(cli.trainer) if isinstance(found, Throughput)
+    )
 
 
 def callbacks_of(trainer: pl.Trainer) -> list[Callback]:

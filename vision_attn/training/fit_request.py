@@ -112,6 +112,8 @@ def new_run(request: FitRequest) -> Attempt:
     config = reduce(merge, contents, read_config("defaults"))
     if request.data is None and "class_path" not in config.get("data", {}).get("source", {}):
         raise UserError("name the images: --data DIR, or --data shapes to try it out.")
+    if str((config.get("trainer") or {}).get("max_epochs")) == "0":
+        raise UserError("--epochs 0 trains nothing: set at least 1, or leave it out.")
     # Lightning starts further processes with the same command; they join the first one's run.
     path = os.environ.get(JOINED_RUN) or request.run_dir or default_run_dir(config)
     folder = RunFolder(Path(path))

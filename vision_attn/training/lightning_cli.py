@@ -272,7 +272,8 @@ class TrainingCLI(LightningCLI):
 
     def resolved_config(self) -> Config:
         """The configuration for `config.yaml`, including all automatically chosen values."""
-        trainer = {"max_epochs": self.trainer.max_epochs, "precision": self.trainer.precision}
+        epochs = self.trainer.max_epochs or None  # none if there is a probe alone
+        trainer = {"max_epochs": epochs, "precision": self.trainer.precision}
         chosen = {
             "model": self.model.resolved_settings(),
             "data": self.datamodule.resolved_settings(),

@@ -100,12 +100,10 @@ def plan_stages(
 def has_limit(trainer: Mapping[str, Any]) -> bool:
     """Whether the user says how long to train.
 
-    A run without tuning records 0 epochs.
-
-    >>> [has_limit({"max_epochs": epochs, "max_steps": -1}) for epochs in (None, 0, 3)]
-    [False, False, True]
+    >>> [has_limit({"max_epochs": epochs, "max_steps": -1}) for epochs in (None, 3)]
+    [False, True]
     """
-    return bool(trainer.get("max_epochs")) or trainer.get("max_steps", -1) != -1
+    return trainer.get("max_epochs") is not None or trainer.get("max_steps", -1) != -1
 
 
 def is_slow(task: ClassificationTask, data: ImageDataModule) -> bool:
