@@ -34,8 +34,8 @@ def undone_if_refused(folder: RunFolder, has_started: Callable[[], bool]) -> Ite
         if not has_started():
             for path, content in before.items():
                 restore_file(path, content)
-            remove_folders(folder, added)
             restore_link(latest, target, folder.path.name)
+            remove_folders(folder, added)
         raise
 
 
