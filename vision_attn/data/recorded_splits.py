@@ -22,7 +22,7 @@ def read_record(path: Path) -> dict[str, str]:
     Raises:
         UserError: the file is damaged.
     """
-    rows = read_rows(path, None, "label", "split")
+    rows = read_rows(path, "file", "label", "split")
     return {row.path: row.split for row in rows if row.split in SPLIT_ALIASES}
 
 

@@ -4,28 +4,29 @@ import csv
 import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain, compress, repeat
+from itertools import compress, repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from vision_attn.core.errors import UserError, did_you_mean, first_line
+from vision_attn.core.errors import UserError, did_you_mean
 from vision_attn.core.terminal import say
+from vision_attn.data.io.image import EXTENSIONS
 from vision_attn.data.io.object_masks import ReadMask, read_masks
 from vision_attn.data.sources.base import ImageSource
 from vision_attn.data.sources.files import SPLIT_ALIASES, split_of_files, usual_side
+from vision_attn.data.sources.table_columns import (
+    SPLIT_OF,
+    Columns,
+    describe_columns,
+    describe_unused,
+    find_columns,
+    split_of_value,
+)
+from vision_attn.data.sources.table_parquet import PARQUET, Lines, read_parquet
 from vision_attn.data.split import Split
 
-if TYPE_CHECKING:  # an extra
-    from pyarrow.parquet import FileMetaData, ParquetFile
-
-PARQUET = (".parquet", ".pq")
-MAX_ROWS = 5_000_000  # of a Parquet file
-MAX_DECODED = 2**29  # bytes of a Parquet file in memory
-MAX_CELL = 2**15  # characters of a cell
-BATCH = 1024  # rows of a Parquet file that are decoded at once
 TABLES = (".csv", ".tsv", *PARQUET)
-PATH_COLUMNS = ("path", "file")
-SPLIT_OF_ALIAS = {alias: split for split, names in SPLIT_ALIASES.items() for alias in names}
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 MAX_LISTED = 10  # missing files named on standard error
 MAX_PATH_CHARS = 300  # of a path in an error message
 
@@ -50,9 +51,10 @@ class ImageTable(ImageSource):
         table: the file; .csv or .tsv (UTF-8, with a header line; separated by commas, semicolons
             or tabs), or .parquet.
         root: the folder that paths are relative to and must lie in; None takes the table's own.
-        path_column: the column of the file paths; None takes `path` or `file`.
-        label_column: the column of the classes.
-        split_column: the column of the splits (train, val, test), if there is one.
+        path_column: the column of the file paths; None takes a usual name, such as `path`.
+        label_column: the column of the classes; None takes a usual name, such as `label`.
+        split_column: the column of the splits; None takes a usual name, such as `split` or
+            `is_valid`, if its values name splits.
         default_split: the split of the images if there is no column of splits: "train" (which is
             cut into splits), or "val" or "test" (all images are scored).
         truth: object locations (ground truth): a CSV of boxes, or a folder of masks.
@@ -67,8 +69,8 @@ class ImageTable(ImageSource):
         table: str,
         root: str | None = None,
         path_column: str | None = None,
-        label_column: str = "label",
-        split_column: str = "split",
+        label_column: str | None = None,
+        split_column: str | None = None,
         default_split: Literal["train", "val", "test"] = "train",
         truth: str | None = None,
     ) -> None:
@@ -100,7 +102,7 @@ class ImageTable(ImageSource):
         """
         inside = str(self.root).rstrip(os.sep) + os.sep
         for row in rows:
-            path = str(Path(self.root, row.path))
+            path = existing_path(self.root, row.path)
             if "\0" in path:
                 raise UserError(f"{self.table}, line {row.line}: {row.path!r} is not a file name.")
             if not os.path.realpath(path).startswith(inside):
@@ -127,6 +129,20 @@ class ImageTable(ImageSource):
         return read_masks(Path(self.truth).expanduser(), self.root, self.root)
 
 
+def existing_path(root: Path, name: str) -> str:
+    """The path of a file in a table: as it is, with Windows' backslashes, or without its ending.
+
+    If there is no such file in any of these ways, the path as it is.
+    """
+    path = os.path.join(root, name)  # noqa: PTH118  # half a million rows
+    if "\0" in path or os.path.isfile(path):  # noqa: PTH113
+        return path
+    others = [path, os.path.join(root, name.replace("\\", "/"))]  # noqa: PTH118
+    endings = ("", *sorted(EXTENSIONS), *(ending.upper() for ending in sorted(EXTENSIONS)))
+    candidates = (other + ending for other in others for ending in endings)
+    return next((one for one in candidates if os.path.isfile(one)), path)  # noqa: PTH113
+
+
 def as_table(splits: Mapping[str, Split], root: Path) -> str:
     """The file, label and split of each image as CSV text, which `ImageTable` can read."""
     text = io.StringIO()
@@ -142,19 +158,42 @@ def as_table(splits: Mapping[str, Split], root: Path) -> str:
 
 
 def read_rows(
-    table: Path, path_column: str | None, label_column: str, split_column: str
+    table: Path, path: str | None = None, label: str | None = None, split: str | None = None
 ) -> Iterator[Row]:
-    """Read the rows of a CSV or Parquet table.
+    """Read the rows of a table; lines say which columns are used if they have other names.
+
+    Args:
+        table: the file.
+        path: the column of the paths; None takes a usual name.
+        label: the column of the classes; likewise.
+        split: the column of the splits; likewise.
 
     Raises:
         UserError: it is damaged, lacks a column, or a row lacks a path or a label.
     """
-    names, rows = read_parquet(table) if table.suffix.lower() in PARQUET else read_csv(table)
-    paths = PATH_COLUMNS if path_column is None else (path_column,)
-    path = find_column(table, names, paths, "path")
-    label = find_column(table, names, (label_column,), "label")
-    split = names.index(split_column) if split_column in names else None
-    for line, cells in rows:
+    names, lines = READERS.get(table.suffix.lower(), read_csv)(table)
+    columns = find_columns(table, names, path, label, split)
+    rows = list(filled_rows(table, lines, columns))
+    if line := describe_columns(names, columns):
+        say(f"table     {line} ({table.name})")
+    if columns.split is None:
+        return iter(rows)
+    found = {row.split: split_of_value(row.split, columns.flag) for row in rows}
+    unknown = sorted(value for value, meaning in found.items() if meaning is None)
+    if columns.guessed and unknown:
+        say(f"table     {describe_unused(names[columns.split], unknown)} ({table.name})")
+        return (row._replace(split="") for row in rows)
+    return (row._replace(split=found[row.split] or row.split) for row in rows)
+
+
+def filled_rows(table: Path, lines: Lines, columns: Columns) -> Iterator[Row]:
+    """The rows of a table with a path and a label each.
+
+    Raises:
+        UserError: naming the first line that lacks one.
+    """
+    path, label, split = columns.path, columns.label, columns.split
+    for line, cells in lines:
         if len(cells) <= max(path, label, split or 0):
             raise UserError(f"{table}, line {line}: too few columns.")
         row = Row(line, cells[path], cells[label], "" if split is None else cells[split])
@@ -164,39 +203,27 @@ def read_rows(
         yield row
 
 
-def find_column(table: Path, names: Sequence[str], wanted: Sequence[str], role: str) -> int:
-    """The index of the first of the wanted columns that the table has.
-
-    Raises:
-        UserError: it has none of them; the message suggests the closest name.
-    """
-    for name in wanted:
-        if name in names:
-            return names.index(name)
-    raise UserError(
-        f"{table} has no column '{wanted[0]}'.{did_you_mean(wanted[0], names)} "
-        f"It has: {', '.join(names)}. "
-        f"To use another column: --data.source.{role}_column NAME."
-    )
-
-
-Lines = Iterator[tuple[int, Sequence[str]]]
-"""Line numbers and cells, which are stripped of surrounding spaces."""
-
-
 def read_csv(table: Path) -> tuple[list[str], Lines]:
-    """Column names and rows of a CSV file; the separator is the most frequent one in line 1."""
+    """Column names and rows of a CSV file.
+
+    The separator is that of an Excel line such as `sep=;`, else the most frequent one in line 1.
+    """
+    with table.open("rb") as head:
+        encoding = "utf-16" if head.read(2) in UTF16_MARKS else "utf-8-sig"
     try:
         # Only these end a line: `splitlines` would cut names at U+2028, U+0085 and others, too.
-        with table.open(encoding="utf-8-sig", newline="") as file:
+        with table.open(encoding=encoding, newline="") as file:
             lines = list(file)
-    except UnicodeDecodeError:
+    except UnicodeError:
         raise UserError(f"{table} is not in UTF-8; save it as 'CSV UTF-8'.") from None
     if len(lines) < 2:
         raise UserError(
             f"{table} has no rows: it needs a line of column names, then one line per image."
         )
     separator = max(",;\t", key=lines[0].count)
+    if lines[0].lower().startswith("sep=") and len(lines[0].rstrip("\r\n")) == len("sep=;"):
+        separator = lines[0][len("sep=")]
+        lines[0] = "\n"  # kept, so that line numbers stay those of the file
     rows = parse_csv_lines(table, lines, separator)
     _, names = next(rows, (1, []))
     return list(names), rows
@@ -217,55 +244,8 @@ def parse_csv_lines(table: Path, lines: Sequence[str], separator: str) -> Lines:
         raise UserError(f"{table}, line {reader.line_num}: {error}.") from None
 
 
-def read_parquet(table: Path) -> tuple[list[str], Lines]:
-    """Column names and rows of a Parquet file as text; skips columns of bytes, lists or structs."""
-    try:
-        from pyarrow import ArrowException
-        from pyarrow.parquet import ParquetFile
-        from pyarrow.types import is_binary, is_large_binary, is_nested
-    except ImportError:
-        raise UserError(
-            "Parquet files need an extra library: pip install 'vision-attn[parquet]'"
-        ) from None
-    kinds = (is_binary, is_large_binary, is_nested)
-    try:
-        file = ParquetFile(table)
-        texts = [f.name for f in file.schema_arrow if not any(kind(f.type) for kind in kinds)]
-        if file.metadata.num_rows > MAX_ROWS:  # equal rows take no space in a Parquet file
-            raise UserError(f"{table} has more than {MAX_ROWS:,} rows; split it.")
-        if decoded_size(file.metadata) > MAX_DECODED:
-            raise UserError(f"{table} takes more than {MAX_DECODED >> 20} MiB in memory; split it.")
-        file = ParquetFile(table, read_dictionary=texts)  # equal cells stay one in memory
-        rows = parquet_rows(table, file, texts)
-        first = next(rows, None)
-    except (ArrowException, OSError) as error:
-        raise UserError(f"{table} is not a Parquet file ({first_line(error)[:120]}).") from error
-    return texts, enumerate(rows if first is None else chain([first], rows), start=1)
-
-
-def decoded_size(metadata: "FileMetaData") -> int:
-    """Bytes of a Parquet file's columns, without compression."""
-    groups = range(metadata.num_row_groups)
-    return sum(metadata.row_group(group).total_byte_size for group in groups)
-
-
-def parquet_rows(table: Path, file: "ParquetFile", texts: list[str]) -> Iterator[list[str]]:
-    """The rows of a Parquet file as text, some at a time.
-
-    Raises:
-        UserError: a cell is out of all proportion.
-    """
-    for batch in file.iter_batches(BATCH, columns=texts):
-        columns = []
-        for column in batch.columns:
-            values = getattr(column, "dictionary", column)
-            if values.nbytes > MAX_DECODED or any(
-                len(str(value)) > MAX_CELL for value in values.to_pylist()
-            ):
-                raise UserError(f"{table} has a cell of more than {MAX_CELL:,} characters.")
-            columns.append(column.to_pylist())
-        for row in zip(*columns, strict=True):
-            yield ["" if cell is None else str(cell).strip() for cell in row]
+READERS = dict.fromkeys(PARQUET, read_parquet)
+"""Readers of formats other than CSV, by the ending of the file."""
 
 
 def drop_missing_files(table: Path, rows: Iterator[Row]) -> list[Row]:
@@ -303,12 +283,12 @@ def group_by_split(table: Path, rows: list[Row], default_split: str) -> dict[str
     found: dict[str, list[Row]] = {}
     seen: dict[str, Row] = {}
     for row in rows:
-        split = SPLIT_OF_ALIAS.get(row.split.lower()) if has_splits else default_split
+        split = SPLIT_OF.get(row.split.lower()) if has_splits else default_split
         if split is None:
             problem = f"unknown split '{row.split}'" if row.split else "no split"
             raise UserError(
                 f"{table}, line {row.line}: {problem}; a split is train, val or test."
-                f"{did_you_mean(row.split, SPLIT_OF_ALIAS)}"
+                f"{did_you_mean(row.split, SPLIT_OF)}"
             )
         first = seen.setdefault(row.path, row)
         if first is row:
