@@ -196,6 +196,8 @@ class TestRuns:
         a, b = (read_weights(run / "model.safetensors") for run in (first, again))
         assert all(torch.equal(a[key], b[key]) for key in a)
         assert main(["test", str(again)]) == 0
+        for color, name in enumerate(("red", "green")):  # others than those that were trained on
+            write_images(csv_table.parent / "test" / name, 4, color, size=(25, 21))
         assert main(["test", str(again), "--data", str(csv_table)]) == 0
         assert "test images 8" in capsys.readouterr().out
 

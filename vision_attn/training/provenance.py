@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from vision_attn.core.atomic import replace_symlink, write_json, write_text
+from vision_attn.core.atomic import atomic_write, replace_symlink, write_json, write_text
 from vision_attn.core.errors import UserError
 from vision_attn.core.terminal import say
 from vision_attn.data.datamodule import ImageDataModule
-from vision_attn.data.sources.image_table import as_table
+from vision_attn.data.recorded_splits import as_record
+from vision_attn.data.sources.image_table import RECORD_START
 from vision_attn.data.split import Split
 from vision_attn.models.pretrained.license import WeightsRecord, record_from
 from vision_attn.runs.environment import environment, read_starts
@@ -30,19 +31,20 @@ def record_splits(folder: RunFolder, data: ImageDataModule, resumed: bool) -> No
     if not all(split.are_files for split in data.splits.values()):
         return
     root = data.source.root  # type: ignore[attr-defined]  # sources of files have one
-    table = as_table(data.splits, root)
-    # File names are bytes; those that are not UTF-8 are written as escapes.
-    table = table.encode("utf-8", "backslashreplace").decode()
+    # File names are bytes: those that are not UTF-8 are written as they are.
+    table = as_record(data.splits, root).encode("utf-8", "surrogateescape")
     if resumed and folder.split.is_file():
-        before = folder.split.read_text(encoding="utf-8")
-        changed = set(before.splitlines()) ^ set(table.splitlines())
+        before = folder.split.read_bytes()
+        changed = set(before.split(b"\n")) ^ set(table.split(b"\n"))
+        if not before.startswith(RECORD_START):  # written by an older version
+            changed = set()
         if changed:
             say(
                 f"check     the images have changed since the run began ({len(changed)} lines of "
                 f"{folder.split}): it may be scored on images that it was trained on."
             )
         return
-    write_text(folder.split, table)
+    atomic_write(folder.split, lambda new: new.write_bytes(table))
     say(f"splits    {folder.split} (again: --data {folder.split} --data.source.root {root})")
 
 

@@ -1,6 +1,5 @@
 """Restore the model, splits and images of a run, to evaluate it."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,13 +12,12 @@ from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.data.io.image import to_unit_range
 from vision_attn.data.io.paths import listed_images
 from vision_attn.data.io.read_many import readable
-from vision_attn.data.recorded_splits import as_recorded, read_record
+from vision_attn.data.recorded_splits import as_recorded, held_out_of, read_record
 from vision_attn.data.sources.files import split_of_files
 from vision_attn.data.split import Split
 from vision_attn.data.splits import evenly_spaced
 from vision_attn.runs.folder import RunFolder
 from vision_attn.runs.loaded_model import LoadedModel
-from vision_attn.runs.yaml_file import load_yaml
 from vision_attn.training.config import (
     Config,
     merge,
@@ -61,13 +59,16 @@ def evaluation_config(
     )
 
 
-def restore(folder: RunFolder, config: Config, other: str | None = None) -> TrainingCLI:
+def restore(
+    folder: RunFolder, config: Config, other: str | None = None, stage: str = "test"
+) -> TrainingCLI:
     """Build model, data and trainer for evaluation, with the recorded splits of the run.
 
     Args:
         folder: the run.
         config: as `evaluation_config` makes it.
         other: other images than the run's own, which the configuration names.
+        stage: the split that they are scored as.
 
     Raises:
         UserError: the model is larger than its weights, or the images are invalid.
@@ -79,28 +80,26 @@ def restore(folder: RunFolder, config: Config, other: str | None = None) -> Trai
         if other is None:
             apply_recorded_splits(cli.datamodule, folder.split)
         else:
-            warn_if_trained_on(cli.datamodule, folder)
+            leave_out_known(cli.datamodule, folder, stage)
     return cli
 
 
-def warn_if_trained_on(data: ImageDataModule, folder: RunFolder) -> None:
-    """Warn of leakage: print how many of other images the run was trained on."""
-    source = (
-        load_yaml(folder.config).get("data", {}).get("source") if folder.config.is_file() else {}
-    )
-    own = (source or {}).get("init_args") or {}
-    root = own.get("root") or (Path(own["table"]).parent if own.get("table") else None)
-    if root is None:
+def leave_out_known(data: ImageDataModule, folder: RunFolder, stage: str) -> None:
+    """Leave out, of images that the user names, those that the run used for something else.
+
+    They are recognized by their content, and by their path within their folder: the data of a run
+    may have been moved, or come from another machine. A line says how many are left out.
+
+    Raises:
+        UserError: none is left.
+    """
+    root = getattr(data.source, "root", None)
+    if root is None or not data.splits[stage].are_files:
         return
-    record = read_record(folder.split)
-    trained = {os.path.realpath(Path(root, f)) for f, split in record.items() if split == "train"}
-    names = [name for split in data.splits.values() if split.are_files for name in split.names]
-    count = sum(os.path.realpath(name) in trained for name in names)
-    if count:
-        say(
-            f"check     the run was trained on {count} of these {len(names)} images "
-            f"({folder.split})."
-        )
+    kept, lines = held_out_of(data.splits[stage], stage, read_record(folder.split), root)
+    data.regroup({**data.splits, stage: kept})
+    for line in lines:
+        say(f"check     {line} ({folder.split}).")
 
 
 def evaluation_data(

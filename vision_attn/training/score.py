@@ -37,7 +37,7 @@ def score(
     """
     folder = RunFolder(Path(run))
     config = evaluation_config(folder, data, trusted, stage)
-    cli = restore(folder, merge(config, with_full_names(nested(options))), data)
+    cli = restore(folder, merge(config, with_full_names(nested(options))), data, stage)
     folder.fill(cli.model.model)
     loop = cli.trainer.validate if stage == "val" else cli.trainer.test
     (scores,) = loop(cli.model, cli.datamodule, verbose=False)

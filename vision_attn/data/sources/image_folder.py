@@ -98,7 +98,7 @@ def find_split_folders(root: Path, default_split: str) -> dict[str, Path]:
         UserError: the folder is missing or empty.
     """
     if not root.is_dir():
-        raise UserError(f"there is no folder {root}.")
+        raise UserError(f"there is no folder {root}. If it was moved: --data.source.root DIR.")
     inside = {folder.name.lower(): folder for folder in visible_folders(root)}
     if not inside:
         raise UserError(f"{root} contains no folders: put images into {root}/CLASS/.")

@@ -1,10 +1,9 @@
 """Image table source: a CSV or Parquet file with the columns path, label and optionally split."""
 
 import csv
-import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import compress, repeat
+from collections.abc import Iterator, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -15,6 +14,7 @@ from vision_attn.data.io.object_masks import ReadMask, read_masks
 from vision_attn.data.sources.base import ImageSource
 from vision_attn.data.sources.files import SPLIT_ALIASES, split_of_files, usual_side
 from vision_attn.data.sources.table_columns import (
+    RECORD_HEADER,
     SPLIT_OF,
     Columns,
     describe_columns,
@@ -26,18 +26,28 @@ from vision_attn.data.sources.table_parquet import PARQUET, Lines, read_parquet
 from vision_attn.data.split import Split
 
 TABLES = (".csv", ".tsv", *PARQUET)
+RECORD_START = f"{','.join(RECORD_HEADER)}\n".encode()
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 MAX_LISTED = 10  # missing files named on standard error
 MAX_PATH_CHARS = 300  # of a path in an error message
 
 
 class Row(NamedTuple):
-    """One row of a table: line (or row) number, file, class, and split ("" if there is none)."""
+    """One row of a table.
+
+    Attributes:
+        line: its line (or row) number.
+        path: the file.
+        label: the class.
+        split: "" if there is none.
+        identity: of the content of the file, in the `split.csv` of a run; else "".
+    """
 
     line: int
     path: str
     label: str
     split: str
+    identity: str = ""
 
 
 class ImageTable(ImageSource):
@@ -81,7 +91,7 @@ class ImageTable(ImageSource):
         if not self.table.is_file():
             raise UserError(f"there is no table {self.table}.")
         if not given.is_dir():
-            raise UserError(f"there is no folder {given}.")
+            raise UserError(f"there is no folder {given}. If it was moved: --data.source.root DIR.")
         rows = read_rows(self.table, path_column, label_column, split_column)
         existing = drop_missing_files(self.table, self.resolve_paths(rows))
         self.files = group_by_split(self.table, existing, default_split)
@@ -143,20 +153,6 @@ def existing_path(root: Path, name: str) -> str:
     return next((one for one in candidates if os.path.isfile(one)), path)  # noqa: PTH113
 
 
-def as_table(splits: Mapping[str, Split], root: Path) -> str:
-    """The file, label and split of each image as CSV text, which `ImageTable` can read."""
-    text = io.StringIO()
-    plain = csv.writer(text, lineterminator="\n")
-    quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    plain.writerow(("file", "label", "split"))
-    for name, split in splits.items():
-        paths = (os.path.relpath(path, root) for path in split.names)
-        for row in zip(paths, split.labels, repeat(name), strict=False):
-            # Python quotes a carriage return only from 3.13 on.
-            (quoted if any("\r" in cell for cell in row) else plain).writerow(row)
-    return text.getvalue()
-
-
 def read_rows(
     table: Path, path: str | None = None, label: str | None = None, split: str | None = None
 ) -> Iterator[Row]:
@@ -194,9 +190,11 @@ def filled_rows(table: Path, lines: Lines, columns: Columns) -> Iterator[Row]:
     """
     path, label, split = columns.path, columns.label, columns.split
     for line, cells in lines:
-        if len(cells) <= max(path, label, split or 0):
+        if len(cells) <= max(path, label, split or 0, columns.identity or 0):
             raise UserError(f"{table}, line {line}: too few columns.")
         row = Row(line, cells[path], cells[label], "" if split is None else cells[split])
+        if columns.identity is not None:
+            row = row._replace(identity=cells[columns.identity])
         if not row.path or not row.label:
             missing = "label" if row.path else "path"
             raise UserError(f"{table}, line {line}: the {missing} is empty.")
@@ -209,10 +207,13 @@ def read_csv(table: Path) -> tuple[list[str], Lines]:
     The separator is that of an Excel line such as `sep=;`, else the most frequent one in line 1.
     """
     with table.open("rb") as head:
-        encoding = "utf-16" if head.read(2) in UTF16_MARKS else "utf-8-sig"
+        start = head.read(len(RECORD_START))
+    is_record = start == RECORD_START
+    encoding = "utf-16" if start[:2] in UTF16_MARKS else "utf-8" if is_record else "utf-8-sig"
     try:
         # Only these end a line: `splitlines` would cut names at U+2028, U+0085 and others, too.
-        with table.open(encoding=encoding, newline="") as file:
+        errors = "surrogateescape" if is_record else "strict"
+        with table.open(encoding=encoding, errors=errors, newline="") as file:
             lines = list(file)
     except UnicodeError:
         raise UserError(f"{table} is not in UTF-8; save it as 'CSV UTF-8'.") from None
@@ -224,13 +225,19 @@ def read_csv(table: Path) -> tuple[list[str], Lines]:
     if lines[0].lower().startswith("sep=") and len(lines[0].rstrip("\r\n")) == len("sep=;"):
         separator = lines[0][len("sep=")]
         lines[0] = "\n"  # kept, so that line numbers stay those of the file
-    rows = parse_csv_lines(table, lines, separator)
+    rows = parse_csv_lines(table, lines, separator, strip=not is_record)
     _, names = next(rows, (1, []))
     return list(names), rows
 
 
-def parse_csv_lines(table: Path, lines: Sequence[str], separator: str) -> Lines:
+def parse_csv_lines(table: Path, lines: Sequence[str], separator: str, strip: bool) -> Lines:
     """Line numbers and cells of the lines that are not empty.
+
+    Args:
+        table: the file, for messages.
+        lines: its lines.
+        separator: between cells.
+        strip: remove blanks around cells; names in the `split.csv` of a run are exact.
 
     Raises:
         UserError: naming the line that is not valid CSV.
@@ -239,7 +246,7 @@ def parse_csv_lines(table: Path, lines: Sequence[str], separator: str) -> Lines:
     try:
         for cells in reader:
             if cells:
-                yield reader.line_num, [cell.strip() for cell in cells]
+                yield reader.line_num, [cell.strip() for cell in cells] if strip else cells
     except csv.Error as error:
         raise UserError(f"{table}, line {reader.line_num}: {error}.") from None
 

@@ -23,6 +23,8 @@ SPLIT_OF = {
     alias: split for split, names in SPLIT_ALIASES.items() for alias in names
 } | MORE_ALIASES
 """The split that each usual value stands for, in lower case."""
+RECORD_HEADER = ("file", "label", "split", "content")
+"""Columns of the `split.csv` of a run: names in it are exact, and bytes that are not UTF-8 stay."""
 MAX_SHOWN = 5  # values of a column that is not used
 
 
@@ -36,6 +38,7 @@ class Columns:
         split: of the splits; None if there is none.
         flag: the split that "yes" in that column stands for; None if it holds names of splits.
         guessed: whether the column of splits was recognized by its name.
+        identity: of the contents of files, in the `split.csv` of a run; None in other tables.
     """
 
     path: int
@@ -43,6 +46,7 @@ class Columns:
     split: int | None = None
     flag: str | None = None
     guessed: bool = False
+    identity: int | None = None
 
 
 def find_columns(
@@ -69,6 +73,8 @@ def find_columns(
     """
     found_path = find_column(table, names, PATH_NAMES if path is None else (path,), "path")
     found_label = find_column(table, names, LABEL_NAMES if label is None else (label,), "label")
+    if tuple(names) == RECORD_HEADER:
+        return Columns(0, 1, 2, identity=3)
     if split is not None and (split in names or split != "split"):
         index = find_column(table, names, (split,), "split")
         return Columns(found_path, found_label, index, FLAGS.get(plain(split)))
