@@ -105,7 +105,8 @@ def test_validation_images_are_used_if_there_are_no_test_images(
 ) -> None:
     run, images = trained
     shutil.copytree(images / "train", tmp_path / "images" / "train")
-    shutil.copytree(images / "test", tmp_path / "images" / "val")
+    for color, name in enumerate(("red", "green")):  # others than those that were trained on
+        write_images(tmp_path / "images" / "val" / name, 4, color, size=(25, 21))
     words = ["evaluate", str(run), "--data", str(tmp_path / "images"), *CHEAP]
     assert main([*words, "--metrics", "deletion", "--out", str(tmp_path / "out")]) == 0
     assert "explained  8 of 8 images" in capsys.readouterr().out

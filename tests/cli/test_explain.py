@@ -30,7 +30,7 @@ class TestScoring:
         self, trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """Only the second class of the model: by index it would be mistaken for the first."""
-        write_images(tmp_path / "red", 5, 0)
+        write_images(tmp_path / "red", 5, 0, size=(25, 21))  # not those that were trained on
         assert main(["test", str(trained[0]), "--data", str(tmp_path)]) == 0
         output = capsys.readouterr().out
         assert "test images 5" in output

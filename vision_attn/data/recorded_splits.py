@@ -153,9 +153,10 @@ def held_out_of(split: Split, stage: str, record: Record, root: Path) -> tuple[S
     kept: list[ImageRef] = []
     left_out: Counter[str] = Counter()
     for index, name in enumerate(split.names):
-        image = record.by_content.get(content_id(name))
-        if image is None and not record.by_content:  # of a version that recorded paths alone
-            image = record.by_path.get(os.path.relpath(name, root))
+        identity = content_id(name)
+        image = record.by_path.get(os.path.relpath(name, root))
+        if image is None or image.identity not in ("", identity):  # "": recorded by path alone
+            image = record.by_content.get(identity)
         if image is not None and image.split != stage:
             left_out[image.split] += 1
         else:

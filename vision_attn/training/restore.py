@@ -94,7 +94,8 @@ def leave_out_known(data: ImageDataModule, folder: RunFolder, stage: str) -> Non
         UserError: none is left.
     """
     root = getattr(data.source, "root", None)
-    if root is None or not data.splits[stage].are_files:
+    stage = stage if stage in data.splits else "val"
+    if root is None or stage not in data.splits or not data.splits[stage].are_files:
         return
     kept, lines = held_out_of(data.splits[stage], stage, read_record(folder.split), root)
     data.regroup({**data.splits, stage: kept})
