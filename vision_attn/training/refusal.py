@@ -40,7 +40,9 @@ def undone_if_refused(folder: RunFolder, has_started: Callable[[], bool]) -> Ite
 
 
 def restore_file(path: Path, content: bytes | None) -> None:
-    """Give a file its earlier content; None removes it."""
+    """Give a file its earlier content; None removes it. Links and folders are the user's."""
+    if path.is_symlink() or path.is_dir():
+        return
     if content is None:
         path.unlink(missing_ok=True)
     elif not path.is_file() or path.read_bytes() != content:
