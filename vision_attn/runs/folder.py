@@ -202,6 +202,21 @@ class RunFolder:
             ) from error
 
 
+def run_of(source: Path) -> RunFolder | None:
+    """The run that a path belongs to: a run folder, or weights or a checkpoint inside one.
+
+    None for a file that has no `model.json` beside it or beside its folder of checkpoints.
+    """
+    if source.is_dir():
+        return RunFolder(source)
+    inside = RunFolder(source.resolve().parent)
+    above = RunFolder(inside.path.parent)
+    if inside.spec_file.is_file() and source.name == inside.weights.name:
+        return inside
+    is_checkpoint = inside.path == above.checkpoints and above.spec_file.is_file()
+    return above if is_checkpoint else None
+
+
 def divide_head(model: AttentionClassifier, temperature: float) -> None:
     """Divide the logits of a model by a temperature, in place.
 

@@ -12,7 +12,7 @@ from vision_attn.core.errors import UserError
 from vision_attn.core.registry import short_path
 from vision_attn.core.terminal import say
 from vision_attn.data.sources.base import ImageSource
-from vision_attn.runs.folder import RunFolder
+from vision_attn.runs.folder import RunFolder, run_of
 from vision_attn.runs.lock import JOINED_RUN, check_not_started
 from vision_attn.training.config import (
     Config,
@@ -184,9 +184,9 @@ def settings_of(source: Path, trusted: Sequence[str]) -> Config:
     """
     if not source.exists():
         raise UserError(f"--init_from: there is no run or weights file {source}.")
-    if not source.is_dir():
+    folder = run_of(source)
+    if folder is None:
         return {}
-    folder = RunFolder(source)
     settings = folder.load_spec().settings()
     check_trusted(settings, trusted, folder.spec_file)
     folder.load_model(trusted)  # checks the size limit before untrusted settings are used
