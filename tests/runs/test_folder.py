@@ -125,8 +125,9 @@ class TestInitFrom:
     def test_same_classes_keep_the_head(self, tmp_path: Path, tiny_model: Build) -> None:
         source, model = tiny_model(), tiny_model()
         message = init_from(model, saved(source, tmp_path).path, NAMES)
-        count = len(model.state_dict())
-        assert message == f"loaded {count} of {count} tensors from {tmp_path}"
+        count = f"{sum(tensor.numel() for tensor in model.state_dict().values()):,}"
+        assert message.startswith(f"loaded {count} of {count} parameters from {tmp_path}, ")
+        assert "; new:" not in message
         assert_close(model.head.weight, source.head.weight)
 
     @pytest.mark.parametrize("names", [["ant", "bee", "dog"], ["a", "b", "c", "d"]])
@@ -144,7 +145,9 @@ class TestInitFrom:
         source, model = tiny_model(), tiny_model()
         torch.save(source.backbone.net.state_dict(), tmp_path / "timm.pth")
         message = init_from(model, tmp_path / "timm.pth", NAMES)
-        assert f"loaded {len(source.backbone.net.state_dict())} of" in message
+        count = sum(tensor.numel() for tensor in source.backbone.net.state_dict().values())
+        assert f"loaded {count:,} of" in message
+        assert f"{count:,} of {count:,} in the backbone" in message
         first = next(iter(source.backbone.net.parameters()))
         assert_close(next(iter(model.backbone.net.parameters())), first)
 
@@ -152,5 +155,5 @@ class TestInitFrom:
         self, tmp_path: Path, tiny_model: Build
     ) -> None:
         torch.save({"x": torch.zeros(2)}, tmp_path / "other.pt")
-        with pytest.raises(UserError, match="no tensor of .* fits this model"):
+        with pytest.raises(UserError, match="fills 0 of the backbone's .* parameters"):
             init_from(tiny_model(), tmp_path / "other.pt", NAMES)

@@ -50,7 +50,7 @@ def init_from(model: nn.Module, source: Path, class_names: list[str]) -> str:
 
 
 def count(tensors: Mapping[str, Tensor], names: Iterable[str]) -> int:
-    """The number of values in the named tensors; tensors that are missing have none.
+    """The number of values in the named tensors, with those of buffers; missing ones have none.
 
     >>> import torch
     >>> count({"a": torch.ones(2, 3), "b": torch.ones(5)}, ["a", "c"])
