@@ -3,6 +3,7 @@
 import csv
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import compress
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -170,15 +171,15 @@ def read_rows(
     names, lines = READERS.get(table.suffix.lower(), read_csv)(table)
     columns = find_columns(table, names, path, label, split)
     rows = list(filled_rows(table, lines, columns))
+    found = {row.split: split_of_value(row.split, columns.flag) for row in rows}
+    unknown = sorted(value for value, meaning in found.items() if meaning is None)
+    if columns.split is not None and columns.guessed and unknown:
+        say(f"table     {describe_unused(names[columns.split], unknown)} ({table.name})")
+        columns, rows = replace(columns, split=None), [row._replace(split="") for row in rows]
     if line := describe_columns(names, columns):
         say(f"table     {line} ({table.name})")
     if columns.split is None:
         return iter(rows)
-    found = {row.split: split_of_value(row.split, columns.flag) for row in rows}
-    unknown = sorted(value for value, meaning in found.items() if meaning is None)
-    if columns.guessed and unknown:
-        say(f"table     {describe_unused(names[columns.split], unknown)} ({table.name})")
-        return (row._replace(split="") for row in rows)
     return (row._replace(split=found[row.split] or row.split) for row in rows)
 
 
