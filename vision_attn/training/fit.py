@@ -23,7 +23,7 @@ from vision_attn.training.callbacks.checkpoint_io import next_epoch
 from vision_attn.training.callbacks.progress import Throughput
 from vision_attn.training.callbacks.tensorboard_overlays import TensorBoardOverlays
 from vision_attn.training.callbacks.terminate_on_nan import TerminateOnNaN
-from vision_attn.training.config import merge, with_full_names
+from vision_attn.training.config import Config, merge, with_full_names
 from vision_attn.training.failures import (
     BatchSettings,
     OutOfMemoryError,
@@ -113,8 +113,50 @@ def train_with_retry(attempt: Attempt) -> FitResult:
     return train(replace(attempt, config=config, checkpoint=folder.last))
 
 
+@dataclass(frozen=True)
+class Preparation:
+    """A training that is ready to start; nothing is written yet.
+
+    Attributes:
+        cli: task, data and trainer.
+        resolved: all settings.
+        chosen: the settings that were chosen automatically.
+        spec: the content of `model.json`.
+        loaded: a line on weights that were loaded from another run or file.
+    """
+
+    cli: TrainingCLI
+    resolved: Config
+    chosen: list[str]
+    spec: ModelSpec
+    loaded: str = ""
+
+
 def train(attempt: Attempt) -> FitResult:
     """Build task, data and trainer; record the run; fit, test and report."""
+    ready = prepare(attempt)
+    cli, folder = ready.cli, attempt.folder
+    batches = BatchSettings(
+        cli.datamodule.batch_size,
+        cli.trainer.accumulate_grad_batches,
+        may_be_halved="data.batch_size" in ready.chosen and cli.trainer.world_size == 1,
+    )
+    with (
+        undone_if_refused(folder, lambda: cli.stages.probe or has_started(cli)),
+        train_lock(folder, attempt.checkpoint is not None),
+        explain_failures(folder, batches),
+    ):
+        if cli.trainer.is_global_zero:
+            record(attempt, ready)
+        return run_stages(attempt, ready)
+
+
+def prepare(attempt: Attempt) -> Preparation:
+    """Build task, data and trainer, load weights, and read the images.
+
+    Raises:
+        UserError: invalid settings, images or weights.
+    """
     checkpoint, folder, request = attempt.checkpoint, attempt.folder, attempt.request
     config = attempt.config
     pretrained = config["model"].get("pretrained", False)
@@ -128,52 +170,55 @@ def train(attempt: Attempt) -> FitResult:
         resolved["model"]["pretrained"] = pretrained
         data.first_epoch = next_epoch(checkpoint)
         check_length(checkpoint, cli.trainer.max_epochs, cli.trainer.max_steps)
-    loaded = ""
-    if request.init_from:
-        loaded = init_from(model, request.init_from, data.class_names)
+    source = request.init_from
+    loaded = init_from(model, source, data.class_names) if source else ""
     chosen = recorded_auto_settings(folder.config) if checkpoint else []
     chosen = chosen or [*auto_settings(cli.given_config(), resolved), *attempt.weights.chosen]
-    chosen = [name for name in chosen if name not in request.option_names]
     data.setup("fit")  # unreadable images are reported before anything is written
-    if not (checkpoint or request.init_from):
+    if not (checkpoint or source):
         model.backbone.init_from_data(data.sample)
-    batches = BatchSettings(
-        data.batch_size,
-        cli.trainer.accumulate_grad_batches,
-        may_be_halved="data.batch_size" in chosen and cli.trainer.world_size == 1,
-    )
-    resumed = checkpoint is not None
     weights = recorded_weights(folder) if checkpoint else attempt.weights.record
     spec = spec_of(model, resolved["model"]["pooling"], data, weights)  # refuses what is too large
-    with (
-        undone_if_refused(folder, lambda: cli.stages.probe or has_started(cli)),
-        train_lock(folder, resumed),
-        explain_failures(folder, batches),
-    ):
-        if cli.trainer.is_global_zero:
-            print_summary(cli, resolved, loaded, attempt.weights)
-            record_config(folder, resolved, chosen)
-            record_splits(folder, data, resumed)
-            seed = resolved["seed_everything"]
-            record_environment(folder, request.command, seed, data.splits, weights)
-        try:
-            probe = run_probe(cli, folder, spec) if cli.stages.probe else None
-        except KeyboardInterrupt:
-            return FitResult(folder, interrupted=True, can_resume=True)
-        if cli.stages.tune and not fit_trainer(cli, attempt, spec, probe):
-            can_resume = folder.last.exists() or cli.stages.probe
-            return FitResult(folder, interrupted=True, can_resume=can_resume)
-        if probe and cli.trainer.is_global_zero:
-            folder.add_metrics({"out_of_fold/accuracy": probe.accuracy})
-        if resolved["calibrate"]:
-            calibrate_best(cli, folder, spec, None if cli.stages.tune else probe)
-        scores = test(cli, folder)
-        if request.report and cli.trainer.is_global_zero:
-            strategy, precision = cli.trainer.strategy, cli.trainer.precision_plugin
-            model = model.to(strategy.root_device)
-            about = about_run(resolved, data, model, chosen)
-            write_report_at_end(folder, model, data, about, precision.forward_context)
-        return FitResult(folder, False, scores, cli.trainer.is_global_zero)
+    names = [name for name in chosen if name not in request.option_names]
+    return Preparation(cli, resolved, names, spec, loaded)
+
+
+def record(attempt: Attempt, ready: Preparation) -> None:
+    """Print the summary, and write settings, splits and environment into the run folder."""
+    cli, folder, data = ready.cli, attempt.folder, ready.cli.datamodule
+    print_summary(cli, ready.resolved, ready.loaded, attempt.weights)
+    record_config(folder, ready.resolved, ready.chosen)
+    record_splits(folder, data, attempt.checkpoint is not None)
+    seed, command = ready.resolved["seed_everything"], attempt.request.command
+    record_environment(folder, command, seed, data.splits, ready.spec.weights)
+
+
+def run_stages(attempt: Attempt, ready: Preparation) -> FitResult:
+    """Fit the probe, if there is one; train; calibrate; test; report."""
+    cli, folder, spec = ready.cli, attempt.folder, ready.spec
+    try:
+        probe = run_probe(cli, folder, spec) if cli.stages.probe else None
+    except KeyboardInterrupt:
+        return FitResult(folder, interrupted=True, can_resume=True)
+    if cli.stages.tune and not fit_trainer(cli, attempt, spec, probe):
+        can_resume = folder.last.exists() or cli.stages.probe
+        return FitResult(folder, interrupted=True, can_resume=can_resume)
+    if probe and cli.trainer.is_global_zero:
+        folder.add_metrics({"out_of_fold/accuracy": probe.accuracy})
+    if ready.resolved["calibrate"]:
+        calibrate_best(cli, folder, spec, None if cli.stages.tune else probe)
+    scores = test(cli, folder)
+    if attempt.request.report and cli.trainer.is_global_zero:
+        write_report(ready, folder)
+    return FitResult(folder, False, scores, cli.trainer.is_global_zero)
+
+
+def write_report(ready: Preparation, folder: RunFolder) -> None:
+    """Write `report.html`."""
+    cli, data = ready.cli, ready.cli.datamodule
+    model = cli.model.model.to(cli.trainer.strategy.root_device)
+    about = about_run(ready.resolved, data, model, ready.chosen)
+    write_report_at_end(folder, model, data, about, cli.trainer.precision_plugin.forward_context)
 
 
 def run_probe(cli: TrainingCLI, folder: RunFolder, spec: ModelSpec) -> ProbeResult:
