@@ -16,6 +16,9 @@ from vision_attn.runs.folder import RunFolder
 from vision_attn.training.auto_settings import config_text
 from vision_attn.training.config import Config
 
+BYTES = "surrogateescape"
+"""How Python writes bytes of file names that are not UTF-8: as they are."""
+
 
 def record_config(folder: RunFolder, resolved: Config, chosen: list[str]) -> None:
     """Write the settings of a run that is about to train, and point `runs/latest` at it."""
@@ -32,10 +35,10 @@ def record_splits(folder: RunFolder, data: ImageDataModule, resumed: bool) -> No
         return
     root = data.source.root  # type: ignore[attr-defined]  # sources of files have one
     # File names are bytes: those that are not UTF-8 are written as they are.
-    table = as_record(data.splits, root).encode("utf-8", "surrogateescape")
+    table = as_record(data.splits, root)
     if resumed and folder.split.is_file():
         before = folder.split.read_bytes()
-        changed = set(before.split(b"\n")) ^ set(table.split(b"\n"))
+        changed = set(before.split(b"\n")) ^ set(table.encode("utf-8", BYTES).split(b"\n"))
         if not before.startswith(RECORD_START):  # written by an older version
             changed = set()
         if changed:
@@ -44,7 +47,7 @@ def record_splits(folder: RunFolder, data: ImageDataModule, resumed: bool) -> No
                 f"{folder.split}): it may be scored on images that it was trained on."
             )
         return
-    atomic_write(folder.split, lambda new: new.write_bytes(table))
+    atomic_write(folder.split, lambda new: new.write_text(table, "utf-8", BYTES, newline=""))
     say(f"splits    {folder.split} (again: --data {folder.split} --data.source.root {root})")
 
 
