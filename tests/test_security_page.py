@@ -8,7 +8,7 @@ import pytest
 from vision_attn.core import json_file
 from vision_attn.core.registry import available
 from vision_attn.data.io.image import FORMATS, MAX_PIXELS, MAX_SIDE
-from vision_attn.data.sources import image_table
+from vision_attn.data.sources import table_parquet
 from vision_attn.data.sources.base import ImageSource
 from vision_attn.pooling.base import Pooling
 from vision_attn.runs import limits, yaml_file
@@ -24,8 +24,8 @@ BOUNDS = {
     "values": limits.VALUES,
     "image size": limits.IMAGE_SIZE,
     "settings": yaml_file.MOST_PARTS,
-    "rows": image_table.MAX_ROWS,
-    "characters": image_table.MAX_CELL,
+    "rows": table_parquet.MAX_ROWS,
+    "characters": table_parquet.MAX_CELL,
     "pixels": MAX_PIXELS,
     "side of an image": MAX_SIDE,
 }
@@ -71,5 +71,5 @@ def test_the_policy_names_the_bounds(name: str) -> None:
 
 def test_the_policy_names_the_formats_and_sizes() -> None:
     assert all(name in POLICY for name in FORMATS if name != "DIB")
-    for most in (image_table.MAX_DECODED, json_file.MAX_BYTES, yaml_file.MAX_BYTES):
+    for most in (table_parquet.MAX_DECODED, json_file.MAX_BYTES, yaml_file.MAX_BYTES):
         assert f"| {most >> 20} MiB" in POLICY or f", {most >> 20} MiB" in POLICY

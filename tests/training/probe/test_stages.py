@@ -16,6 +16,7 @@ from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.data.sources.image_folder import ImageFolder
 from vision_attn.models.backbone import Backbone
 from vision_attn.training import fit as fit_module
+from vision_attn.training.probe import attention as attention_module
 from vision_attn.training.probe import stage as stage_module
 from vision_attn.training.task import freeze_statistics
 
@@ -30,6 +31,12 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network = Backbone("resnet10t", options=TINY).net
     save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, path)
     return path
+
+
+@pytest.fixture(autouse=True)
+def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Colors are told apart without attention."""
+    monkeypatch.setattr(attention_module, "MIN_STEPS", 4)
 
 
 @pytest.fixture

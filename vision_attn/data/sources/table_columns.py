@@ -66,8 +66,9 @@ def find_columns(
         UserError: there is no column of the paths or the classes, or one that the user gave is
             missing.
 
-    >>> find_columns("a.csv", ["Image", "Class", "Set"], None, None, None)
-    Columns(path=0, label=1, split=2, flag=None, guessed=True)
+    >>> found = find_columns("a.csv", ["Image", "Class", "Set"], None, None, None)
+    >>> found.path, found.label, found.split
+    (0, 1, 2)
     >>> find_columns("a.csv", ["filename", "label", "is_valid"], None, None, None).flag
     'val'
     """
