@@ -10,11 +10,10 @@ precision. The last column is measured in the same way: Captum's Grad-CAM relati
 import argparse
 import statistics
 import sys
-import time
 from collections.abc import Callable
 
 import torch
-from pairs import Timed, ratios
+from pairs import Timed, ratios, seconds
 from torch import Tensor
 
 from vision_attn.core.registry import available, create_all
@@ -31,9 +30,9 @@ def timed(work: Callable[[], object]) -> Timed:
     """A function that does the work and returns its seconds, after one warm-up call."""
 
     def once() -> float:
-        started = time.perf_counter()
+        started = seconds()
         work()
-        return time.perf_counter() - started
+        return seconds() - started
 
     once()
     return once
@@ -100,7 +99,9 @@ def run() -> None:
     parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--explainers", default=EXPLAINERS)
+    parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
+    torch.set_default_device(options.device)
     explainers = create_all(Explainer, options.explainers.split(","), "--explainers")
     print(f"`python {' '.join(['scripts/bench_explainers.py', *sys.argv[1:]])}`")
     print("\nrelative to a plain forward pass, median (quartiles)\n")

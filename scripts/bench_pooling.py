@@ -4,15 +4,15 @@ python scripts/bench_pooling.py --image_size 64 --batch_size 128 --pairs 15
 
 Each pair is one step with average pooling and one with the other pooling, one right after the
 other, in random order; the cost is the median of the ratios. Shared machines are noisy: single
-times mean little, and the quartiles show how precise the ratios are.
+times mean little, and the quartiles show how precise the ratios are. `--device cuda` measures on a
+GPU.
 """
 
 import argparse
 import statistics
-import time
 
 import torch
-from pairs import Timed, ratios
+from pairs import Timed, ratios, seconds
 from torch.nn.functional import cross_entropy
 
 from vision_attn.core.registry import available
@@ -35,21 +35,21 @@ def steps(pooling: type[Pooling], options: argparse.Namespace) -> tuple[Timed, T
 
     def train() -> float:
         model.train()
-        started = time.perf_counter()
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        started = seconds()
+        with torch.autocast(options.device, dtype=torch.bfloat16):
             loss = cross_entropy(model(images), targets)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        return time.perf_counter() - started
+        return seconds() - started
 
     @torch.no_grad()
     def infer() -> float:
         model.eval()
-        started = time.perf_counter()
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        started = seconds()
+        with torch.autocast(options.device, dtype=torch.bfloat16):
             model(images)
-        return time.perf_counter() - started
+        return seconds() - started
 
     train(), infer()  # warm up: choose kernels and allocate memory
     return train, infer
@@ -64,7 +64,9 @@ def run() -> None:
     parser.add_argument("--batch_size", type=int, default=128)
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--poolings", nargs="*", default=None)
+    parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
+    torch.set_default_device(options.device)
     poolings = available(Pooling)
     average = steps(poolings["average"], options)
     print("relative to average pooling, median (quartiles)\n")
