@@ -18,11 +18,11 @@ step() {
 
 vision_attn="python3 -m vision_attn"
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
-step tests 240 python3 -m pytest -q -m gpu -p no:cacheprovider
+step tests 240 python3 -m pytest -q -m gpu -p no:cacheprovider tests/test_gpu.py
 step quickstart 150 python3 scripts/quickstart.py "$work/quickstart"
 step pets 120 $vision_attn fit --data "$pets" --run_dir "$work/pets"
 step pets_tuned 120 $vision_attn fit --data "$pets" --tune full --run_dir "$work/tuned"
-step evaluate 60 $vision_attn evaluate "$work/pets" --explainers evidence contrast grad_cam --out "$work/scores"
+step evaluate 60 $vision_attn evaluate "$work/pets" --explainers evidence,contrast,grad_cam --out "$work/scores"
 step cifar10 150 $vision_attn fit --config cifar10_speed --data "$cifar" --run_dir "$work/cifar10"
 step ddp 150 $vision_attn fit --config cifar10_speed --data "$cifar" --run_dir "$work/ddp" \
   --epochs 2 --trainer.strategy ddp --trainer.devices 1
