@@ -13,13 +13,15 @@ from vision_attn.data.augmentation import Augmentations, default_augmentation
 from vision_attn.data.class_balance import STRONG, balanced_weights, describe_balance, imbalance
 from vision_attn.data.dataset import Batch, InMemoryDataset, StreamingDataset, fits_in_memory
 from vision_attn.data.default_sizes import default_batch_size, default_image_size
+from vision_attn.data.grouped_split import grouped_split
+from vision_attn.data.groups import UNUSED, groups_of
 from vision_attn.data.io.cache import load_or_decode
 from vision_attn.data.io.decode import in_memory
 from vision_attn.data.io.image import to_unit_range
 from vision_attn.data.sampler import EpochSampler
 from vision_attn.data.sources.base import ImageSource
 from vision_attn.data.split import Split, joined
-from vision_attn.data.splits import check_divisible, check_labels, stratified_split
+from vision_attn.data.splits import check_divisible, check_labels
 
 MAX_LISTED = 3  # files named in an error message
 RANGES = {"batch_size": (1, 2**20), "image_size": (1, 4096), "num_workers": (0, 256)}
@@ -38,6 +40,10 @@ class ImageDataModule(pl.LightningDataModule):
         val_fraction: fraction of every class held out for validation if the source has no
             validation split (and as much again for testing, if it has neither). None holds out a
             tenth, but of a small class up to a fifth, in order to reach ten images.
+        group: which images are related and stay on one side when a split is cut: the name of a
+            column of the table, `folder` (the images of a subfolder), or a regular expression for
+            file names, whose first group names the group. None finds near duplicates; `none` takes
+            every image by itself.
         class_names: class names in the order of the logits; None takes the source's. Labels are
             mapped by name, so a split that lacks a class does not shift the indices of the others.
         flip: flip training images left to right: `true` flips a random half of them, `alternate`
@@ -68,6 +74,7 @@ class ImageDataModule(pl.LightningDataModule):
         batch_size: int | None = None,
         image_size: int | None = None,
         val_fraction: float | None = None,
+        group: str | None = None,
         class_names: list[str] | None = None,
         flip: bool | Literal["alternate"] = True,
         shift: float | None = None,
@@ -97,6 +104,8 @@ class ImageDataModule(pl.LightningDataModule):
             source.natural_size, torch.accelerator.is_available()
         )
         self.val_fraction = val_fraction
+        self.group = group
+        self.related = ""  # a line on related images, once splits are cut
         self.class_names = list(class_names or source.class_names)
         self.num_classes = len(self.class_names)
         self.seed = seed
@@ -163,13 +172,20 @@ class ImageDataModule(pl.LightningDataModule):
         """Cut a validation split from the training images, and a test split if both are missing."""
         splits = dict(found)
         if "train" not in found or "val" in found:
+            self.related = UNUSED if self.group else ""
             return splits
         self.cut = tuple(name for name in ("val", "test") if name not in found)
+        check_divisible(found["train"])
+        column = self.source.column(self.group) if self.group else None
+        groups, self.related, _ = groups_of(found["train"], self.group, column, len(self.cut) + 1)
         for offset, name in enumerate(self.cut):
             train = splits["train"]
             check_divisible(train)
-            rest, held_out = stratified_split(train.labels, self.val_fraction, self.seed + offset)
+            rest, held_out = grouped_split(
+                train.labels, groups, self.val_fraction, self.seed + offset
+            )
             splits |= {"train": train.take(rest), name: train.take(held_out)}
+            groups = [groups[index] for index in rest.tolist()]
         return splits
 
     def join_validation(self) -> None:

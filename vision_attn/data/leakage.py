@@ -3,16 +3,11 @@
 from typing import cast
 
 import numpy as np
-import torch
-from torch.nn.functional import interpolate
 
-from vision_attn.data.checks.image_stats import SIDE
 from vision_attn.data.checks.perceptual_hash import Bytes, groups_of_alike
 from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.data.dataset import InMemoryDataset
-
-MAX_IMAGES = 20_000  # compared within a few seconds; larger sets are left to `vision-attn check`
-CHUNK_SIZE = 500  # images turned into thumbnails at a time
+from vision_attn.data.groups import CHUNK_SIZE, MAX_IMAGES, thumbnails_of
 
 
 def leakage_warning(data: ImageDataModule, stage: str) -> str:
@@ -71,6 +66,5 @@ def thumbnails(store: InMemoryDataset) -> Bytes:
     chunks = []
     for start in range(0, len(store), CHUNK_SIZE):
         images, _ = store.__getitems__(list(range(start, min(start + CHUNK_SIZE, len(store)))))
-        gray = images.float().mean(1, keepdim=True)
-        chunks.append(interpolate(gray, (SIDE, SIDE), mode="bilinear", antialias=True).squeeze(1))
-    return cast(Bytes, torch.cat(chunks).round().byte().numpy())
+        chunks.append(thumbnails_of(images))
+    return np.concatenate(chunks)

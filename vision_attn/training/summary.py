@@ -25,6 +25,8 @@ def print_summary(
     say(f"data      {data.describe()}")
     if data.describe_balance():
         say(f"balance   {data.describe_balance()} (--data.balanced_sampling true|false)")
+    if data.related:
+        say(f"related   {data.related}")
     held_out = "val" if "val" in data.splits else "test"
     for line in filter(None, (*quick_problems(data), leakage_warning(data, held_out))):
         say(f"check     {line}")

@@ -26,3 +26,7 @@ class ImageSource(ABC):
         Raises:
             UserError: the images are missing or invalid.
         """
+
+    def column(self, name: str) -> dict[str, str] | None:
+        """The values of a column, by the path of the image; None if there is no such column."""
+        return None

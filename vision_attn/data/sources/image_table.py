@@ -86,6 +86,7 @@ class ImageTable(ImageSource):
         truth: str | None = None,
     ) -> None:
         self.table = Path(table).expanduser()
+        self.columns = (path_column, label_column, split_column)
         given = Path(root).expanduser() if root else self.table.parent
         self.root = Path(os.path.realpath(given))
         self.truth = truth
@@ -131,6 +132,18 @@ class ImageTable(ImageSource):
                 [Path(row.path) for row in rows], [row.label for row in rows], truth
             )
             for name, rows in self.files.items()
+        }
+
+    def column(self, name: str) -> dict[str, str] | None:
+        """The values of a column, by the path of the image; None if there is no such column."""
+        names, lines = READERS.get(self.table.suffix.lower(), read_csv)(self.table)
+        if name not in names:
+            return None
+        path, value = find_columns(self.table, names, *self.columns).path, names.index(name)
+        return {
+            existing_path(self.root, cells[path]): cells[value]
+            for _, cells in lines
+            if len(cells) > max(path, value)
         }
 
     def read_masks(self) -> ReadMask | None:
