@@ -106,6 +106,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.val_fraction = val_fraction
         self.group = group
         self.related = ""  # a line on related images, once splits are cut
+        self.group_of: dict[str, int] = {}  # of the images that splits were cut from, by name
         self.class_names = list(class_names or source.class_names)
         self.num_classes = len(self.class_names)
         self.seed = seed
@@ -178,6 +179,7 @@ class ImageDataModule(pl.LightningDataModule):
         check_divisible(found["train"])
         column = self.source.column(self.group) if self.group else None
         groups, self.related, _ = groups_of(found["train"], self.group, column, len(self.cut) + 1)
+        self.group_of = dict(zip(found["train"].names, groups, strict=True))
         for offset, name in enumerate(self.cut):
             train = splits["train"]
             check_divisible(train)

@@ -56,8 +56,8 @@ def warning_text(leaked: int, count: int, stage: str) -> str:
         return ""
     return (
         f"{leaked} of {count} {stage} images look the same as a training image. If they show the "
-        "same object, the scores are too good: `vision-attn check` lists them, and a table "
-        "(--data table.csv) can keep them in one split."
+        "same object, the scores are too good: `vision-attn check` lists them, and --data.group "
+        "keeps related images in one split."
     )
 
 

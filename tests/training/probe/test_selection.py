@@ -1,5 +1,7 @@
 """Which strength is chosen and whether attention is trained: judged on held-out images."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from vision_attn.training.probe.selection import (
     FOLDS,
     STRENGTHS,
     Problem,
+    grouped_folds,
     loss_out_of_fold,
     out_of_fold,
     stratified_folds,
@@ -60,6 +63,30 @@ class TestStratifiedFolds:
         first, again, other = (stratified_folds(targets, 5, seed) for seed in (0, 0, 1))
         assert (first == again).all()
         assert (first != other).any()
+
+
+class TestGroupedFolds:
+    def test_groups_are_whole_and_folds_are_stratified(self) -> None:
+        random = np.random.default_rng(0)
+        groups = np.sort(random.integers(0, 97, 311))
+        targets = groups % 3
+        folds = grouped_folds(targets, groups, 5, seed=1)
+        assert all(len(set(folds[groups == group])) == 1 for group in np.unique(groups))
+        for label in range(3):
+            sizes = np.bincount(folds[targets == label], minlength=5)
+            assert sizes.max() - sizes.min() <= 4  # about the size of a group
+
+    def test_a_problem_keeps_related_images_in_one_fold(self) -> None:
+        features = marked_images(31)
+        groups = torch.arange(31) // 6
+        problem = problem_of(replace(features, groups=groups))
+        assert all(len(set(problem.folds[groups.numpy() == group])) == 1 for group in range(6))
+
+    def test_images_that_are_not_related_are_in_stratified_folds(self) -> None:
+        features = marked_images(31)
+        expected = problem_of(features).folds
+        found = problem_of(replace(features, groups=torch.arange(31).flip(0))).folds
+        assert (found == expected).all()
 
 
 class TestOutOfFold:

@@ -24,8 +24,8 @@ KINDS = {
     "": (
         Severity.NOTE,
         "within a class and split",
-        "A random split puts such images on both sides, which makes scores too high: a table "
-        "(--data table.csv) can set the splits.",
+        "A random split would put such images on both sides, which makes scores too high; `fit` "
+        "keeps each group in one split.",
     ),
 }
 

@@ -37,11 +37,13 @@ class Features:
         maps: per input of the pooling (V, N, C, h, w), in half precision.
         targets: (N,), class numbers.
         device: where the pooling is.
+        groups: (N,), numbers of groups of related images; None if no images are known to be.
     """
 
     maps: list[Tensor]
     targets: Tensor
     device: torch.device
+    groups: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -96,7 +98,21 @@ def compute_features(
                     kept[view, done : done + len(new)] = new.clamp(-LARGEST, LARGEST).to(kept)
             targets[done : done + len(images)] = batch_targets
             done += len(images)
-    return Features([kept[:, :done] for kept in maps], targets[:done], device)
+    return Features(
+        [kept[:, :done] for kept in maps], targets[:done], device, groups_of(data, indices)
+    )
+
+
+def groups_of(data: ImageDataModule, indices: list[int]) -> Tensor | None:
+    """The groups of the training images at these indices that could be read; None if unknown."""
+    if not data.group_of:
+        return None
+    store = data.store("train")
+    if isinstance(store, StreamingDataset):
+        shown = [index for index in indices if not store.failed[index]]
+    else:
+        shown = [store.readable[index] for index in indices]
+    return torch.tensor([data.group_of[store.split.names[index]] for index in shown])
 
 
 def batches(data: ImageDataModule, indices: list[int]) -> Iterator[tuple[Tensor, Tensor]]:

@@ -85,7 +85,10 @@ class Problem:
     def folds(self) -> Labels:
         """The fold of each image (N,)."""
         count = FOLDS if len(self.features) <= MANY else FEWER_FOLDS
-        return stratified_folds(self.targets, count, self.seed)
+        groups = self.features.groups
+        if groups is None or len(groups.unique()) == len(groups):
+            return stratified_folds(self.targets, count, self.seed)
+        return grouped_folds(self.targets, groups.numpy(), count, self.seed)
 
     @property
     def weights(self) -> Array:
@@ -112,6 +115,34 @@ def stratified_folds(targets: Labels, folds: int, seed: int) -> Labels:
         found[members] = (first + np.arange(len(members))) % folds
         first += len(members)
     return found
+
+
+def grouped_folds(targets: Labels, groups: Labels, folds: int, seed: int) -> Labels:
+    """The fold of each image (N,), 0 to `folds` - 1; a group of related images is in one fold.
+
+    Groups are visited from large to small, in random order where they are equally large; each goes
+    to the fold with the fewest images of its first image's class, and among these to the smallest.
+    Unlike scikit-learn's `StratifiedGroupKFold`, it also accepts classes with fewer groups than
+    folds.
+
+    >>> targets, groups = np.array([0, 0, 0, 0, 1, 1]), np.array([7, 7, 8, 8, 9, 6])
+    >>> found = grouped_folds(targets, groups, 2, seed=0)
+    >>> bool(found[0] == found[1]), bool(found[2] == found[3]), bool(found[0] == found[2])
+    (True, True, False)
+    """
+    generator = np.random.default_rng(seed)
+    _, first, number, sizes = np.unique(
+        groups, return_index=True, return_inverse=True, return_counts=True
+    )
+    visited = generator.permutation(len(sizes))
+    visited = visited[np.argsort(-sizes[visited], kind="stable")]
+    filled = np.zeros((folds, targets.max() + 1), np.int64)
+    fold_of = np.empty(len(sizes), np.int64)
+    for group in visited:
+        label = targets[first[group]]
+        fold_of[group] = np.lexsort((filled.sum(1), filled[:, label]))[0]
+        filled[fold_of[group], label] += sizes[group]
+    return fold_of[number]
 
 
 def class_weights(targets: Labels) -> Array:
