@@ -1,6 +1,7 @@
 """The command line: a table of commands, standard library only, so that --help is immediate."""
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -20,6 +21,8 @@ COMMANDS = {
     "report": "write one page on a run: scores, mistakes with their evidence, curves",
 }
 ALIASES = {"train": "fit", "val": "validate"}
+
+SPINS = "3000"  # of a waiting thread; measured by scripts/bench_waiting.py
 
 HELP = """usage: vision-attn COMMAND ...
 
@@ -95,5 +98,17 @@ def with_underscores(word: str) -> str:
 
 
 def entry_point() -> None:
-    """What the installed command `vision-attn` calls."""
+    """What the installed command `vision-attn` calls, and `python -m vision_attn`."""
+    wait_briefly()
     sys.exit(main())
+
+
+def wait_briefly() -> None:
+    """Let OpenMP's threads wait actively for microseconds only, unless the user has chosen.
+
+    GNU's OpenMP, which torch brings, spins 300,000 times by default. Beside another busy process
+    that makes training several times slower (RESULTS.md, "Threads that wait"). It is read when
+    torch is imported; other OpenMP libraries ignore it.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
