@@ -33,7 +33,7 @@ print(sorted(times[2:])[5])
 
 
 def steps(chosen: dict[str, str]) -> Timed:
-    """A function that trains in a process with these variables; it returns the seconds of a step."""
+    """A function that trains in a process with these variables and returns a step's seconds."""
     plain = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
     environment = plain | chosen
 
