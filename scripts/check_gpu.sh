@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Runs on a machine with a GPU what tests and benchmarks on the CPU cannot show.
-# scripts/check_gpu.sh OUT PETS CIFAR10   two folders of images; about 6 minutes, logs in OUT
+# scripts/check_gpu.sh OUT PETS CIFAR10   two folders of images; over 8 minutes, logs in OUT
 set -uo pipefail
-out=$(realpath "$1") pets=$2 cifar=$3
+mkdir -p "$1"
+out=$(realpath "$1") pets=$(realpath "$2") cifar=$(realpath "$3")
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PYTHONUNBUFFERED=1
 work=$(mktemp -d)
@@ -20,8 +21,8 @@ vision_attn="python3 -m vision_attn"
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
 step tests 240 python3 -m pytest -q -m gpu -p no:cacheprovider tests/test_gpu.py
 step quickstart 150 python3 scripts/quickstart.py "$work/quickstart"
-step pets 120 $vision_attn fit --data "$pets" --run_dir "$work/pets"
-step pets_tuned 120 $vision_attn fit --data "$pets" --tune full --run_dir "$work/tuned"
+step pets 240 $vision_attn fit --data "$pets" --run_dir "$work/pets"
+step pets_tuned 300 $vision_attn fit --data "$pets" --tune full --run_dir "$work/tuned"
 step evaluate 60 $vision_attn evaluate "$work/pets" --explainers evidence,contrast,grad_cam --out "$work/scores"
 step cifar10 150 $vision_attn fit --config cifar10_speed --data "$cifar" --run_dir "$work/cifar10"
 step ddp 150 $vision_attn fit --config cifar10_speed --data "$cifar" --run_dir "$work/ddp" \

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 import vision_attn
 from vision_attn.cli.main import main
+from vision_attn.training.fit_request import FitRequest, resumed_run
 
 KEPT = Path(__file__).parent / "before_format_1"
 EXPECTED = dict(np.load(KEPT / "expected.npz"))
@@ -109,3 +111,11 @@ def test_a_configuration_of_a_later_format_is_refused(
     config.write_text("format: 7\n" + config.read_text())
     assert main(["test", str(config.parent)]) == 2
     assert "config.yaml has format 7" in capsys.readouterr().err
+
+
+def test_an_old_run_is_resumed_on_the_images_that_it_was_split_into(run: Path) -> None:
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["data"].pop("group") is None
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    attempt = resumed_run(FitRequest(run_dir=run, resume=True))
+    assert attempt.config["data"]["group"] == "none"

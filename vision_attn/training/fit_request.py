@@ -232,6 +232,8 @@ def resumed_run(request: FitRequest) -> Attempt:
             f"for a new run from its weights: --init_from {folder.path} --run_dir NEW."
         )
     config = read_config_file(folder.config, request.trust)
+    # Runs from before there were groups were split without them, and stay so.
+    config["data"].setdefault("group", "none")
     config = merge(config, nested(request.options))
     if restarted:
         say("resume    the run was stopped in its first stage, which starts again")
