@@ -177,8 +177,9 @@ class ImageDataModule(pl.LightningDataModule):
             return splits
         self.cut = tuple(name for name in ("val", "test") if name not in found)
         check_divisible(found["train"])
-        column = self.source.column(self.group) if self.group else None
-        groups, self.related, _ = groups_of(found["train"], self.group, column, len(self.cut) + 1)
+        groups, self.related, _ = groups_of(
+            found["train"], self.group, self.source.column, len(self.cut) + 1
+        )
         self.group_of = dict(zip(found["train"].names, groups, strict=True))
         for offset, name in enumerate(self.cut):
             train = splits["train"]

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -19,6 +19,8 @@ from vision_attn.data.split import Split
 MAX_IMAGES = 20_000  # compared within a minute or two; larger sets are left to `vision-attn check`
 CHUNK_SIZE = 500  # images turned into thumbnails at a time
 READ_SIZE = 8 * SIDE  # pixels per side of the images that are compared
+Column = Callable[[str], Mapping[str, str] | None]
+"""The values of a column by its name, by file; None if there is no such column."""
 UNUSED = "--data.group is not used, since the data has its own validation images"
 
 
@@ -35,15 +37,8 @@ class Groups(NamedTuple):
     line: str
     found: bool = False
 
-    def related(self) -> tuple[int, int]:
-        """How many images share their group with another one, and the number of such groups."""
-        sizes = [size for size in Counter(self.of_image).values() if size > 1]
-        return sum(sizes), len(sizes)
 
-
-def groups_of(
-    split: Split, group: str | None, column: Mapping[str, str] | None, sides: int
-) -> Groups:
+def groups_of(split: Split, group: str | None, column: Column, sides: int) -> Groups:
     """The group of each image of a split that is to be cut into `sides` splits.
 
     Args:
@@ -59,14 +54,14 @@ def groups_of(
     return divisible(found, split.labels, group, sides)
 
 
-def typed_groups(split: Split, group: str, column: Mapping[str, str] | None) -> Groups:
+def typed_groups(split: Split, group: str, column: Column) -> Groups:
     """The groups of `--data.group`: the values of a column, folders, or a regular expression.
 
     Args:
         split: the images.
         group: "none", "folder", the name of a column, or a regular expression that is searched in
             file names; its first group, or the whole match, names the group of images.
-        column: the values of the column of that name, by file; None if there is none.
+        column: looks up a column; called only if the name may be one.
 
     Raises:
         UserError: it is neither a column nor a valid expression, or it matches no file name.
@@ -74,15 +69,15 @@ def typed_groups(split: Split, group: str, column: Mapping[str, str] | None) -> 
     >>> from vision_attn.data.split import Split
     >>> names = ["cats/tom_1.png", "cats/tom_2.png", "cats/new.png"]
     >>> split = Split(names, ["cats"] * 3, lambda index, size: None)
-    >>> typed_groups(split, "([a-z]+)_", None).of_image
+    >>> typed_groups(split, "([a-z]+)_", lambda name: None).of_image
     [0, 0, 1]
     """
     if group == "none":
         return Groups(list(range(len(split))), "")
     if group == "folder":
         keys = [str(Path(name).parent) for name in split.names]
-    elif column is not None:
-        keys = [f"={column.get(name, '')}" if column.get(name) else name for name in split.names]
+    elif (values := column(group)) is not None:
+        keys = [f"={values[name]}" if values.get(name) else name for name in split.names]
     else:
         keys = matches(split.names, group)
     numbers: dict[str, int] = {}
@@ -127,15 +122,15 @@ def near_duplicates(split: Split) -> Groups:
     decoded = in_memory(split, READ_SIZE, "comparing")
     for index in decoded.unreadable:
         decoded.images[index] = 0  # a single color, which is not compared
-    for alike in groups_of_alike(thumbnails_of(decoded.images)):
-        for index in alike:
-            of_image[index] = alike[0]
-    images, groups = Groups(of_image, "").related()
+    alike = groups_of_alike(thumbnails_of(decoded.images))
+    for group in alike:
+        for index in group:
+            of_image[index] = group[0]
     line = (
-        f"{images} images look the same as another one: {groups} groups, each kept in one split "
-        "(at random: --data.group none)"
+        f"{sum(map(len, alike))} images look the same as another one: {len(alike)} groups, each "
+        "kept in one split (at random: --data.group none)"
     )
-    return Groups(of_image, line if groups else "", found=True)
+    return Groups(of_image, line if alike else "", found=True)
 
 
 def thumbnails_of(images: Tensor) -> Bytes:

@@ -136,7 +136,7 @@ class ImageTable(ImageSource):
 
     def column(self, name: str) -> dict[str, str] | None:
         """The values of a column, by the path of the image; None if there is no such column."""
-        names, lines = READERS.get(self.table.suffix.lower(), read_csv)(self.table)
+        names, lines = read_table(self.table)
         if name not in names:
             return None
         path, value = find_columns(self.table, names, *self.columns).path, names.index(name)
@@ -181,7 +181,7 @@ def read_rows(
     Raises:
         UserError: it is damaged, lacks a column, or a row lacks a path or a label.
     """
-    names, lines = READERS.get(table.suffix.lower(), read_csv)(table)
+    names, lines = read_table(table)
     columns = find_columns(table, names, path, label, split)
     rows = list(filled_rows(table, lines, columns))
     found = {row.split: split_of_value(row.split, columns.flag) for row in rows}
@@ -213,6 +213,11 @@ def filled_rows(table: Path, lines: Lines, columns: Columns) -> Iterator[Row]:
             missing = "label" if row.path else "path"
             raise UserError(f"{table}, line {line}: the {missing} is empty.")
         yield row
+
+
+def read_table(table: Path) -> tuple[list[str], Lines]:
+    """Column names and rows of a table, by the ending of its file."""
+    return READERS.get(table.suffix.lower(), read_csv)(table)
 
 
 def read_csv(table: Path) -> tuple[list[str], Lines]:

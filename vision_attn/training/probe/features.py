@@ -99,11 +99,11 @@ def compute_features(
             targets[done : done + len(images)] = batch_targets
             done += len(images)
     return Features(
-        [kept[:, :done] for kept in maps], targets[:done], device, groups_of(data, indices)
+        [kept[:, :done] for kept in maps], targets[:done], device, known_groups(data, indices)
     )
 
 
-def groups_of(data: ImageDataModule, indices: list[int]) -> Tensor | None:
+def known_groups(data: ImageDataModule, indices: list[int]) -> Tensor | None:
     """The groups of the training images at these indices that could be read; None if unknown."""
     if not data.group_of:
         return None
