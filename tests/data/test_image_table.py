@@ -162,8 +162,13 @@ class TestInvalidTables:
         (inside / "folder").symlink_to(outside)
         path = str(outside / "000.png") if kind == "absolute" else kind
         table = write(inside / "table.csv", "path,label", f"{path},a", "000.png,b")
-        with pytest.raises(UserError, match=r"line 2: .* leads out of .*--data.source.root DIR"):
+        advice = "root DIR" if kind[0] in ".a" else "follow_links true"
+        with pytest.raises(UserError, match=rf"line 2: .* leads out of .*--data.source.{advice}"):
             ImageTable(table)
+        if kind[0] not in ".a":
+            linked = ImageTable(table, follow_links=True).splits()["train"]
+            assert linked.names == [str(inside / kind), str(inside / "000.png")]
+            assert (linked.read(0, 8) != linked.read(1, 8)).any()
         source = ImageTable(write(inside / "table.csv", "path,label", *(
             ["secret/000.png,a", "set/000.png,b"]
         )), root=str(tmp_path))  # fmt: skip

@@ -16,6 +16,7 @@ from vision_attn.core.progress import progress
 from vision_attn.data.io.image import upright_size
 from vision_attn.data.io.object_masks import ReadMask, read_masks_of_files
 from vision_attn.data.io.paths import listed_images
+from vision_attn.data.io.skipped_files import SkippedFiles
 from vision_attn.inference.explain import CompletenessCheck, ExplanationRequest
 from vision_attn.inference.explanation import TOP, Explanation
 from vision_attn.inference.trained_model import TrainedModel
@@ -104,7 +105,9 @@ def explain_files(
     Raises:
         UserError: a path names no image, or a file cannot be written.
     """
-    files = list(dict.fromkeys(listed_images(paths)))
+    skipped = SkippedFiles()
+    files = list(dict.fromkeys(listed_images(paths, skipped)))
+    skipped.report()
     writer = ExplanationWriter(out, cells, read_masks_of_files(truth))
     check, drawn = CompletenessCheck(), Drawn()
     explanations = model.explanations(files, request, batch_size)

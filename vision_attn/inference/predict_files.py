@@ -11,6 +11,7 @@ from vision_attn.core.errors import UserError
 from vision_attn.core.progress import ProgressBar
 from vision_attn.core.terminal import say
 from vision_attn.data.io.paths import listed_images
+from vision_attn.data.io.skipped_files import SkippedFiles
 from vision_attn.inference.prediction import Prediction
 from vision_attn.inference.prediction_table import PredictionWriter, Row
 from vision_attn.inference.trained_model import TrainedModel
@@ -75,7 +76,9 @@ def predict_to_file(
     Raises:
         UserError: a path names no file, the table cannot be written, or there is nothing to resume.
     """
-    total = sum(1 for _ in listed_images(paths))  # reports what is missing at once
+    skipped = SkippedFiles()
+    total = sum(1 for _ in listed_images(paths, skipped))  # reports what is missing at once
+    skipped.report()
     writer, counts = PredictionWriter(out, model.class_names), Counts()
     try:
         with closing(writer):

@@ -15,6 +15,7 @@ from vision_attn.core.errors import UserError
 from vision_attn.data.io.image import to_unit_range
 from vision_attn.data.io.paths import listed_images
 from vision_attn.data.io.prefetch import ImageInput, ReadImage, in_batches, read_ahead
+from vision_attn.data.io.skipped_files import SkippedFiles
 from vision_attn.inference.explain import DEFAULT_EXPLAINERS, ExplanationRequest
 from vision_attn.inference.explanation import Explanation
 from vision_attn.inference.prediction import Prediction
@@ -158,7 +159,12 @@ def inputs(images: Images) -> Iterator[ImageInput]:
         [images] if isinstance(images, str | os.PathLike | Image.Image | np.ndarray) else images
     )
     for image in several:
-        yield from listed_images([image]) if isinstance(image, str | Path) else [image]
+        if isinstance(image, str | Path):
+            skipped = SkippedFiles()
+            yield from listed_images([image], skipped)
+            skipped.report()
+        else:
+            yield image
 
 
 def full_precision() -> AbstractContextManager[None]:

@@ -12,6 +12,7 @@ from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.data.io.image import to_unit_range
 from vision_attn.data.io.paths import listed_images
 from vision_attn.data.io.read_many import readable
+from vision_attn.data.io.skipped_files import SkippedFiles
 from vision_attn.data.recorded_splits import as_recorded, held_out_of, read_record
 from vision_attn.data.sources.files import split_of_files
 from vision_attn.data.split import Split
@@ -194,7 +195,9 @@ def named_images(paths: Sequence[str]) -> tuple[Split, str]:
     Raises:
         UserError: a file or folder does not exist.
     """
-    files = list(listed_images(paths))
+    skipped = SkippedFiles()
+    files = list(listed_images(paths, skipped))
+    skipped.report()
     missing = [file for file in files if not file.exists()]
     if missing:
         raise UserError(f"--images: there is no file or folder {missing[0]}.")

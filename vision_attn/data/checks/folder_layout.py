@@ -27,6 +27,12 @@ class FolderLayout(Check):
             ),
             (
                 Severity.WORST,
+                layout.unclear,
+                "is `train` a class like the folders beside it, or the training images?",
+                "Say it to fit: --data.source.split_folders false or true. Here it is the latter.",
+            ),
+            (
+                Severity.WORST,
                 layout.empty,
                 f"{count_noun(len(layout.empty), 'class folder')} without an image",
                 "Add images or remove the folder.",
@@ -47,6 +53,18 @@ class FolderLayout(Check):
                 Severity.NOTE,
                 layout.foreign,
                 f"{count_noun(len(layout.foreign), 'file')} without an image extension ({counts})",
+                "They are skipped.",
+            ),
+            (
+                Severity.WRONG,
+                layout.linked,
+                f"{count_noun(len(layout.linked), 'linked folder')} inside class folders",
+                "They are not read without --data.source.follow_links true.",
+            ),
+            (
+                Severity.NOTE,
+                layout.ours,
+                f"{count_noun(len(layout.ours), 'folder')} that vision-attn wrote",
                 "They are skipped.",
             ),
             (

@@ -5,13 +5,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from vision_attn.data.checks.survey import ImageRecord, Layout, Survey
-from vision_attn.data.io.image import EXTENSIONS
 from vision_attn.data.io.object_masks import lists_boxes
-from vision_attn.data.sources.image_folder import (
+from vision_attn.data.io.paths import image_files
+from vision_attn.data.io.skipped_files import is_hidden, is_image_name
+from vision_attn.data.sources.folder_layout import (
     MASKS,
+    classes_beside,
+    find_root,
     find_split_folders,
-    image_files,
     images_beside_masks,
+    is_ours,
     names_in,
     visible_folders,
 )
@@ -27,12 +30,14 @@ def survey_of_folder(root: Path, truth: Path | None = None) -> Survey:
     Raises:
         UserError: the folder is missing or empty, or has no training images.
     """
+    root = find_root(root)
     pair = images_beside_masks(root)
     if pair is not None:
         root, truth = pair[0], truth or pair[1]
     if truth is None and lists_boxes(root / "boxes.csv"):
         truth = root / "boxes.csv"
-    split_folders = find_split_folders(root, default_split="train")
+    unclear = classes_beside(root)
+    split_folders = find_split_folders(root, "train", split_folders=True if unclear else None)
     images, classes = [], []
     for split, split_folder in split_folders.items():
         for folder in visible_folders(split_folder):
@@ -41,13 +46,11 @@ def survey_of_folder(root: Path, truth: Path | None = None) -> Survey:
             classes.append((folder, bool(files)))
     empty = [str(folder) for folder, has_images in classes if not has_images]
     listed = {image.path for image in images}
-    stray, hidden, foreign = ignored_files(root, listed, truth)
     layout = Layout(
-        stray=stray,
-        hidden=hidden,
-        foreign=foreign,
+        **ignored_files(root, listed, truth),
         unread=unread_folders(root, split_folders, truth),
         empty=empty,
+        unclear=unclear,
         mask_folders=mask_folders(split_folders),
         inner=str(root) if pair else None,
     )
@@ -86,33 +89,43 @@ def unread_folders(root: Path, split_folders: Mapping[str, Path], truth: Path | 
     return [str(folder) for folder in visible_folders(root) if folder not in read]
 
 
-def ignored_files(
-    root: Path, listed: set[str], truth: Path | None
-) -> tuple[list[str], list[str], list[str]]:
-    """Images outside class folders, hidden files and folders, and files that are not images."""
-    stray, hidden, foreign = [], [], []
+def ignored_files(root: Path, listed: set[str], truth: Path | None) -> dict[str, list[str]]:
+    """Paths that are not training images, by the field of `Layout` that they belong to."""
+    kinds = ("stray", "hidden", "foreign", "linked", "ours")
+    found: dict[str, list[str]] = {kind: [] for kind in kinds}
     for path, is_folder in walk(root, truth):
-        if path.name.startswith(".") or (is_folder and path.name.startswith("__")):
-            hidden.append(str(path))
+        if is_hidden(path.name) and (is_folder or path.name.startswith(".")):
+            found["hidden"].append(str(path))
+        elif is_folder and is_ours(path):
+            found["ours"].append(str(path))
+        elif is_folder and path.is_symlink() and not holds(path, listed):
+            found["linked"].append(str(path))
         elif is_folder or str(path) in listed or path == truth:
             continue
-        elif path.suffix.lower() in EXTENSIONS:
-            stray.append(str(path))
         else:
-            foreign.append(str(path))
-    return stray, hidden, foreign
+            found["stray" if is_image_name(path.name) else "foreign"].append(str(path))
+    return found
+
+
+def holds(folder: Path, listed: set[str]) -> bool:
+    """Whether a listed image is in a folder or below it."""
+    inside = str(folder) + os.sep
+    return any(path.startswith(inside) for path in listed)
 
 
 def walk(root: Path, truth: Path | None) -> Iterator[tuple[Path, bool]]:
     """Every file and folder below `root`, each with whether it is a folder.
 
-    Hidden folders and the ground truth are listed, but not entered.
+    Hidden folders, folders that this program wrote and the ground truth are listed, but not
+    entered.
     """
     for parent, folders, names in os.walk(root):
         yield from ((Path(parent, name), True) for name in sorted(folders))
         folders[:] = [
             name
             for name in folders
-            if not name.startswith((".", "__")) and Path(parent, name) != truth
+            if not is_hidden(name)
+            and Path(parent, name) != truth
+            and not is_ours(Path(parent, name))
         ]
         yield from ((Path(parent, name), False) for name in sorted(names))

@@ -30,6 +30,9 @@ class Layout:
         unread: folders beside the split folders, which are not read.
         empty: class folders without images.
         mask_folders: folders that look like masks of the other images, but are read as a class.
+        linked: folders inside class folders that are symbolic links, which are not entered.
+        ours: folders that this program wrote, such as runs.
+        unclear: folders of images beside `train`, which may be a class or the training images.
         inner: the subfolder that was checked instead of the given folder, or None.
     """
 
@@ -39,6 +42,9 @@ class Layout:
     unread: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
     mask_folders: list[str] = field(default_factory=list)
+    linked: list[str] = field(default_factory=list)
+    ours: list[str] = field(default_factory=list)
+    unclear: list[str] = field(default_factory=list)
     inner: str | None = None
 
 

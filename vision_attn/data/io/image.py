@@ -1,6 +1,6 @@
 """Read image files, in the same way for training, prediction and explanation.
 
-Reads JPEG, PNG, WebP, BMP, TIFF and GIF, and of several frames the first. Any file gives either an
+Reads the formats in `formats.py`, and of several frames the first. Any file gives either an
 upright RGB image or an `OSError` that names the file.
 """
 
@@ -16,10 +16,8 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from vision_attn.core.errors import first_line
+from vision_attn.data.io.formats import FORMATS, register_heif
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-# Pillow reads many more, some of which start other programs (EPS) or are rarely tested.
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF")
 MAX_PIXELS = 89_478_485  # decoded; above this Pillow, too, warns of a decompression bomb
 MAX_SIDE = 2**20  # pixels; Pillow resizes with tables of 32 bytes per pixel of a side
 TOO_LARGE = f"more than {MAX_PIXELS // 10**6} million pixels, which is the limit."
@@ -33,6 +31,7 @@ _one_large_image = threading.Lock()
 # Pillow warns of defects in files that it can still read. The filter is set once: before Python
 # 3.14, temporary filters (catch_warnings) affect other threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+register_heif()
 
 
 @contextmanager

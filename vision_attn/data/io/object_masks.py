@@ -11,7 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from vision_attn.core.errors import UserError
-from vision_attn.data.io.image import EXTENSIONS, open_image, stored_size, upright
+from vision_attn.data.io.formats import EXTENSIONS
+from vision_attn.data.io.image import open_image, stored_size, upright
 
 COLUMNS = ("file", "xmin", "ymin", "xmax", "ymax")
 Box = tuple[float, float, float, float]

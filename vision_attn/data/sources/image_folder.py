@@ -4,23 +4,30 @@ from pathlib import Path
 from typing import Literal
 
 from vision_attn.core.errors import UserError
+from vision_attn.core.terminal import say
 from vision_attn.data.io.image import is_readable
 from vision_attn.data.io.object_masks import ReadMask, find_boxes, read_masks
-from vision_attn.data.io.paths import image_files
+from vision_attn.data.io.paths import LINKED_FOLDERS, image_files
+from vision_attn.data.io.skipped_files import SkippedFiles
 from vision_attn.data.sources.base import ImageSource
-from vision_attn.data.sources.files import SPLIT_ALIASES, split_of_files, usual_side
+from vision_attn.data.sources.files import split_of_files, usual_side
+from vision_attn.data.sources.folder_layout import (
+    find_root,
+    find_split_folders,
+    images_beside_masks,
+    skip_outside,
+    visible_folders,
+)
 from vision_attn.data.split import Split
-
-IMAGES = ("images", "imgs", "image", "img")
-MASKS = ("masks", "mask", "annotations", "ground_truth", "gt", "labels", "segmentation")
-"""Usual names of the folders that hold the images and the masks of a data set."""
 
 
 class ImageFolder(ImageSource):
     """Images in one folder per class: `root/train/CLASS/*.jpg` and so on, or `root/CLASS/*.jpg`.
 
-    Hidden files and folders are ignored, class folders are searched recursively, and missing
-    splits are cut from the training images.
+    Class folders are searched recursively, and missing splits are cut from the training images.
+    A line names what is skipped: hidden files and folders, files with other endings, linked
+    folders, and images outside the class folders. A folder whose only content is one folder of
+    folders, as archives are often unpacked, stands for that folder.
 
     Args:
         root: the data folder.
@@ -28,10 +35,14 @@ class ImageFolder(ImageSource):
             into splits), or "val" or "test" (all images are scored).
         truth: object locations (ground truth): a CSV of boxes (file, xmin, ymin, xmax, ymax) or a
             folder of masks; None takes `boxes.csv` in the data folder, if there is one.
+        split_folders: whether folders called `train`, `val` and `test` are splits, and not classes;
+            None judges by what is beside them, and refuses if that is not clear.
+        follow_links: whether to enter folders inside class folders that are symbolic links.
 
     Raises:
         UserError: the folder is missing or empty, holds a folder of images next to one of masks,
-            has a single training class, or a class folder without a readable image.
+            has a single training class, or a class folder without a readable image; or `train` may
+            be a split as well as a class.
     """
 
     def __init__(
@@ -39,8 +50,10 @@ class ImageFolder(ImageSource):
         root: str,
         default_split: Literal["train", "val", "test"] = "train",
         truth: str | None = None,
+        split_folders: bool | None = None,
+        follow_links: bool = False,
     ) -> None:
-        self.root = Path(root).expanduser()
+        self.root = find_root(Path(root).expanduser(), default_split)
         self.truth = self.find_truth(truth)
         both = images_beside_masks(self.root)
         if both is not None:
@@ -48,11 +61,17 @@ class ImageFolder(ImageSource):
                 f"{self.root} holds images and their masks, which are not classes: "
                 f"use the folder of images, --data {both[0]}."
             )
-        self.folders = find_split_folders(self.root, default_split)
+        self.folders = find_split_folders(self.root, default_split, split_folders)
+        skipped = SkippedFiles()
         self.files = {
-            name: {folder.name: image_files(folder) for folder in visible_folders(parent)}
+            name: files_by_class(parent, skipped, follow_links)
             for name, parent in self.folders.items()
         }
+        skip_outside(self.root, self.folders, self.truth, skipped)
+        if line := skipped.line(self.root):
+            linked = "; to read linked folders: --data.source.follow_links true"
+            advice = linked if skipped.counts[LINKED_FOLDERS] else ""
+            say(f"check     skipped: {line}{advice}", error=True)
         first = "train" if "train" in self.files else next(iter(self.files))
         self.class_names = list(self.files[first])
         self.check_classes(first)
@@ -91,52 +110,14 @@ class ImageFolder(ImageSource):
         return None if self.truth is None else read_masks(self.truth, self.root, folder)
 
 
-def find_split_folders(root: Path, default_split: str) -> dict[str, Path]:
-    """The folder of each split; a folder of classes without split folders is `default_split`.
-
-    Raises:
-        UserError: the folder is missing or empty.
-    """
-    if not root.is_dir():
-        raise UserError(f"there is no folder {root}. If it was moved: --data.source.root DIR.")
-    inside = {folder.name.lower(): folder for folder in visible_folders(root)}
-    if not inside:
-        raise UserError(f"{root} contains no folders: put images into {root}/CLASS/.")
-    found = {
-        split: inside[name]
-        for split, names in SPLIT_ALIASES.items()
-        for name in names[::-1]
-        if name in inside and (visible_folders(inside[name]) or len(inside) == 1)
+def files_by_class(
+    parent: Path, skipped: SkippedFiles, follow_links: bool
+) -> dict[str, list[Path]]:
+    """The image files of each class folder in `parent`, by the name of the class."""
+    return {
+        folder.name: image_files(folder, skipped, follow_links)
+        for folder in visible_folders(parent)
     }
-    if found and default_split == "train" and "train" not in found:
-        aliases = {name for names in SPLIT_ALIASES.values() for name in names}
-        if set(inside) <= aliases:
-            raise UserError(f"{root} has no train folder (it has: {', '.join(sorted(inside))}).")
-        found = {}  # classes that happen to be named like splits
-    return found or {default_split: root}
-
-
-def images_beside_masks(root: Path) -> tuple[Path, Path] | None:
-    """The folders of images and masks if `root` has both, with the same subfolders, else None."""
-    if not root.is_dir():
-        return None
-    inside = {folder.name.lower(): folder for folder in visible_folders(root)}
-    for images in (inside[name] for name in IMAGES if name in inside):
-        for masks in (inside[name] for name in MASKS if name in inside):
-            names = names_in(masks)
-            if names and names <= names_in(images):
-                return images, masks
-    return None
-
-
-def names_in(folder: Path) -> set[str]:
-    """Names of the visible subfolders of a folder."""
-    return {inner.name for inner in visible_folders(folder)}
-
-
-def visible_folders(parent: Path) -> list[Path]:
-    """The subfolders of a folder, sorted by name, without hidden ones."""
-    return sorted(p for p in parent.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
 
 
 def as_split(by_class: dict[str, list[Path]], truth: ReadMask | None = None) -> Split:

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from vision_attn.core.errors import UserError, did_you_mean
 from vision_attn.core.terminal import say
-from vision_attn.data.io.image import EXTENSIONS
+from vision_attn.data.io.formats import EXTENSIONS
 from vision_attn.data.io.object_masks import ReadMask, read_masks
 from vision_attn.data.sources.base import ImageSource
 from vision_attn.data.sources.files import SPLIT_ALIASES, split_of_files, usual_side
@@ -55,7 +55,8 @@ class ImageTable(ImageSource):
     """Images listed in a table, one per row; labels are text.
 
     Paths are relative to the table's folder, or to `root`. Any path that leads out of that folder,
-    whether absolute, through `..` or through a symbolic link, is refused. Missing files are left
+    whether absolute, through `..` or through a symbolic link, is refused (links are read with
+    `follow_links`). Missing files are left
     out and listed on standard error. Missing splits are cut from the training images.
 
     Args:
@@ -69,6 +70,7 @@ class ImageTable(ImageSource):
         default_split: the split of the images if there is no column of splits: "train" (which is
             cut into splits), or "val" or "test" (all images are scored).
         truth: object locations (ground truth): a CSV of boxes, or a folder of masks.
+        follow_links: whether to read files that are symbolic links to files outside the root.
 
     Raises:
         UserError: the table is missing or damaged, lacks a column, has contradictory rows or paths
@@ -84,12 +86,14 @@ class ImageTable(ImageSource):
         split_column: str | None = None,
         default_split: Literal["train", "val", "test"] = "train",
         truth: str | None = None,
+        follow_links: bool = False,
     ) -> None:
         self.table = Path(table).expanduser()
         self.columns = (path_column, label_column, split_column)
         given = Path(root).expanduser() if root else self.table.parent
         self.root = Path(os.path.realpath(given))
         self.truth = truth
+        self.follow_links = follow_links
         if not self.table.is_file():
             raise UserError(f"there is no table {self.table}.")
         if not given.is_dir():
@@ -117,12 +121,23 @@ class ImageTable(ImageSource):
             path = existing_path(self.root, row.path)
             if "\0" in path:
                 raise UserError(f"{self.table}, line {row.line}: {row.path!r} is not a file name.")
-            if not os.path.realpath(path).startswith(inside):
-                raise UserError(
-                    f"{self.table}, line {row.line}: '{row.path}' leads out of {self.root}. "
-                    "If the images are elsewhere, set their folder: --data.source.root DIR."
-                )
+            # Without `..`, only a link can lead out of the root, and only if that was asked for.
+            real = os.path.abspath if self.follow_links else os.path.realpath
+            if not real(path).startswith(inside):
+                raise UserError(f"{self.table}, line {row.line}: {self.leads_out(row.path, path)}")
             yield row._replace(path=path)
+
+    def leads_out(self, name: str, path: str) -> str:
+        """The message on a path that leads out of the root."""
+        if os.path.abspath(path).startswith(f"{self.root}{os.sep}"):  # noqa: PTH100
+            return (
+                f"'{name}' is a link that leads out of {self.root}. "
+                "To read linked files: --data.source.follow_links true."
+            )
+        return (
+            f"'{name}' leads out of {self.root}. "
+            "If the images are elsewhere, set their folder: --data.source.root DIR."
+        )
 
     def splits(self) -> dict[str, Split]:
         """The splits in the table; images keep its order."""
