@@ -7,10 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.conftest import TINY_RUN
 from vision_attn.cli.main import ALIASES, COMMANDS, main
+from vision_attn.inference.trained_model import load
 from vision_attn.training.config import config_folder
 
 ROOT = Path(__file__).parents[1]
@@ -83,6 +86,59 @@ def test_an_exported_file_needs_only_onnxruntime(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.startswith("red 0.")
+
+
+def awkward_files(folder: Path) -> list[Path]:
+    """A picture in formats, modes and orientations that are easily misread."""
+    picture = np.zeros((48, 80, 3), np.uint8)
+    picture[:, :40] = (240, 30, 20)
+    picture[:24] //= 2
+    rgb, gray = Image.fromarray(picture), picture[:, :, 0].astype(np.float32)
+    alpha = Image.fromarray(np.arange(80, dtype=np.uint8)[None].repeat(48, 0) * 3)
+    rgba = Image.merge("RGBA", (*rgb.split(), alpha))
+    turned = Image.Exif()
+    turned[274] = 6
+    images = {
+        "alpha.png": (rgba, {}),
+        "gray_alpha.png": (rgba.convert("LA"), {}),
+        "palette.png": (rgb.quantize(4), {"transparency": 1}),
+        "16.png": (Image.fromarray(gray.astype(np.uint16) * 257), {}),
+        "12_in_16.tif": (Image.fromarray(gray.astype(np.uint16) * 16), {}),
+        "float.tif": (Image.fromarray(gray / 255 - 0.5), {}),
+        "turned.jpg": (rgb, {"exif": turned}),
+        "turned.tif": (rgb, {"exif": turned}),
+        "turned_gray.tif": (rgb.convert("L"), {"exif": turned}),
+        "turned_16.tif": (Image.fromarray(gray.astype(np.uint16) * 257), {"exif": turned}),
+        "cmyk.jpg": (rgb.convert("CMYK"), {}),
+        "large.jpg": (rgb.resize((1600, 960)), {}),
+        "bits.png": (rgb.convert("1"), {}),
+    }
+    for name, (image, options) in images.items():
+        image.save(folder / name, **options)
+    return [folder / name for name in images]
+
+
+@pytest.mark.parametrize("gray_range", [None, [0, 4095]])
+def test_the_onnx_lines_read_images_as_predict_does(
+    run: Path, tmp_path: Path, gray_range: list[float] | None
+) -> None:
+    spec = json.loads((run / "model.json").read_text()) | {"gray_range": gray_range}
+    (run / "model.json").write_text(json.dumps(spec))
+    assert main(["export", str(run), "--fixed_size", "--out", str(tmp_path / "model.onnx")]) == 0
+    files = awkward_files(tmp_path)
+    (code,) = re.findall(r"```py\n(.*?)```", README, flags=re.S)
+    loop = "for path in {}: print(*model.run(['probabilities'], {{'images': read(path)}})[0][0])"
+    shutil.copy(files[0], tmp_path / "holiday.jpg")
+    done = subprocess.run(
+        [sys.executable, "-c", code + loop.format(list(map(str, files)))],
+        cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    printed = done.stdout.splitlines()[-len(files) :]
+    for file, line, prediction in zip(files, printed, load(run).predict(files), strict=True):
+        assert prediction.error is None
+        expected = list(prediction.probabilities.values())
+        assert [float(text) for text in line.split()] == pytest.approx(expected, abs=1e-5), file
 
 
 def test_the_python_example(

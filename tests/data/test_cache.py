@@ -83,7 +83,7 @@ def test_the_cache_key_depends_on_everything_that_the_images_depend_on(
     }
     monkeypatch.setattr("PIL.__version__", "0")
     keys.add(cache_key(split, 11))
-    monkeypatch.setattr(cache.reader, "__file__", __file__)
+    monkeypatch.setattr(cache.image, "__file__", __file__)
     keys.add(cache_key(split, 11))
     assert len(keys) == 5
 

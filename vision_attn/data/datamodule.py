@@ -9,7 +9,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from vision_attn.core.errors import UserError
+from vision_attn.data.allowed_settings import check_counts, check_fractions
 from vision_attn.data.augmentation import Augmentations, default_augmentation
+from vision_attn.data.choose_gray_range import given_range, read_alike
 from vision_attn.data.class_balance import STRONG, balanced_weights, describe_balance, imbalance
 from vision_attn.data.dataset import Batch, InMemoryDataset, StreamingDataset, fits_in_memory
 from vision_attn.data.default_sizes import default_batch_size, default_image_size
@@ -24,10 +26,6 @@ from vision_attn.data.split import Split, joined
 from vision_attn.data.splits import check_divisible, check_labels
 
 MAX_LISTED = 3  # files named in an error message
-RANGES = {"batch_size": (1, 2**20), "image_size": (1, 4096), "num_workers": (0, 256)}
-"""Allowed range of each setting: a value outside is a typo, or comes from an untrusted config.
-
-A model for larger images could not be loaded anyway."""
 
 
 class ImageDataModule(pl.LightningDataModule):
@@ -44,6 +42,8 @@ class ImageDataModule(pl.LightningDataModule):
             column of the table, `folder` (the images of a subfolder), or a regular expression for
             file names, whose first group names the group. None finds near duplicates; `none` takes
             every image by itself.
+        gray_range: which values are black and white in grayscale images of more than 8 bits:
+            [black, white]; None chooses by the training images.
         class_names: class names in the order of the logits; None takes the source's. Labels are
             mapped by name, so a split that lacks a class does not shift the indices of the others.
         flip: flip training images left to right: `true` flips a random half of them, `alternate`
@@ -75,6 +75,7 @@ class ImageDataModule(pl.LightningDataModule):
         image_size: int | None = None,
         val_fraction: float | None = None,
         group: str | None = None,
+        gray_range: list[float] | None = None,
         class_names: list[str] | None = None,
         flip: bool | Literal["alternate"] = True,
         shift: float | None = None,
@@ -89,15 +90,8 @@ class ImageDataModule(pl.LightningDataModule):
         cache: str | None = None,
     ) -> None:
         super().__init__()
-        if val_fraction is not None and not 0 < val_fraction < 0.5:
-            raise UserError(f"--data.val_fraction must be between 0 and 0.5, not {val_fraction}.")
-        if not 0 <= max_unreadable <= 1:
-            raise UserError(f"--data.max_unreadable must be between 0 and 1, not {max_unreadable}.")
-        given = {"batch_size": batch_size, "image_size": image_size, "num_workers": num_workers}
-        for name, value in given.items():
-            low, high = RANGES[name]
-            if value is not None and not low <= value <= high:
-                raise UserError(f"--data.{name} must be between {low} and {high}, not {value}.")
+        check_fractions(val_fraction, max_unreadable)
+        check_counts(batch_size=batch_size, image_size=image_size, num_workers=num_workers)
         self.source = source
         self.given_batch_size = batch_size
         self.image_size = image_size or default_image_size(
@@ -105,6 +99,8 @@ class ImageDataModule(pl.LightningDataModule):
         )
         self.val_fraction = val_fraction
         self.group = group
+        self.gray_range = given_range(gray_range)
+        self.gray_line = ""  # a line on the range, if it was chosen
         self.related = ""  # a line on related images, once splits are cut
         self.group_of: dict[str, int] = {}  # of the images that splits were cut from, by name
         self.class_names = list(class_names or source.class_names)
@@ -156,6 +152,7 @@ class ImageDataModule(pl.LightningDataModule):
             found = self.source.splits()
             for name, split in found.items():
                 check_labels(split, name, self.class_names)
+            found, self.gray_range, self.gray_line = read_alike(found, self.gray_range)
             self._splits = self.add_missing_splits(found)
         return self._splits
 
@@ -330,6 +327,7 @@ class ImageDataModule(pl.LightningDataModule):
             "image_size": self.image_size,
             "batch_size": self.batch_size,
             "balanced_sampling": self.balanced_sampling,
+            "gray_range": None if self.gray_range is None else list(self.gray_range),
         }
 
     def describe_balance(self) -> str:

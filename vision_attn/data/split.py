@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vision_attn.data.io.gray_range import GrayRange
+
 
 @dataclass(frozen=True)
 class Split:
@@ -20,6 +22,7 @@ class Split:
         read_mask: maps index and size to the object mask, bool (size, size); None if there are no
             masks.
         are_files: whether the names are paths of image files.
+        gray_range: which values `read` takes as black and white in grayscale of more than 8 bits.
     """
 
     names: Sequence[str]
@@ -27,6 +30,7 @@ class Split:
     read: Callable[[int, int], Tensor]
     read_mask: Callable[[int, int], Tensor] | None = None
     are_files: bool = False
+    gray_range: GrayRange | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -64,6 +68,7 @@ def joined(first: Split, second: Split) -> Split:
         both.read,
         both.read_mask if first.read_mask and second.read_mask else None,
         first.are_files and second.are_files,
+        first.gray_range,
     )
 
 

@@ -83,9 +83,12 @@ def description(trained: LoadedModel, sizes: InputSizes) -> dict[str, Any]:
         "any_height_and_width": sizes.any,
         "input": "float32 (B, 3, height, width), RGB, bytes / 255; the model normalizes them",
         "reading": (
-            "EXIF orientation applied, alpha over white, 16-bit gray scaled; the whole image "
-            "resized to image_size x image_size by Pillow's BICUBIC, without cropping"
+            "EXIF orientation applied, alpha over white, grayscale of more than 8 bits scaled so "
+            "that gray_range is black to white (null: 0 to 65535 in 16 bits, else the darkest to "
+            "the lightest pixel); the whole image resized to image_size x image_size by Pillow's "
+            "BICUBIC, without cropping"
         ),
+        "gray_range": spec.gray_range,
         "probabilities": spec.activation,
         "temperature": spec.temperature,  # the logits are already divided by it
         "outputs": OUTPUTS,

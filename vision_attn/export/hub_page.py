@@ -40,12 +40,14 @@ pip install vision-attn
 
 ```python
 import torch
+from vision_attn.data.io.gray_range import as_range
 from vision_attn.data.io.image import read_image
 from vision_attn.export.hub_model import HubClassifier
 
 model = HubClassifier.from_pretrained("{name}")
 names, size = model.spec.class_names, model.spec.image_size
-images = read_image("photo.jpg", size).unsqueeze(0) / 255   # RGB in [0, 1]; the model normalizes
+image = read_image("photo.jpg", size, as_range(model.spec.gray_range))
+images = image.unsqueeze(0) / 255                           # RGB in [0, 1]; the model normalizes
 with torch.no_grad():
     (probabilities,) = model.probabilities(model(images))
     (evidence,) = model.evidence(images)                    # (classes, h, w)

@@ -60,8 +60,8 @@ class Explanation:
 
         if self.prediction.error is not None:
             raise OSError(self.prediction.error)
-        path = self.prediction.path
-        pixels = np.asarray(full_size(self.prediction.source, MOST_PIXELS))
+        path, gray_range = self.prediction.path, self.prediction.gray_range
+        pixels = np.asarray(full_size(self.prediction.source, MOST_PIXELS, gray_range))
         mask = None if masks is None else masks(path, *pixels.shape[:2]).numpy()
         row = OverlayRow(
             path.name,

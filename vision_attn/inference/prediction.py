@@ -6,6 +6,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from vision_attn.data.io.gray_range import GrayRange
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -18,6 +20,8 @@ class Prediction:
         probabilities: the probability of every class, in the order of the model's classes.
         error: why the image could not be read, in one line that names it; None if it was read.
         image: an image in memory; None if it is a file.
+        gray_range: which values the model takes as black and white in grayscale of more than 8
+            bits; None if it knows of none.
     """
 
     path: Path
@@ -26,6 +30,7 @@ class Prediction:
     probabilities: dict[str, float] = field(default_factory=dict)
     error: str | None = None
     image: Image.Image | None = field(default=None, repr=False, compare=False)
+    gray_range: GrayRange | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def of(
@@ -34,6 +39,7 @@ class Prediction:
         class_names: list[str],
         probabilities: list[float],
         image: Image.Image | None = None,
+        gray_range: GrayRange | None = None,
     ) -> "Prediction":
         """The prediction for an image from the probabilities of all classes.
 
@@ -42,7 +48,7 @@ class Prediction:
         """
         best = max(range(len(probabilities)), key=probabilities.__getitem__)
         named = dict(zip(class_names, probabilities, strict=True))
-        return cls(path, class_names[best], probabilities[best], named, image=image)
+        return cls(path, class_names[best], probabilities[best], named, None, image, gray_range)
 
     @property
     def source(self) -> Path | Image.Image:

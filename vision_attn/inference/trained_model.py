@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from vision_attn.core.errors import UserError
+from vision_attn.core.terminal import say
 from vision_attn.data.io.image import to_unit_range
 from vision_attn.data.io.paths import listed_images
 from vision_attn.data.io.prefetch import ImageInput, ReadImage, in_batches, read_ahead
@@ -118,7 +119,8 @@ class TrainedModel(LoadedModel):
         ahead = 2 * batch_size + 2 * (
             os.cpu_count() or 1
         )  # one batch is computed while the next is read
-        return in_batches(read_ahead(inputs(images), self.spec.image_size, ahead), batch_size)
+        read = read_ahead(inputs(images), self.spec.image_size, ahead, self.gray_range)
+        return in_batches(report_doubt(read), batch_size)
 
     def predict_batch(self, batch: list[ReadImage]) -> list[Prediction]:
         """Predictions for a batch, in its order; unreadable images keep their error."""
@@ -126,11 +128,12 @@ class TrainedModel(LoadedModel):
 
     def predictions_of(self, batch: list[ReadImage], logits: Tensor) -> list[Prediction]:
         """Predictions for a batch from the logits (B, K) of its readable images."""
+        gray = self.gray_range
         rows = iter(self.model.probabilities(logits).float().cpu().tolist())
         return [
             Prediction(image.path, error=image.error)
             if image.pixels is None
-            else Prediction.of(image.path, self.class_names, next(rows), image.in_memory)
+            else Prediction.of(image.path, self.class_names, next(rows), image.in_memory, gray)
             for image in batch
         ]
 
@@ -165,6 +168,19 @@ def inputs(images: Images) -> Iterator[ImageInput]:
             skipped.report()
         else:
             yield image
+
+
+def report_doubt(images: Iterator[ReadImage]) -> Iterator[ReadImage]:
+    """The images; lines name the first that may look unlike training images, and count others."""
+    doubtful = 0
+    for image in images:
+        if image.doubt is not None:
+            doubtful += 1
+            if doubtful == 1:
+                say(f"caution   {image.path} {image.doubt}", error=True)
+        yield image
+    if doubtful > 1:
+        say(f"caution   {doubtful - 1} more images may look unlike training images", error=True)
 
 
 def full_precision() -> AbstractContextManager[None]:

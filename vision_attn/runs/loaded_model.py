@@ -7,6 +7,7 @@ from typing import Self
 
 import torch
 
+from vision_attn.data.io.gray_range import GrayRange, as_range
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.runs.folder import RunFolder
 from vision_attn.runs.model_spec import ModelSpec
@@ -51,6 +52,11 @@ class LoadedModel:
     def class_names(self) -> list[str]:
         """The classes, in the order of the logits."""
         return self.spec.class_names
+
+    @property
+    def gray_range(self) -> GrayRange | None:
+        """Which values are black and white in grayscale images of more than 8 bits."""
+        return as_range(self.spec.gray_range)
 
     @property
     def device(self) -> torch.device:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from vision_attn.core.errors import UserError
 from vision_attn.core.registry import available, import_class, is_class_spec
+from vision_attn.data.io.gray_range import as_range
 from vision_attn.models.backbone import Backbone
 from vision_attn.models.classifier import Activation, AttentionClassifier
 from vision_attn.models.pretrained.license import WeightsRecord, record_from
@@ -40,6 +41,8 @@ class ModelSpec:
             scratch, and in files of versions that did not record them.
         temperature: by which the head was divided after training, so that its probabilities are
             calibrated; 1 if it was not.
+        gray_range: which values are black and white in grayscale images of more than 8 bits:
+            [black, white]; None if the training images had none.
     """
 
     backbone: str
@@ -54,6 +57,7 @@ class ModelSpec:
     activation: Activation = "softmax"
     weights: WeightsRecord | None = None
     temperature: float = 1.0
+    gray_range: list[float] | None = None
 
     def settings(self) -> dict[str, Any]:
         """The settings of `fit` with which this model is rebuilt."""
@@ -114,6 +118,7 @@ def check_spec(spec: ModelSpec) -> None:
         and min(spec.std) > 0,
         "activation": spec.activation in ("softmax", "sigmoid"),
         "temperature": is_positive(spec.temperature),
+        "gray_range": as_range(spec.gray_range) is not None or spec.gray_range is None,
         f"a number over {NUMBER}": largest_number(options) <= NUMBER,
     }
     invalid = [name for name, is_valid in valid.items() if not is_valid]

@@ -9,12 +9,13 @@ from torch import Tensor
 from vision_attn.core.errors import UserError, first_line
 from vision_attn.core.terminal import say
 from vision_attn.data.datamodule import ImageDataModule
+from vision_attn.data.io.gray_range import as_range
 from vision_attn.data.io.image import to_unit_range
 from vision_attn.data.io.paths import listed_images
 from vision_attn.data.io.read_many import readable
 from vision_attn.data.io.skipped_files import SkippedFiles
 from vision_attn.data.recorded_splits import as_recorded, held_out_of, read_record
-from vision_attn.data.sources.files import split_of_files
+from vision_attn.data.sources.files import split_of_files, with_gray_range
 from vision_attn.data.split import Split
 from vision_attn.data.splits import evenly_spaced
 from vision_attn.runs.folder import RunFolder
@@ -179,8 +180,10 @@ def comparison_images(
         UserError: there are no images, or none of them can be read.
     """
     folder = RunFolder(Path(run))
-    size = folder.load_spec().image_size
+    spec = folder.load_spec()
+    size = spec.image_size
     split, whose = named_images(paths) if paths else own_images(folder, trusted)
+    split = with_gray_range(split, as_range(spec.gray_range))
     indices = evenly_spaced(len(split), MOST_IMAGES)
     images = [image for _, image in readable(split, indices, size)]
     if not images:

@@ -25,6 +25,8 @@ def print_summary(
     say(f"data      {data.describe()}")
     if data.describe_balance():
         say(f"balance   {data.describe_balance()} (--data.balanced_sampling true|false)")
+    if data.gray_line:
+        say(f"gray      {data.gray_line}")
     if data.related:
         say(f"related   {data.related}")
     held_out = "val" if "val" in data.splits else "test"

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from vision_attn.data.checks.base import Check, Finding, Severity, count_noun
 from vision_attn.data.checks.image_stats import image_stats
 from vision_attn.data.checks.scan import survey_of_folder, survey_of_splits
 from vision_attn.data.checks.survey import Survey
+from vision_attn.data.choose_gray_range import choose_gray_range
 from vision_attn.data.sources.image_table import ImageTable
 
 MAX_ITEMS = 3  # items printed per finding; the JSON file lists all
@@ -69,6 +71,8 @@ class Examination:
             per_class = f"{least}" if least == most else f"{least:,} to {most:,}"
             yield f"{split:<9} {per_class} images per class"
         yield f"sizes     {most_common(facts['sizes'])}"
+        if self.survey.gray:
+            yield f"gray      {self.survey.gray}"
         yield (
             f"stored as {most_common(facts['modes'])}; {most_common(facts['formats'])}; "
             f"{facts['gray']:,} grayscale"
@@ -128,8 +132,10 @@ def examine(path: Path, root: str | None = None, truth: Path | None = None) -> E
     if not survey.images:
         raise UserError(f"{survey.root} has no images: put them into {survey.root}/CLASS/.")
     paths = [image.path for image in survey.images]
-    stats = progress(threaded_map(image_stats, paths), "reading images", len(paths))
-    survey = replace(survey, stats=list(stats))
+    gray = choose_gray_range([image.path for image in survey.images if image.split == "train"])
+    read = partial(image_stats, gray_range=gray.gray_range)
+    stats = progress(threaded_map(read, paths), "reading images", len(paths))
+    survey = replace(survey, stats=list(stats), gray=gray.line)
     checks = sorted(available(Check).items())
     return Examination(survey, {name: list(check().findings(survey)) for name, check in checks})
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from PIL import Image, ImageChops
 
-from vision_attn.data.io.image import open_image
+from vision_attn.data.io.gray_range import GrayRange, is_deep
+from vision_attn.data.io.image import open_header, open_image
 
 SIDE = 9  # pixels per side of a thumbnail
 FLAT = 4  # of 255: an image has a single color if no channel varies by more
@@ -36,12 +37,12 @@ class ImageStats:
     thumbnail: bytes = b""
 
 
-def image_stats(path: str) -> ImageStats:
-    """Statistics of one file, read exactly as training reads it."""
+def image_stats(path: str, gray_range: GrayRange | None = None) -> ImageStats:
+    """Statistics of one file, read exactly as training reads it; see `as_rgb` for `gray_range`."""
     try:
         if Path(path).stat().st_size == 0:
             return ImageStats(problem="is empty: 0 bytes")
-        image = open_image(path)
+        image = open_image(path, gray_range=gray_range)
     except OSError as error:
         return ImageStats(problem=str(error).removeprefix(path).strip(": ."))
     file_format, mode = header(path)
@@ -51,7 +52,7 @@ def image_stats(path: str) -> ImageStats:
         format=file_format,
         mode=mode,
         size=image.size,
-        single_color=all(high - low <= FLAT for low, high in bands(image)),
+        single_color=is_single_color(path, image) if is_deep(mode) else is_flat(image),
         gray=is_gray(small) and is_gray(image),
         thumbnail=small.convert("L").tobytes(),
     )
@@ -64,6 +65,21 @@ def header(path: str) -> tuple[str, str]:
             return file.format or "", file.mode
     except (OSError, Image.DecompressionBombError, Image.DecompressionBombWarning):
         return "", ""
+
+
+def is_flat(image: Image.Image) -> bool:
+    """Whether no channel of an image varies by more than rounding does."""
+    return all(high - low <= FLAT for low, high in bands(image))
+
+
+def is_single_color(path: str, image: Image.Image) -> bool:
+    """Whether grayscale of more than 8 bits has a single value in its file.
+
+    Seen as bytes, an image of low contrast looks flat, although its values vary.
+    """
+    with open_header(path) as file:
+        low, high = file.getextrema()
+    return is_flat(image) and low == high
 
 
 def bands(image: Image.Image) -> Iterator[tuple[int, int]]:

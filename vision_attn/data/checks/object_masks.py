@@ -9,8 +9,13 @@ from vision_attn.core.parallel import threaded_map
 from vision_attn.core.progress import progress
 from vision_attn.data.checks.base import Check, Finding, Severity, count_noun
 from vision_attn.data.checks.survey import Survey
-from vision_attn.data.io.image import open_image
-from vision_attn.data.io.object_masks import Box, find_mask, images_by_stem, read_boxes
+from vision_attn.data.io.object_masks import (
+    Box,
+    find_mask,
+    images_by_stem,
+    open_mask,
+    read_boxes,
+)
 
 WHITE = 127  # of 255: pixels of the object are brighter
 
@@ -97,6 +102,6 @@ def parent_folders(root: Path, path: Path) -> tuple[Path, Path]:
 def brightest(mask: str) -> int | None:
     """Maximum gray value of a mask; None if it cannot be read."""
     try:
-        return int(open_image(mask).convert("L").getextrema()[1])  # type: ignore[arg-type]
+        return int(open_mask(Path(mask)).getextrema()[1])  # type: ignore[arg-type]
     except OSError:
         return None

@@ -59,6 +59,7 @@ class Survey:
         layout: files and folders that are not training images.
         truth: ground truth of the objects: a list of boxes or a folder of masks, or None.
         hash_limit: bytes that may be read to find duplicates; None for no limit.
+        gray: a line on which values are black and white in grayscale of more than 8 bits.
     """
 
     root: Path
@@ -67,6 +68,7 @@ class Survey:
     layout: Layout = field(default_factory=Layout)
     truth: Path | None = None
     hash_limit: int | None = None
+    gray: str = ""
 
     @cached_property
     def counts(self) -> dict[str, Counter[str]]:

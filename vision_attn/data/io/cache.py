@@ -13,11 +13,12 @@ from torch import Tensor
 
 from vision_attn.core.atomic import WriteError, atomic_write
 from vision_attn.core.errors import UserError, first_line
-from vision_attn.data.io import image as reader
+from vision_attn.data.io import gray_range, image, tiff
 from vision_attn.data.io.decode import Decoded, decode, read_again
 from vision_attn.data.split import Split
 
 CHECKSUM = "sha256"
+READERS = (image, gray_range, tiff)
 STALE_AFTER = 3600  # seconds without a change after which a temporary file counts as abandoned
 DIGEST_SIZE = 32  # bytes of the checksum at the start of the file
 # It covers the rest of the file: all images, then one byte per image (1 if it could be read).
@@ -58,11 +59,14 @@ def load_or_decode(folder: Path, split: Split, size: int, title: str) -> Decoded
 def cache_key(split: Split, size: int) -> str:
     """Cache key: a hash of everything that the decoded images depend on.
 
-    That is the code that reads them, the version of Pillow, the image size, and the path, length
-    and modification times of each file (including `ctime`, which programs cannot set back).
+    That is the code that reads them, the version of Pillow, the image size, which gray values are
+    black and white, and the path, length and modification times of each file (including `ctime`,
+    which programs cannot set back).
     """
-    checksum = hashlib.new(CHECKSUM, Path(reader.__file__).read_bytes())
-    checksum.update(f"{PIL.__version__}\0{size}\n".encode())
+    checksum = hashlib.new(CHECKSUM)
+    for module in READERS:
+        checksum.update(Path(str(module.__file__)).read_bytes())
+    checksum.update(f"{PIL.__version__}\0{size}\0{split.gray_range}\n".encode())
     for name in split.names:
         checksum.update(f"{name}\0{file_state(name)}\n".encode())
     return checksum.hexdigest()

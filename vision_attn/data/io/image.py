@@ -6,7 +6,7 @@ upright RGB image or an `OSError` that names the file.
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from torch import Tensor
 
 from vision_attn.core.errors import first_line
 from vision_attn.data.io.formats import FORMATS, register_heif
+from vision_attn.data.io.gray_range import GrayRange, is_deep, range_of_image, row_blocks
+from vision_attn.data.io.tiff import describe_tiff, is_inverted, refuse_misread, with_true_values
 
 MAX_PIXELS = 89_478_485  # decoded; above this Pillow, too, warns of a decompression bomb
 MAX_SIDE = 2**20  # pixels; Pillow resizes with tables of 32 bytes per pixel of a side
@@ -25,7 +27,6 @@ SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 LARGE = 2**24  # decoded pixels; above this only one image is decoded at a time
 DRAFT_SCALE = 2  # a JPEG decoded at twice the needed size looks like one decoded at full size
 
-BLOCK = 2**20  # gray pixels that are converted at once; at least a row
 _one_large_image = threading.Lock()
 
 # Pillow warns of defects in files that it can still read. The filter is set once: before Python
@@ -50,7 +51,10 @@ def open_header(path: str | Path) -> Iterator[Image.Image]:
         with Path(path).open("rb") as stream, Image.open(stream, formats=FORMATS) as file:
             yield file
     except UnidentifiedImageError as error:
-        raise OSError(f"{path} is not an image in a supported format, or it is damaged.") from error
+        with Path(path).open("rb") as stream:
+            tiff = describe_tiff(stream)
+        unknown = " is not an image in a supported format, or it is damaged."
+        raise OSError(f"{path}{f': {tiff}' if tiff else unknown}") from error
     except Image.DecompressionBombError as error:  # raised by the header, before decoding
         raise OSError(f"{path}: the image has {TOO_LARGE}") from error
     # Catching every exception is right here, and only here: on damaged files Pillow and the
@@ -61,13 +65,16 @@ def open_header(path: str | Path) -> Iterator[Image.Image]:
         raise OSError(f"{path}: {reason or first_line(error)}") from error
 
 
-def open_image(path: str | Path, side: int | None = None) -> Image.Image:
+def open_image(
+    path: str | Path, side: int | None = None, gray_range: GrayRange | None = None
+) -> Image.Image:
     """Read an image file as upright RGB; `as_rgb` describes how other modes are converted.
 
     Args:
         path: the file.
         side: the pixels per side that are needed; a much larger JPEG is decoded at a half, a
             quarter or an eighth of its size, in less time and memory. None decodes at full size.
+        gray_range: see `as_rgb`.
 
     Raises:
         OSError: the file is not a readable image, or too large; the message names it.
@@ -81,27 +88,30 @@ def open_image(path: str | Path, side: int | None = None) -> Image.Image:
         if max(width, height) > MAX_SIDE:
             raise ValueError(f"{width}x{height} has a side of more than {MAX_SIDE:,} pixels.")
         with _one_large_image if width * height > LARGE else nullcontext():
+            refuse_misread(file)
             file.load()  # Pillow rotates TIFFs upright by itself, and then updates their EXIF data
-            return upright(as_rgb(file), read_orientation(file))
+            return upright(as_rgb(with_true_values(file), gray_range), read_orientation(file))
 
 
-def as_rgb(image: Image.Image) -> Image.Image:
-    """Convert an image of any Pillow mode to RGB.
+def as_rgb(image: Image.Image, gray_range: GrayRange | None = None) -> Image.Image:
+    """Convert an image of any Pillow mode to RGB; transparent parts are blended with white.
 
-    Transparent parts are blended with white. In 16-bit images 65535 is white. 32-bit and float
-    grayscale images have no standard white: the darkest pixel becomes black, the lightest white.
+    Args:
+        image: the image.
+        gray_range: which values are black and white in grayscale of more than 8 bits; None takes
+            65535 as white in 16 bits, and else the lightest pixel as white, the darkest as black.
 
     >>> as_rgb(Image.new("I;16", (1, 1), 257 * 128)).getpixel((0, 0))
     (128, 128, 128)
+    >>> as_rgb(Image.new("I;16", (1, 1), 4095), GrayRange(0, 4095)).getpixel((0, 0))
+    (255, 255, 255)
     >>> as_rgb(Image.new("RGBA", (1, 1), (255, 0, 0, 0))).getpixel((0, 0))
     (255, 255, 255)
     >>> [as_rgb(Image.fromarray(np.float32([[-1, 0, 3]]))).getpixel((x, 0))[0] for x in range(3)]
     [0, 64, 255]
     """
-    if image.mode.startswith("I;16"):
-        return gray_to_rgb(image, lambda gray: np.rint(gray / np.float32(257)))
-    if image.mode in ("I", "F"):
-        return stretch_contrast(image)
+    if is_deep(image.mode):
+        return deep_to_rgb(image, gray_range or range_of_image(image))
     if image.has_transparency_data:
         rgba = image if image.mode == "RGBA" else image.convert("RGBA")
         white = Image.new("RGB", image.size, "white")
@@ -110,58 +120,15 @@ def as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def gray_to_rgb(image: Image.Image, to_bytes: Callable[[np.ndarray], np.ndarray]) -> Image.Image:
-    """Convert a grayscale image to RGB, some rows at a time.
+def deep_to_rgb(image: Image.Image, gray_range: GrayRange) -> Image.Image:
+    """Convert a grayscale image of more than 8 bits to RGB, some rows at a time.
 
     So a large image takes eight bytes per pixel: four of its own, and four of the RGB image.
-
-    Args:
-        image: an image of one channel.
-        to_bytes: converts gray values to whole numbers from 0 to 255, value by value.
     """
     rgb = Image.new("RGB", image.size)
     for box, gray in row_blocks(image):
-        rgb.paste(Image.fromarray(to_bytes(gray).astype(np.uint8)), box)
-    return rgb
-
-
-def stretch_contrast(image: Image.Image) -> Image.Image:
-    """Scale gray values linearly to 0 to 255, as RGB; NaN and infinity become black.
-
-    >>> stretched = stretch_contrast(Image.fromarray(np.float32([[2, 4, np.nan, 3]])))
-    >>> [stretched.getpixel((x, 0)) for x in range(4)]
-    [(0, 0, 0), (255, 255, 255), (0, 0, 0), (128, 128, 128)]
-    """
-    low, high = value_range(image)
-    scale = 255 / (high - low) if high > low else 0.0
-
-    def to_bytes(gray: np.ndarray) -> np.ndarray:
-        finite = np.isfinite(gray)
-        return np.rint((np.where(finite, gray, low).astype(np.float64) - low) * scale) * finite
-
-    return gray_to_rgb(image, to_bytes)
-
-
-def value_range(image: Image.Image) -> tuple[float, float]:
-    """The least and the greatest finite value of a grayscale image; 0 and 0 if there is none.
-
-    >>> value_range(Image.fromarray(np.float32([[2, np.inf, -1]])))
-    (-1.0, 2.0)
-    """
-    finite = (gray[np.isfinite(gray)] for _, gray in row_blocks(image))
-    values = [(float(part.min()), float(part.max())) for part in finite if part.size]
-    if not values:
-        return 0.0, 0.0
-    return min(low for low, _ in values), max(high for _, high in values)
-
-
-def row_blocks(image: Image.Image) -> Iterator[tuple[tuple[int, int, int, int], np.ndarray]]:
-    """Blocks of rows with about a million pixels each: their box in the image, and their pixels."""
-    width, height = image.size
-    step = max(BLOCK // max(width, 1), 1)
-    for top in range(0, height, step):
-        box = (0, top, width, min(top + step, height))
-        yield box, np.asarray(image.crop(box))
+        rgb.paste(Image.fromarray(gray_range.to_bytes(gray)), box)
+    return ImageOps.invert(rgb) if is_inverted(image) else rgb
 
 
 def read_orientation(file: Image.Image) -> int | None:
@@ -217,13 +184,13 @@ def to_tensor(image: Image.Image, size: int) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
-def read_image(path: str | Path, size: int) -> Tensor:
-    """Read an image file as the model's input, uint8 (3, size, size).
+def read_image(path: str | Path, size: int, gray_range: GrayRange | None = None) -> Tensor:
+    """Read an image file as the model's input, uint8 (3, size, size); see `as_rgb`.
 
     Raises:
         OSError: the file is not a readable image; the message names it.
     """
-    return to_tensor(open_image(path, size), size)
+    return to_tensor(open_image(path, size, gray_range), size)
 
 
 def is_readable(path: str | Path) -> bool:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from vision_attn.core.errors import UserError
 from vision_attn.data.io.formats import EXTENSIONS
-from vision_attn.data.io.image import open_image, stored_size, upright
+from vision_attn.data.io.gray_range import GrayRange, is_deep
+from vision_attn.data.io.image import open_header, open_image, stored_size, upright
 
 COLUMNS = ("file", "xmin", "ymin", "xmax", "ymax")
 Box = tuple[float, float, float, float]
@@ -201,9 +202,26 @@ def mask_from_file(mask: Path | None, path: Path, height: int, width: int) -> Te
     if mask is None:
         return torch.zeros(height, width, dtype=torch.bool)
     try:
-        return resize_mask(open_image(mask).convert("L"), height, width)
+        return resize_mask(open_mask(mask), height, width)
     except OSError as error:
         raise UserError(f"the mask of {path} cannot be read: {error}") from None
+
+
+def open_mask(mask: Path) -> Image.Image:
+    """Read a mask file as upright 8-bit grayscale; its lightest value is white if it has 16 bits.
+
+    Masks in files of 16 bits and more often hold only the values 0 and 1, or 0 and 255.
+
+    Raises:
+        OSError: the file is not a readable image.
+    """
+    with open_header(mask) as file:
+        if not is_deep(file.mode):
+            lightest = None
+        else:
+            file.load()
+            lightest = GrayRange(0.0, float(np.nanmax(np.asarray(file))) or 1.0)
+    return open_image(mask, gray_range=lightest).convert("L")
 
 
 def resize_mask(image: Image.Image, height: int, width: int) -> Tensor:

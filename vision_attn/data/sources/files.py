@@ -1,10 +1,12 @@
 """Shared code of file-based image sources: split names, a split of files, the median size."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from vision_attn.data.io.gray_range import GrayRange
 from vision_attn.data.io.image import is_readable, open_header, read_image
 from vision_attn.data.io.object_masks import ReadMask
 from vision_attn.data.split import Split
@@ -28,6 +30,21 @@ def split_of_files(
         read=lambda index, size: read_image(paths[index], size),
         read_mask=None if truth is None else lambda index, size: truth(paths[index], size, size),
         are_files=True,
+    )
+
+
+def with_gray_range(split: Split, gray_range: GrayRange | None) -> Split:
+    """The split with another range of grayscale images of more than 8 bits.
+
+    A split whose images are not files is returned as it is.
+    """
+    if gray_range is None or not split.are_files:
+        return split
+    names = split.names
+    return replace(
+        split,
+        read=lambda index, size: read_image(names[index], size, gray_range),
+        gray_range=gray_range,
     )
 
 

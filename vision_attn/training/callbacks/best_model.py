@@ -109,6 +109,7 @@ def spec_of(
         std=backbone.std.flatten().tolist(),
         activation=model.activation,
         weights=weights,
+        gray_range=None if data.gray_range is None else list(data.gray_range),
     )
     try:
         check_spec(spec)
