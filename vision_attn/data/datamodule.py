@@ -281,8 +281,6 @@ class ImageDataModule(pl.LightningDataModule):
             drop_last=shuffle and len(store) > self.batch_size,
             collate_fn=cast(Any, store.collate),  # InMemoryDataset returns batches
             num_workers=self.num_workers if streamed else 0,
-            # Splits hold closures: forked workers inherit them, others would have to pickle them.
-            multiprocessing_context="fork" if streamed and self.num_workers > 0 else None,
             persistent_workers=streamed and self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
         )

@@ -14,6 +14,9 @@ from vision_attn.data.io.gray_range import GrayRange
 class Split:
     """The images of one split, which are read on demand.
 
+    It can be pickled if its readers can, for worker processes that are spawned instead of forked:
+    readers are therefore small classes, not functions inside functions.
+
     Attributes:
         names: the name of each image in messages and tables (a path, or a generated name).
         labels: the class name of each image.
@@ -43,9 +46,25 @@ class Split:
             self,
             names=[self.names[i] for i in chosen],
             labels=[self.labels[i] for i in chosen],
-            read=lambda index, size: self.read(chosen[index], size),
-            read_mask=None if mask is None else lambda index, size: mask(chosen[index], size),
+            read=AtIndices(self.read, chosen),
+            read_mask=None if mask is None else AtIndices(mask, chosen),
         )
+
+
+@dataclass(frozen=True)
+class AtIndices:
+    """Reads only the images (or masks) at the given indices of a split, numbered anew.
+
+    >>> AtIndices(lambda index, size: index, [7, 5])(1, 32)
+    5
+    """
+
+    read: Callable[[int, int], Tensor]
+    indices: Sequence[int]
+
+    def __call__(self, index: int, size: int) -> Tensor:
+        """The image, or the mask, with an index among the chosen ones."""
+        return self.read(self.indices[index], size)
 
 
 def joined(first: Split, second: Split) -> Split:

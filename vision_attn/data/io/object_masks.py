@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Callable, Sequence
-from functools import cache
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -36,10 +36,10 @@ def read_masks(truth: Path, root: Path, folder: Path) -> ReadMask:
         UserError: there is no such file or folder, or the file is not a list of boxes.
     """
     if truth.is_dir():
-        return masks_from_folder(truth, lambda path: (root, folder))
+        return MasksFromFolder(truth, (root, folder))
     if not truth.is_file():
         raise UserError(f"--truth: there is no file or folder {truth}.")
-    return masks_from_boxes(truth)
+    return MasksFromBoxes(read_boxes(truth))
 
 
 def read_masks_of_files(truth: Path | None) -> ReadMask:
@@ -54,50 +54,78 @@ def read_masks_of_files(truth: Path | None) -> ReadMask:
         UserError: there is no such file or folder, or the file is not a list of boxes.
     """
     if truth is None:
-        return masks_from_nearest_boxes()
+        return MasksFromNearestBoxes()
     if truth.is_dir():
-        masks = masks_from_folder(truth, lambda path: path.parents[::-1])
-        return lambda path, height, width: masks(path.absolute(), height, width)
+        return MasksFromFolder(truth)
     return read_masks(truth, truth, truth)
 
 
-def masks_from_boxes(csv_path: Path) -> ReadMask:
-    """The reader of masks from one CSV of boxes."""
-    boxes = read_boxes(csv_path)
-    return lambda path, height, width: mask_from_boxes(
-        boxes.get(path.resolve(), []), path, height, width
-    )
+@dataclass(frozen=True)
+class MasksFromBoxes:
+    """Reads masks from the boxes of a CSV, by the resolved path of each image."""
+
+    boxes: dict[Path, list[Box]]
+
+    def __call__(self, path: Path, height: int, width: int) -> Tensor:
+        """The mask of an image, bool (height, width)."""
+        return mask_from_boxes(self.boxes.get(path.resolve(), []), path, height, width)
 
 
-def masks_from_folder(folder: Path, roots: Callable[[Path], Sequence[Path]]) -> ReadMask:
-    """The reader of the mask files in a folder.
+@dataclass(frozen=True)
+class MasksFromFolder:
+    """Reads the mask files in a folder.
 
-    Args:
+    Attributes:
         folder: the folder of masks.
-        roots: maps an image's path to the folders that its mask's path may be relative to.
+        roots: the folders that the path of a mask may be relative to; None: any above the image.
+        listings: the masks of each folder, by their stem; listed once, not once per image.
     """
-    listing = cache(images_by_stem)  # each folder is listed once, not once per image
-    return lambda path, height, width: mask_from_file(
-        find_mask(folder, path, roots(path), listing), path, height, width
-    )
+
+    folder: Path
+    roots: Sequence[Path] | None = None
+    listings: dict[Path, dict[str, Path]] = field(default_factory=dict, repr=False)
+
+    def __call__(self, path: Path, height: int, width: int) -> Tensor:
+        """The mask of an image, bool (height, width)."""
+        full = path if self.roots is not None else path.absolute()
+        roots = full.parents[::-1] if self.roots is None else self.roots
+        mask = find_mask(self.folder, full, roots, self.listing)
+        return mask_from_file(mask, path, height, width)
+
+    def listing(self, folder: Path) -> dict[str, Path]:
+        """The masks in a folder, by their stem."""
+        if folder not in self.listings:
+            self.listings[folder] = images_by_stem(folder)
+        return self.listings[folder]
 
 
-def masks_from_nearest_boxes() -> ReadMask:
-    """The reader of masks from the nearest `boxes.csv` above each image; each CSV is read once."""
-    read = cache(masks_from_boxes)
+@dataclass(frozen=True)
+class MasksFromNearestBoxes:
+    """Reads masks from the nearest `boxes.csv` above each image.
 
-    @cache
-    def nearest(folder: Path) -> Path | None:
-        parent = folder.parent
-        return find_boxes(folder) or (None if parent == folder else nearest(parent))
+    Attributes:
+        readers: of each folder whose images were asked for; None where there are no boxes.
+    """
 
-    def read_mask(path: Path, height: int, width: int) -> Tensor:
-        csv_path = nearest(path.absolute().parent)
-        if csv_path is None:
+    readers: dict[Path, MasksFromBoxes | None] = field(default_factory=dict, repr=False)
+
+    def __call__(self, path: Path, height: int, width: int) -> Tensor:
+        """The mask of an image, bool (height, width)."""
+        found = self.nearest(path.absolute().parent)
+        if found is None:
             return torch.zeros(height, width, dtype=torch.bool)
-        return read(csv_path)(path, height, width)
+        return found(path, height, width)
 
-    return read_mask
+    def nearest(self, folder: Path) -> MasksFromBoxes | None:
+        """The reader of the nearest `boxes.csv`, in a folder or above it; each is read once."""
+        if folder not in self.readers:
+            csv_path = find_boxes(folder)
+            if csv_path is not None:
+                self.readers[folder] = MasksFromBoxes(read_boxes(csv_path))
+            else:
+                at_top = folder.parent == folder
+                self.readers[folder] = None if at_top else self.nearest(folder.parent)
+        return self.readers[folder]
 
 
 def find_boxes(folder: Path) -> Path | None:

@@ -1,8 +1,10 @@
 """CIFAR-10, downloaded and checksummed by torchvision."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torchvision import datasets
 
 from vision_attn.data.io.image import to_tensor
@@ -35,16 +37,24 @@ class Cifar10(ImageSource):
         pixels = torch.from_numpy(dataset.data).permute(0, 3, 1, 2)
         name = "train" if train else "test"
 
-        def read(index: int, size: int) -> torch.Tensor:
-            if size == self.natural_size:
-                return pixels[index]
-            return to_tensor(dataset[index][0], size)
-
         return Split(
             names=[f"{name}/{index:05d}" for index in range(len(pixels))],
             labels=[self.class_names[target] for target in dataset.targets],
-            read=read,
+            read=PixelReader(pixels),
         )
+
+
+@dataclass(frozen=True)
+class PixelReader:
+    """Reads images that are in memory, uint8 (N, 3, side, side), at any size."""
+
+    pixels: torch.Tensor
+
+    def __call__(self, index: int, size: int) -> torch.Tensor:
+        """The image with an index, uint8 (3, size, size)."""
+        if size == self.pixels.shape[-1]:
+            return self.pixels[index]
+        return to_tensor(Image.fromarray(self.pixels[index].permute(1, 2, 0).numpy()), size)
 
 
 CLASSES = (

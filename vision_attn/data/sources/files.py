@@ -1,10 +1,11 @@
 """Shared code of file-based image sources: split names, a split of files, the median size."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from vision_attn.data.io.gray_range import GrayRange
 from vision_attn.data.io.image import is_readable, open_header, read_image
@@ -27,10 +28,44 @@ def split_of_files(
     return Split(
         names=[str(path) for path in paths],
         labels=labels,
-        read=lambda index, size: read_image(paths[index], size),
-        read_mask=None if truth is None else lambda index, size: truth(paths[index], size, size),
+        read=FileReader(paths),
+        read_mask=None if truth is None else FileMaskReader(paths, truth),
         are_files=True,
     )
+
+
+@dataclass(frozen=True)
+class FileReader:
+    """Reads image files by their index.
+
+    Attributes:
+        paths: the files.
+        gray_range: which values are black and white in grayscale of more than 8 bits.
+    """
+
+    paths: Sequence[Path | str]
+    gray_range: GrayRange | None = None
+
+    def __call__(self, index: int, size: int) -> Tensor:
+        """The image with an index, uint8 (3, size, size)."""
+        return read_image(self.paths[index], size, self.gray_range)
+
+
+@dataclass(frozen=True)
+class FileMaskReader:
+    """Reads the object masks of image files by their index.
+
+    Attributes:
+        paths: the image files.
+        masks: maps the path of an image to its mask.
+    """
+
+    paths: Sequence[Path]
+    masks: ReadMask
+
+    def __call__(self, index: int, size: int) -> Tensor:
+        """The mask of the image with an index, bool (size, size)."""
+        return self.masks(self.paths[index], size, size)
 
 
 def with_gray_range(split: Split, gray_range: GrayRange | None) -> Split:
@@ -40,12 +75,7 @@ def with_gray_range(split: Split, gray_range: GrayRange | None) -> Split:
     """
     if gray_range is None or not split.are_files:
         return split
-    names = split.names
-    return replace(
-        split,
-        read=lambda index, size: read_image(names[index], size, gray_range),
-        gray_range=gray_range,
-    )
+    return replace(split, read=FileReader(split.names, gray_range), gray_range=gray_range)
 
 
 def usual_side(paths: list[Path]) -> int:

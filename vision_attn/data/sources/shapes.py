@@ -1,7 +1,7 @@
 """Synthetic shapes data set with exact object masks, a ground truth for explanations."""
 
 import math
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -57,6 +57,9 @@ OUTLINES: dict[str, list[Point]] = {
 }
 
 
+PIXELS, MASK = 0, 1  # of what `draw_image` returns
+
+
 class Shapes(ImageSource):
     """Synthetic color images: a textured background, distractor strokes, and one object.
 
@@ -87,19 +90,34 @@ class Shapes(ImageSource):
         classes = self.class_names
         count = self.counts[name]
 
-        def reader(draw: Callable[[Random, str, int], Tensor]) -> Callable[[int, int], Tensor]:
-            def read(index: int, size: int) -> Tensor:
-                random = np.random.default_rng((self.seed, number, index))
-                return draw(random, classes[index % len(classes)], size)
-
-            return read
-
         return Split(
             names=[f"{name}/{index:05d}" for index in range(count)],
             labels=[classes[index % len(classes)] for index in range(count)],
-            read=reader(lambda random, label, size: draw_image(random, label, size)[0]),
-            read_mask=reader(lambda random, label, size: draw_image(random, label, size)[1]),
+            read=ShapeReader(self.seed, number, classes, PIXELS),
+            read_mask=ShapeReader(self.seed, number, classes, MASK),
         )
+
+
+@dataclass(frozen=True)
+class ShapeReader:
+    """Draws the image with an index, and returns its pixels or its mask.
+
+    Attributes:
+        seed: the seed of all images.
+        number: the number of the split.
+        classes: the classes, which alternate.
+        part: what is returned: `PIXELS` or `MASK`.
+    """
+
+    seed: int
+    number: int
+    classes: list[str]
+    part: int
+
+    def __call__(self, index: int, size: int) -> Tensor:
+        """The image with an index, uint8 (3, size, size), or its mask, bool (size, size)."""
+        random = np.random.default_rng((self.seed, self.number, index))
+        return draw_image(random, self.classes[index % len(self.classes)], size)[self.part]
 
 
 def draw_image(random: Random, label: str, size: int) -> tuple[Tensor, Tensor]:

@@ -124,7 +124,6 @@ def batches(data: ImageDataModule, indices: list[int]) -> Iterator[tuple[Tensor,
         batch_size=BATCH,
         collate_fn=cast(Callable, store.collate),  # InMemoryDataset returns batches
         num_workers=data.num_workers if streamed else 0,
-        multiprocessing_context="fork" if streamed and data.num_workers else None,
     )
     for images, targets in progress(loader, "features", len(loader), unit="batches"):
         if len(targets):
