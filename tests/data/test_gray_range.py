@@ -23,6 +23,8 @@ from vision_attn.data.io.image import open_image
 from vision_attn.data.io.object_masks import open_mask
 from vision_attn.data.sources.image_folder import ImageFolder
 from vision_attn.inference.trained_model import load
+from vision_attn.runs.folder import RunFolder
+from vision_attn.training.restore import evaluation_data
 
 SHAPE = (5, 7)
 Tags = dict[int, tuple[int, ...] | bytes]
@@ -245,6 +247,12 @@ def test_fit_predict_and_check_read_12_bits_alike(
         split = next(split for split in data.splits.values() if name in split.names)
         assert torch.equal(image.pixels, split.read(split.names.index(name), model.spec.image_size))
         assert int(image.pixels.max()) - int(image.pixels.min()) >= 5  # of a spot of 90 / 4095
+    restored, stage = evaluation_data(RunFolder(run))  # what `test` and `evaluate` read
+    for index, name in enumerate(restored.split(stage).names):
+        same = data.splits["test"].names.index(name)
+        assert torch.equal(
+            restored.split(stage).read(index, 32), data.splits["test"].read(same, 32)
+        )
     assert main(["check", str(photos)]) == 0
     assert "single color" not in capsys.readouterr().out
 

@@ -119,7 +119,7 @@ def _claim(out: Path) -> bool:
     except FileExistsError:
         return False
     except OSError as error:
-        raise write_error(out, error) from error
+        raise write_error(out, error, "Choose another folder: --out DIR.") from error
     return True
 
 

@@ -64,11 +64,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         say_error(error)
         return 2
     except OSError as error:
-        from vision_attn.core.atomic import is_write_error, write_error
+        from vision_attn.core.atomic import is_refused_by_system, is_write_error, write_error
 
-        if debug or not is_write_error(error):
+        if debug or not (is_write_error(error) or is_refused_by_system(error)):
             raise
-        say_error(write_error(error.filename or "a file", error))
+        path = error.filename or "a file"
+        named = f"{path}: {error.strerror}." if is_refused_by_system(error) else ""
+        say_error(named or write_error(path, error))
         return 2
     except KeyboardInterrupt:
         say("vision-attn: interrupted", error=True)

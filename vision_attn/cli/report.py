@@ -27,7 +27,11 @@ def run(argv: list[str]) -> int:
     if out is not None and out.is_dir():
         raise UserError(f"--out: {out} is a folder; name a file, such as {out / 'report.html'}.")
 
+    from vision_attn.core.atomic import make_folder
     from vision_attn.training.score import report
 
+    folder = Path(options.run) if out is None else out.parent
+    if folder.is_dir():  # else the run is missing, which is said below
+        make_folder(folder, "Choose another place: --out FILE.")
     say(f"report    {report(options.run, out, options.trust)}")
     return 0

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from vision_attn.core.errors import UserError, first_line
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 TOO_LARGE = errno.EFBIG  # a limit on the size of files (ulimit -f)
 
 
@@ -51,6 +52,25 @@ def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def make_folder(path: Path, advice: str = "") -> None:
+    """Make a folder that can be written to, and those above it, unless it is there.
+
+    Args:
+        path: the folder.
+        advice: what to do if it cannot be made, such as another option; it follows the reason.
+
+    Raises:
+        WriteError: it cannot be made, or nothing can be written into it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(path, error, advice) from error
+    as_this_user = {"effective_ids": True} if os.access in os.supports_effective_ids else {}
+    if not os.access(path, os.W_OK, **as_this_user):
+        raise write_error(path, PermissionError(errno.EACCES, "no right to write there"), advice)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file in UTF-8 atomically.
 
@@ -71,20 +91,21 @@ def replace_symlink(link: Path, target: str) -> None:
     temporary.replace(link)
 
 
-def write_error(path: object, error: BaseException) -> WriteError:
-    """The error for a file that was not written, with the reason.
+def write_error(path: object, error: BaseException, advice: str = "") -> WriteError:
+    """The error for a file that was not written, with the reason and what to do.
 
     >>> str(write_error("a.csv", OSError(errno.ENOSPC, "")))
     'the disk is full: a.csv was not written (free some space).'
     >>> str(write_error("a.csv", OSError(errno.EACCES, "Permission denied")))
     'a.csv was not written: Permission denied.'
     """
+    advice = f" {advice}" if advice else ""
     if is_disk_full(error):
-        return WriteError(f"the disk is full: {path} was not written (free some space).")
+        return WriteError(f"the disk is full: {path} was not written (free some space).{advice}")
     reason = getattr(error, "strerror", None) or first_line(error)
     if has_errno(error, (TOO_LARGE,)):
         reason = os.strerror(TOO_LARGE)
-    return WriteError(f"{path} was not written: {reason}.")
+    return WriteError(f"{path} was not written: {reason}.{advice}")
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -94,6 +115,15 @@ def is_disk_full(error: BaseException) -> bool:
     (True, False)
     """
     return has_errno(error, FULL)
+
+
+def is_refused_by_system(error: OSError) -> bool:
+    """Whether the system refused a path: no rights, a read-only disk, a file in place of a folder.
+
+    >>> is_refused_by_system(OSError(errno.EACCES, "x")), is_refused_by_system(OSError("x"))
+    (True, False)
+    """
+    return has_errno(error, REFUSED)
 
 
 def is_write_error(error: BaseException) -> bool:

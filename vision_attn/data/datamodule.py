@@ -164,7 +164,7 @@ class ImageDataModule(pl.LightningDataModule):
         """
         for name, split in splits.items():
             check_labels(split, name, self.class_names)
-        self._splits = splits
+        self._splits, self.gray_range, self.gray_line = read_alike(splits, self.gray_range)
 
     def add_missing_splits(self, found: dict[str, Split]) -> dict[str, Split]:
         """Cut a validation split from the training images, and a test split if both are missing."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vision_attn.core.atomic import WriteError, write_error
+from vision_attn.core.atomic import WriteError, make_folder, write_error
 from vision_attn.core.errors import UserError
 from vision_attn.core.registry import get_class
 from vision_attn.export.base import Exporter, InputSizes
@@ -135,7 +135,7 @@ def export_and_verify(
         UserError: the path exists, or the model cannot be written.
     """
     check_free(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent, "Choose another place: --out PATH.")
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         written = Path(folder) / path.name
         try:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
-from vision_attn.core.atomic import remove_temporary_files, write_text
+from vision_attn.core.atomic import make_folder, remove_temporary_files, write_text
 from vision_attn.core.errors import UserError
 from vision_attn.runs.folder import RunFolder
 from vision_attn.runs.links import check_links
@@ -48,7 +48,7 @@ def hold_lock(folder: RunFolder) -> Iterator[None]:
         UserError: another process is training there, or a link leads out of the folder.
     """
     check_links(folder.path, folder.lock_file, folder.checkpoints, folder.logs)
-    folder.path.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.path, "Choose another folder: --run_dir DIR.")
     owner = folder.owner_file
     with acquire(folder):
         started = f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S}"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torchvision.datasets import VisionDataset
 
+from vision_attn.core.atomic import make_folder
 from vision_attn.core.errors import UserError, first_line
 
 CACHE = Path("~/.cache/vision-attn/data")
@@ -21,7 +22,7 @@ def load_or_download(dataset: type[VisionDataset], root: Path, train: bool) -> V
     Raises:
         UserError: it cannot be downloaded, or the archive is damaged.
     """
-    root.mkdir(parents=True, exist_ok=True)
+    make_folder(root, "Choose another folder: --data.source.root DIR.")
     name = dataset.__name__
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # torchvision prints while it unpacks

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
+from vision_attn.core.atomic import make_folder
 from vision_attn.core.progress import progress
 from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.data.dataset import StreamingDataset
@@ -136,6 +137,6 @@ def allocate(leading: tuple[int, int], features: Tensor, folder: Path) -> Tensor
     size = torch.Size(shape).numel()
     if 2 * size <= MEMORY_LIMIT:
         return torch.empty(shape, dtype=torch.float16)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".features.") as file:
         return torch.from_file(file.name, shared=True, size=size, dtype=torch.float16).view(shape)
