@@ -19,6 +19,7 @@ from vision_attn.core.heatmap import Heatmap
 from vision_attn.core.terminal import printable
 from vision_attn.pooling.base import Window
 from vision_attn.visualization.annotations import draw_cells, draw_outline, draw_windows
+from vision_attn.visualization.fonts import font_families
 
 COLORS = {True: "RdBu_r", False: "inferno"}  # colormaps of signed and unsigned maps
 ALPHA = 0.6  # opacity of the overlay on the image
@@ -237,6 +238,13 @@ def sheet(rows: Sequence[OverlayRow], cells: bool = False) -> Figure:
             line each.
         cells: whether to draw grid lines between the cells of each map.
     """
+    texts = [text for row in rows for text in (row.title, *dict(row.predictions))]
+    with mpl.rc_context({"font.family": font_families(texts)}):
+        return draw_sheet(rows, cells)
+
+
+def draw_sheet(rows: Sequence[OverlayRow], cells: bool) -> Figure:
+    """Draw the figure of `sheet` with the current fonts."""
     panels = max(row.panels for row in rows)
     columns = min(panels, COLUMNS) if len(rows) == 1 else panels
     lines = math.ceil(panels / columns)
