@@ -1,4 +1,4 @@
-"""Names in scripts that Matplotlib's font lacks: an installed font is used, or a line says which."""
+"""Names in scripts that Matplotlib lacks: an installed font is used, or a line says which."""
 
 from collections.abc import Iterator
 from pathlib import Path
