@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from vision_attn.core.atomic import atomic_write
 from vision_attn.core.errors import UserError, did_you_mean, first_line
 from vision_attn.core.spreadsheet import text_cell
-from vision_attn.core.terminal import printable
+from vision_attn.core.terminal import UNPRINTABLE, printable
 from vision_attn.inference.prediction import Prediction
 
 COLUMNS = ("file", "predicted", "probability", "error")
@@ -132,7 +132,9 @@ class JsonLinesFormat(RowFormat):
                 for name, value in prediction.probabilities.items()
             },
         }
-        return json.dumps(content, ensure_ascii=False) + "\n"
+        # Class names are exact: what would disturb a terminal is escaped as JSON does it.
+        text = json.dumps(content, ensure_ascii=False)
+        return UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n"
 
     def parse_line(self, line: str) -> Row:
         """Parse the first columns of a line."""

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from vision_attn.core.heatmap import Heatmap
+from vision_attn.core.terminal import printable
 from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.data.io.image import to_unit_range
 from vision_attn.data.io.read_many import read_many
@@ -48,7 +49,9 @@ class TensorBoardOverlays(Callback):
         model = cast(AttentionClassifier, pl_module.model)
         for title, picture in strips(model, torch.stack(self.images), self.titles):
             for board in boards:
-                board.experiment.add_image(title, picture, trainer.global_step, dataformats="HWC")
+                # Names of files may have bytes that are not UTF-8, which no tag can have.
+                tag = printable(title)
+                board.experiment.add_image(tag, picture, trainer.global_step, dataformats="HWC")
 
 
 def sample_images(data: ImageDataModule) -> tuple[list[Tensor], list[str]]:
