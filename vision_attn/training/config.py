@@ -15,6 +15,8 @@ from vision_attn.core.errors import UserError, did_you_mean
 from vision_attn.core.registry import available, class_path, get_class, with_short_paths
 from vision_attn.core.terminal import say
 from vision_attn.data.sources.base import ImageSource
+from vision_attn.data.sources.image_table import TABLES
+from vision_attn.data.sources.metadata_folder import metadata_tables, names_classes
 from vision_attn.pooling.base import Pooling
 from vision_attn.runs.yaml_file import load_yaml
 from vision_attn.training.config_trust import check_trusted
@@ -138,24 +140,41 @@ def resolve_data(name_or_path: str) -> Config:
                 f"for the folder beside it: --data ./{name_or_path}"
             )
         return {"class_path": class_path(known[name_or_path]), "init_args": {}}
+    if path.is_dir() and is_metadata_folder(path):
+        return {
+            "class_path": class_path(known["metadata_folder"]),
+            "init_args": {"root": str(path.resolve())},
+        }
     if path.is_dir():
         return {
             "class_path": class_path(known["image_folder"]),
             "init_args": {"root": str(path.resolve())},
         }
-    if path.is_file() or path.suffix in (".csv", ".tsv", ".parquet"):
+    if path.is_file() or path.suffix in TABLES:
         return {
             "class_path": class_path(known["image_table"]),
             "init_args": {"table": str(path.resolve())},
         }
     if "." in name_or_path and os.sep not in name_or_path:
         return {"class_path": class_path(get_class(ImageSource, name_or_path)), "init_args": {}}
-    named = sorted(set(known) - {"image_folder", "image_table"})
+    named = sorted(set(known) - {"image_folder", "image_table", "metadata_folder"})
     raise UserError(
         f"--data: '{name_or_path}' is not a folder, table or data set."
         f"{did_you_mean(name_or_path, named)} "
         f"Name a folder of images, a table (CSV), or one of: {', '.join(named)}."
     )
+
+
+def is_metadata_folder(path: Path) -> bool:
+    """Whether a folder's classes are in a metadata table; a line says which of two is used."""
+    if not metadata_tables(path):
+        return False
+    table = metadata_tables(path)[0].file
+    if names_classes(path):
+        say(f"data      the classes are in {table} (rename it to take class folders instead)")
+        return True
+    say(f"data      {table} has no column of classes: class folders are used")
+    return False
 
 
 def merge(base: Config, over: Config) -> Config:

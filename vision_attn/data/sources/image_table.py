@@ -23,10 +23,11 @@ from vision_attn.data.sources.table_columns import (
     find_columns,
     split_of_value,
 )
+from vision_attn.data.sources.table_jsonl import JSON_LINES, read_jsonl
 from vision_attn.data.sources.table_parquet import PARQUET, Lines, read_parquet
 from vision_attn.data.split import Split
 
-TABLES = (".csv", ".tsv", *PARQUET)
+TABLES = (".csv", ".tsv", *JSON_LINES, *PARQUET)
 RECORD_START = f"{','.join(RECORD_HEADER)}\n".encode()
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 MAX_LISTED = 10  # missing files named on standard error
@@ -51,6 +52,20 @@ class Row(NamedTuple):
     identity: str = ""
 
 
+class TablePart(NamedTuple):
+    """A table, or one of the tables, of a data set.
+
+    Attributes:
+        file: the table.
+        folder: the folder that its paths are relative to, itself relative to the root.
+        split: of its rows that name none; "" if it is not known.
+    """
+
+    file: Path
+    folder: str = ""
+    split: str = ""
+
+
 class ImageTable(ImageSource):
     """Images listed in a table, one per row; labels are text.
 
@@ -61,7 +76,7 @@ class ImageTable(ImageSource):
 
     Args:
         table: the file; .csv or .tsv (UTF-8, with a header line; separated by commas, semicolons
-            or tabs), or .parquet.
+            or tabs), .jsonl (one JSON object per line), or .parquet.
         root: the folder that paths are relative to and must lie in; None takes the table's own.
         path_column: the column of the file paths; None takes a usual name, such as `path`.
         label_column: the column of the classes; None takes a usual name, such as `label`.
@@ -94,12 +109,11 @@ class ImageTable(ImageSource):
         self.root = Path(os.path.realpath(given))
         self.truth = truth
         self.follow_links = follow_links
-        if not self.table.is_file():
+        if not self.table.exists():
             raise UserError(f"there is no table {self.table}.")
         if not given.is_dir():
             raise UserError(f"there is no folder {given}. If it was moved: --data.source.root DIR.")
-        rows = read_rows(self.table, path_column, label_column, split_column)
-        existing = drop_missing_files(self.table, self.resolve_paths(rows))
+        existing = drop_missing_files(self.table, self.resolve_paths(self.rows()))
         self.files = group_by_split(self.table, existing, default_split)
         first = "train" if "train" in self.files else next(iter(self.files))
         self.class_names = sorted({row.label for row in self.files[first]})
@@ -109,6 +123,19 @@ class ImageTable(ImageSource):
                 "at least two are needed."
             )
         self.natural_size = usual_side([Path(row.path) for row in self.files[first]])
+
+    def parts(self) -> list[TablePart]:
+        """The tables that the data set consists of; here the only one."""
+        if not self.table.is_file():
+            raise UserError(f"there is no table {self.table}.")
+        return [TablePart(self.table)]
+
+    def rows(self) -> Iterator[Row]:
+        """The rows of all tables; their paths are relative to the root."""
+        for part in self.parts():
+            for row in read_rows(part.file, *self.columns):
+                path = os.path.join(part.folder, row.path)  # noqa: PTH118
+                yield row._replace(path=path, split=row.split or part.split)
 
     def resolve_paths(self, rows: Iterator[Row]) -> Iterator[Row]:
         """Rows with absolute paths, all of them inside the root (no path traversal).
@@ -151,15 +178,18 @@ class ImageTable(ImageSource):
 
     def column(self, name: str) -> dict[str, str] | None:
         """The values of a column, by the path of the image; None if there is no such column."""
-        names, lines = read_table(self.table)
-        if name not in names:
-            return None
-        path, value = find_columns(self.table, names, *self.columns).path, names.index(name)
-        return {
-            existing_path(self.root, cells[path]): cells[value]
-            for _, cells in lines
-            if len(cells) > max(path, value)
-        }
+        found: dict[str, str] = {}
+        for part in self.parts():
+            names, lines = read_table(part.file)
+            if name not in names:
+                return None
+            path, value = find_columns(part.file, names, *self.columns).path, names.index(name)
+            found |= {
+                existing_path(self.root / part.folder, cells[path]): cells[value]
+                for _, cells in lines
+                if len(cells) > max(path, value)
+            }
+        return found
 
     def read_masks(self) -> ReadMask | None:
         """The reader of the object masks; None if there are no masks."""
@@ -285,7 +315,7 @@ def parse_csv_lines(table: Path, lines: Sequence[str], separator: str, strip: bo
         raise UserError(f"{table}, line {reader.line_num}: {error}.") from None
 
 
-READERS = dict.fromkeys(PARQUET, read_parquet)
+READERS = dict.fromkeys(PARQUET, read_parquet) | dict.fromkeys(JSON_LINES, read_jsonl)
 """Readers of formats other than CSV, by the ending of the file."""
 
 
