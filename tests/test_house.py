@@ -221,6 +221,7 @@ def test_commands_import_little_when_they_run() -> None:
 READERS = {
     "core/json_file.py": {"json.loads"},
     "core/torch_files.py": {"torch.load"},
+    "data/sources/table_jsonl.py": {"json.loads"},  # a row of a table
     "data/sources/table_parquet.py": {"ParquetFile"},
     "inference/prediction_table.py": {"json.loads"},  # a row of predictions
     "runs/yaml_file.py": {"yaml.SafeLoader"},

@@ -78,6 +78,13 @@ def test_from_fit_to_test(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert main(["test", str(run)]) == 0
 
 
+def test_check_reads_the_same_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed, split in enumerate(("train", "test")):
+        write_split(tmp_path / split, "jsonl", seed)
+    main(["check", str(tmp_path)])
+    assert "3 train, 3 test images of 2 classes" in capsys.readouterr().out
+
+
 def test_metadata_without_classes_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

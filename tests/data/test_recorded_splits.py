@@ -16,7 +16,8 @@ from vision_attn.cli.main import main
 from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.data.recorded_splits import as_record, as_recorded, read_record
 from vision_attn.data.sources.image_folder import ImageFolder
-from vision_attn.data.sources.image_table import ImageTable, read_rows
+from vision_attn.data.sources.image_table import ImageTable
+from vision_attn.data.sources.table_rows import read_rows
 from vision_attn.data.split import Split, joined
 from vision_attn.runs.folder import RunFolder
 from vision_attn.training.restore import evaluation_config, restore

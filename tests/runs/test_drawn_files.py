@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scripts.hostile import Maker, places, put
 from vision_attn.core.errors import UserError
 from vision_attn.core.json_file import read_json
+from vision_attn.data.sources.table_jsonl import read_jsonl
 from vision_attn.runs.folder import RunFolder
 from vision_attn.runs.model_spec import ModelSpec
 from vision_attn.runs.yaml_file import load_yaml
@@ -39,7 +40,7 @@ def read_or_refused(read: Callable[[Path], object], name: str, content: bytes) -
 
 
 @settings(max_examples=500)
-@pytest.mark.parametrize("read", [load_yaml, read_json])
+@pytest.mark.parametrize("read", [load_yaml, read_json, read_jsonl])
 @given(CONTENTS)
 def test_any_content(read: Callable[[Path], object], content: bytes) -> None:
     message = read_or_refused(read, "file.json", content)

@@ -71,8 +71,8 @@ def read_alike(
     Raises:
         UserError: see `choose_gray_range`.
     """
-    first, line = splits.get("train") or next(iter(splits.values())), ""
-    if gray_range is None and first.are_files:
+    first, line = splits.get("train") or next(iter(splits.values()), None), ""
+    if gray_range is None and first is not None and first.are_files:
         gray_range, line = choose_gray_range(first.names)
     alike = {name: with_gray_range(split, gray_range) for name, split in splits.items()}
     return alike, gray_range, line

@@ -16,8 +16,8 @@ from typing import NamedTuple
 from vision_attn.core.errors import UserError
 from vision_attn.data.content_id import content_id, size_of
 from vision_attn.data.sources.files import SPLIT_ALIASES
-from vision_attn.data.sources.image_table import read_rows
 from vision_attn.data.sources.table_columns import RECORD_HEADER
+from vision_attn.data.sources.table_rows import read_rows
 from vision_attn.data.split import Places, Split
 
 ImageRef = tuple[Split, int]

@@ -15,8 +15,8 @@ from vision_attn.core.errors import UserError, did_you_mean
 from vision_attn.core.registry import available, class_path, get_class, with_short_paths
 from vision_attn.core.terminal import say
 from vision_attn.data.sources.base import ImageSource
-from vision_attn.data.sources.image_table import TABLES
 from vision_attn.data.sources.metadata_folder import metadata_tables, names_classes
+from vision_attn.data.sources.table_rows import TABLES
 from vision_attn.pooling.base import Pooling
 from vision_attn.runs.yaml_file import load_yaml
 from vision_attn.training.config_trust import check_trusted

@@ -8,7 +8,7 @@ from vision_attn.core.errors import UserError
 from vision_attn.core.terminal import say
 from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.data.recorded_splits import as_record
-from vision_attn.data.sources.image_table import RECORD_START
+from vision_attn.data.sources.table_rows import RECORD_START
 from vision_attn.data.split import Split
 from vision_attn.models.pretrained.license import WeightsRecord, record_from
 from vision_attn.runs.environment import environment, read_starts

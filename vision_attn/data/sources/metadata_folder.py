@@ -5,8 +5,9 @@ from typing import Literal
 
 from vision_attn.core.errors import UserError
 from vision_attn.data.sources.files import SPLIT_ALIASES
-from vision_attn.data.sources.image_table import ImageTable, TablePart, read_table
+from vision_attn.data.sources.image_table import ImageTable, TablePart
 from vision_attn.data.sources.table_columns import find_columns
+from vision_attn.data.sources.table_rows import read_table
 
 NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
