@@ -33,6 +33,7 @@ from vision_attn.training.failures import (
 )
 from vision_attn.training.fit_request import Attempt, FitRequest, new_run, resumed_run
 from vision_attn.training.init_from import init_from
+from vision_attn.training.intervals import bounds, score_intervals, with_interval
 from vision_attn.training.lightning_cli import TrainingCLI
 from vision_attn.training.probe.stage import ProbeResult, fit_probe
 from vision_attn.training.provenance import (
@@ -53,6 +54,7 @@ SCORES = {
     "loss": "loss",
 }
 """The scores in the closing lines, and what they are called there."""
+FEW = "; in parentheses 95 % intervals, since a class has fewer than 10 images"
 
 
 @dataclass(frozen=True)
@@ -316,12 +318,14 @@ def test(cli: TrainingCLI, folder: RunFolder) -> dict[str, float]:
         if not (results and cli.trainer.is_global_zero):  # none with limit_val_batches 0
             continue
         (scores,) = results
+        intervals = score_intervals(cli.model.outcomes, cli.datamodule, stage)
         found |= {name: float(value) for name, value in scores.items()}
+        found |= bounds(stage, intervals)
         folder.add_metrics(found)
         line = [
-            f"{name} {scores[f'{stage}/{key}']:.4f}"
+            f"{name} {with_interval(scores[f'{stage}/{key}'], intervals.get(key))}"
             for key, name in SCORES.items()
             if math.isfinite(scores[f"{stage}/{key}"])
         ]
-        say(f"{stage:<9} {', '.join(line)}")
+        say(f"{stage:<9} {', '.join(line)}{FEW if intervals else ''}")
     return found

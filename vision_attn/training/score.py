@@ -9,6 +9,7 @@ from vision_attn.runs.settings_summary import about_run
 from vision_attn.runs.yaml_file import load_yaml
 from vision_attn.training.auto_settings import recorded_auto_settings
 from vision_attn.training.config import merge, with_full_names
+from vision_attn.training.intervals import bounds, score_intervals
 from vision_attn.training.overrides import Pair, nested
 from vision_attn.training.restore import evaluation_config, restore
 
@@ -41,7 +42,8 @@ def score(
     folder.fill(cli.model.model)
     loop = cli.trainer.validate if stage == "val" else cli.trainer.test
     (scores,) = loop(cli.model, cli.datamodule, verbose=False)
-    return scores, len(cli.datamodule.store(stage))
+    intervals = score_intervals(cli.model.outcomes, cli.datamodule, stage)
+    return {**scores, **bounds(stage, intervals)}, len(cli.datamodule.store(stage))
 
 
 def report(run: str | Path, out: Path | None, trusted: Sequence[str]) -> Path:

@@ -17,6 +17,7 @@ from vision_attn.models.classifier import Activation, AttentionClassifier
 from vision_attn.models.defaults import default_backbone, default_grid_size, default_stride
 from vision_attn.pooling.base import Pooled, PoolingFactory
 from vision_attn.training.cell_deletion import delete_cells, delete_one_cell
+from vision_attn.training.intervals import Outcomes
 from vision_attn.training.losses import (
     LOSSES,
     absent_evidence_loss,
@@ -127,6 +128,7 @@ class ClassificationTask(pl.LightningModule):
         self.max_deleted_cells = max_deleted_cells
         if binary:
             freeze_bias(self.model.head)
+        self.outcomes = Outcomes()  # of the split that was scored last
         self.scores = nn.ModuleDict(
             {
                 f"{stage}_scores": ClassificationMetrics(stage, num_classes)
@@ -215,14 +217,26 @@ class ClassificationTask(pl.LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Score a validation batch; it is empty if none of its images could be read."""
         if len(batch[1]):
-            images, targets = batch
-            self.loss_and_metrics("val", self(images), targets)
+            self.score("val", *batch)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Score a test batch; it is empty if none of its images could be read."""
         if len(batch[1]):
-            images, targets = batch
-            self.loss_and_metrics("test", self(images), targets)
+            self.score("test", *batch)
+
+    def score(self, stage: str, images: Tensor, targets: Tensor) -> None:
+        """Add a batch of images to the scores of a stage."""
+        logits = self(images)
+        self.loss_and_metrics(stage, logits, targets)
+        self.outcomes.add(logits, main_class(targets))
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the images of the last time."""
+        self.outcomes.clear()
+
+    def on_test_epoch_start(self) -> None:
+        """Forget the images of the last time."""
+        self.outcomes.clear()
 
     def log_scores(self, stage: str) -> None:
         """Log the metrics of the epoch and reset them."""
