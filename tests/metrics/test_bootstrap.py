@@ -23,13 +23,8 @@ def in_a_loop(
     )
     accuracy, balanced = [], []
     for row in counts:
-        images = np.concatenate(
-            [
-                np.flatnonzero(groups == name)
-                for name, times in zip(names, row, strict=True)
-                for _ in range(times)
-            ]
-        )
+        drawn = np.repeat(names, row)
+        images = np.concatenate([np.flatnonzero(groups == name) for name in drawn])
         accuracy.append(correct[images].mean())
         present = np.unique(targets[images])
         balanced.append(np.mean([correct[images][targets[images] == k].mean() for k in present]))

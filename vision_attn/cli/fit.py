@@ -83,21 +83,21 @@ def run(argv: list[str]) -> int:
     settings = [*options.settings, *options_in(rest)]
 
     from vision_attn.training.fit import FitRequest, fit
+    from vision_attn.training.folds import fit_folds
 
-    result = fit(
-        FitRequest(
-            data=options.data,
-            configs=options.config,
-            options=settings,
-            run_dir=run_dir,
-            init_from=options.init_from,
-            resume=options.resume,
-            trust=options.trust,
-            report=options.report == "true",
-            overlays=options.overlays == "true",
-            command=["fit", *argv],
-        )
+    request = FitRequest(
+        data=options.data,
+        configs=options.config,
+        options=settings,
+        run_dir=run_dir,
+        init_from=options.init_from,
+        resume=options.resume,
+        trust=options.trust,
+        report=options.report == "true",
+        overlays=options.overlays == "true",
+        command=["fit", *argv],
     )
+    result = fit(request) if options.folds is None else fit_folds(request, options.folds)
     path = result.folder.path
     if result.interrupted:
         if result.can_resume:
@@ -145,6 +145,10 @@ def parser() -> ArgumentParser:
     add("--name", help="name of the run: its folder is runs/NAME")
     add("--run_dir", type=Path, metavar="DIR", help="the run folder (runs/<date-time>-<data>)")
     add("--init_from", type=Path, metavar="RUN_OR_WEIGHTS", help="fine-tune from another run")
+    add(
+        "--folds", type=int, metavar="K",
+        help="score every image once, by K models that are trained without it; keep one of all",
+    )  # fmt: skip
     add("--resume", action="store_true", help="resume the run in --run_dir (or runs/latest)")
     for name, what in SWITCHES.items():
         add(f"--{name}", choices=("true", "false"), default="true", help=f"{what} (%(default)s)")

@@ -38,6 +38,7 @@ class ImageDataModule(pl.LightningDataModule):
         val_fraction: fraction of every class held out for validation if the source has no
             validation split (and as much again for testing, if it has neither). None holds out a
             tenth, but of a small class up to a fifth, in order to reach ten images.
+        hold_out_test: cut a test split, too, if the source has neither validation nor test images.
         group: which images are related and stay on one side when a split is cut: the name of a
             column of the table, `folder` (the images of a subfolder), or a regular expression for
             file names, whose first group names the group. None finds near duplicates; `none` takes
@@ -74,6 +75,7 @@ class ImageDataModule(pl.LightningDataModule):
         batch_size: int | None = None,
         image_size: int | None = None,
         val_fraction: float | None = None,
+        hold_out_test: bool = True,
         group: str | None = None,
         gray_range: list[float] | None = None,
         class_names: list[str] | None = None,
@@ -98,7 +100,7 @@ class ImageDataModule(pl.LightningDataModule):
             source.natural_size, torch.accelerator.is_available()
         )
         self.val_fraction = val_fraction
-        self.group = group
+        self.hold_out_test, self.group = hold_out_test, group
         self.gray_range = given_range(gray_range)
         self.gray_line = ""  # a line on the range, if it was chosen
         self.related = ""  # a line on related images, once splits are cut
@@ -172,7 +174,8 @@ class ImageDataModule(pl.LightningDataModule):
         if "train" not in found or "val" in found:
             self.related = UNUSED if self.group else ""
             return splits
-        self.cut = tuple(name for name in ("val", "test") if name not in found)
+        wanted = ("val", "test") if self.hold_out_test else ("val",)
+        self.cut = tuple(name for name in wanted if name not in found)
         check_divisible(found["train"])
         groups, self.related, _ = groups_of(
             found["train"], self.group, self.source.column, len(self.cut) + 1
