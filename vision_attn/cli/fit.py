@@ -82,22 +82,23 @@ def run(argv: list[str]) -> int:
     run_dir = Path("runs", options.name) if options.name else options.run_dir
     settings = [*options.settings, *options_in(rest)]
 
-    from vision_attn.training.fit import FitRequest, fit
-    from vision_attn.training.folds import fit_folds
+    from vision_attn.training.folds import FitRequest, fit_as_asked
 
-    request = FitRequest(
-        data=options.data,
-        configs=options.config,
-        options=settings,
-        run_dir=run_dir,
-        init_from=options.init_from,
-        resume=options.resume,
-        trust=options.trust,
-        report=options.report == "true",
-        overlays=options.overlays == "true",
-        command=["fit", *argv],
+    result = fit_as_asked(
+        FitRequest(
+            data=options.data,
+            configs=options.config,
+            options=settings,
+            run_dir=run_dir,
+            init_from=options.init_from,
+            folds=options.folds,
+            resume=options.resume,
+            trust=options.trust,
+            report=options.report == "true",
+            overlays=options.overlays == "true",
+            command=["fit", *argv],
+        )
     )
-    result = fit(request) if options.folds is None else fit_folds(request, options.folds)
     path = result.folder.path
     if result.interrupted:
         if result.can_resume:

@@ -51,6 +51,7 @@ class FitRequest:
         options: settings by dotted names, in the order in which they were given.
         run_dir: the run folder; None names it by date, time and data.
         init_from: a run or weights file to start from.
+        folds: how many models score the images out of fold; None trains one model.
         resume: whether to resume the run in `run_dir`.
         trust: dotted paths of the user's own classes that files may name.
         report: whether to write `report.html` at the end.
@@ -63,6 +64,7 @@ class FitRequest:
     options: Sequence[Pair] = ()
     run_dir: Path | None = None
     init_from: Path | None = None
+    folds: int | None = None
     resume: bool = False
     trust: Sequence[str] = ()
     report: bool = True

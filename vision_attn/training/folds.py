@@ -56,6 +56,15 @@ class Folded:
     drop: tuple[str, ...]
 
 
+def fit_as_asked(request: FitRequest) -> FitResult:
+    """Train one model, or with `folds` one per fold and the one that is kept.
+
+    Raises:
+        UserError: invalid settings, images or files.
+    """
+    return fit(request) if request.folds is None else fit_folds(request, request.folds)
+
+
 def fit_folds(request: FitRequest, folds: int) -> FitResult:
     """Train one model per fold and score it on that fold; then train the kept model on all images.
 
@@ -81,9 +90,7 @@ def fit_folds(request: FitRequest, folds: int) -> FitResult:
             say(f"stopped; the same command with --run_dir {folder.path} goes on")
             return replace(result, folder=folder, can_resume=False)
         scored |= predictions_of(result.folder, data, fold)
-    say(
-        "folds     now the model that is kept: from all images, some of them for validation if needed"
-    )
+    say("folds     now the model that is kept, from all images (some for validation, if needed)")
     result = fit(replace(request, options=[*request.options, ("data.hold_out_test", False)]))
     if not result.interrupted:
         report(folder, data, scored)

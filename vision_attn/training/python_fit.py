@@ -6,8 +6,8 @@ from pathlib import Path
 
 from vision_attn.core.errors import UserError
 from vision_attn.inference.trained_model import TrainedModel, load
-from vision_attn.training.fit import fit as run_fit
 from vision_attn.training.fit_request import FitRequest
+from vision_attn.training.folds import fit_as_asked
 from vision_attn.training.image_tables import ImageRows
 from vision_attn.training.overrides import Pair, full_name
 
@@ -32,6 +32,7 @@ def fit(
     name: str | None = None,
     run_dir: str | Path | None = None,
     init_from: str | Path | None = None,
+    folds: int | None = None,
     resume: bool = False,
     trust: Sequence[str] = (),
     report: bool = True,
@@ -60,6 +61,8 @@ def fit(
         name: name of the run: its folder is `runs/NAME`.
         run_dir: the run folder; None names it by date, time and data.
         init_from: a run or weights file to start from.
+        folds: score every image once, by this many models that are trained without it; the model
+            that is kept is then trained on all.
         resume: whether to resume the run in `run_dir`.
         trust: dotted paths of your own classes that files may name.
         report: whether to write `report.html` at the end.
@@ -89,13 +92,14 @@ def fit(
             options=list(pairs({**given, **settings})),
             run_dir=Path("runs", name) if name else Path(run_dir) if run_dir else None,
             init_from=Path(init_from) if init_from else None,
+            folds=folds,
             resume=resume,
             trust=trust,
             report=report,
             overlays=overlays,
             command=["vision_attn.fit"],
         )
-        result = run_fit(request)
+        result = fit_as_asked(request)
     except UserError as error:
         raise UserError(in_python(str(error))) from error
     if result.interrupted:
