@@ -72,7 +72,7 @@ def test_the_estimate_goes_to_who_asks_for_it(capsys: Capture, clock: Clock) -> 
             clock.now += 4
             bar.advance()
     assert estimates == [32.0]  # once, after two of ten items
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == "reading: about 0:40 for 10 images\n"
 
 
 class TestPace:

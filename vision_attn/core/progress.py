@@ -26,8 +26,7 @@ class ProgressBar:
         total: how many items there are.
         unit: what the items are.
         done: how many items were done before, in an interrupted run.
-        on_estimate: is called once with the estimated seconds left, when they are measured; in
-            place of the line, if it is given.
+        on_estimate: is called once with the estimated seconds left, after that line.
     """
 
     def __init__(
@@ -36,12 +35,12 @@ class ProgressBar:
         total: int,
         unit: str = "images",
         done: int = 0,
-        on_estimate: Callable[[float], None] | None = None,
+        on_estimate: Callable[[float], None] = lambda left: None,
     ) -> None:
         self.title = title
         self.unit = unit
         self.pace = Pace(total, done)
-        self.on_estimate = on_estimate or self.say_time
+        self.on_estimate = on_estimate
         self.estimated = False
         self.shown_at = time.monotonic()
         console = Console(stderr=True)
@@ -65,6 +64,7 @@ class ProgressBar:
         self.pace.advance(count)
         if self.pace.is_measured and not self.estimated:
             self.estimated = True
+            self.say_time()
             self.on_estimate(self.pace.seconds_left)
         now = time.monotonic()
         if now - self.shown_at < (UPDATE_EVERY if self.drawn else LINE_EVERY):
@@ -76,9 +76,9 @@ class ProgressBar:
             shown = f"{self.pace.done:,} of {self.pace.total:,} {self.unit}, {self.speed()}"
             say(f"{self.title}: {shown}", error=True)
 
-    def say_time(self, left: float) -> None:
+    def say_time(self) -> None:
         """Say how long the whole work will take, unless it is nearly done."""
-        if left >= SHORT:
+        if self.pace.seconds_left >= SHORT:
             seconds = clock(self.pace.seconds)
             say(f"{self.title}: about {seconds} for {self.pace.total:,} {self.unit}", error=True)
 
@@ -95,13 +95,19 @@ class ProgressBar:
         return f"{rate(self.pace.per_second, self.unit)}, {left} left"
 
 
-def progress(items: Iterable[T], title: str, total: int, unit: str = "images") -> Iterator[T]:
-    """The items, while a progress bar counts them.
+def progress(
+    items: Iterable[T],
+    title: str,
+    total: int,
+    unit: str = "images",
+    on_estimate: Callable[[float], None] = lambda left: None,
+) -> Iterator[T]:
+    """The items, while a progress bar counts them; see `ProgressBar`.
 
     >>> list(progress("ab", "reading", total=2))
     ['a', 'b']
     """
-    with ProgressBar(title, total, unit) as bar:
+    with ProgressBar(title, total, unit, on_estimate=on_estimate) as bar:
         for item in items:
             yield item
             bar.advance()
