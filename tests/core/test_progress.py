@@ -2,21 +2,12 @@
 
 import pytest
 
+from tests.clock import Clock
 from vision_attn.core import progress
 from vision_attn.core.pace import Pace
 from vision_attn.core.progress import ProgressBar
 
 Capture = pytest.CaptureFixture[str]
-
-
-class Clock:
-    """A clock that only moves when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -73,6 +64,14 @@ def test_the_estimate_goes_to_who_asks_for_it(capsys: Capture, clock: Clock) -> 
             bar.advance()
     assert estimates == [32.0]  # once, after two of ten items
     assert capsys.readouterr().err == "reading: about 0:40 for 10 images\n"
+
+
+def test_no_time_is_told_if_items_differ(capsys: Capture, clock: Clock) -> None:
+    with ProgressBar("explaining", 10, "batches", tells_time=False) as bar:
+        for _ in range(4):
+            clock.now += 10
+            bar.advance()
+    assert capsys.readouterr().err == "explaining: 3 of 10 batches, 6.0 batches/min\n"
 
 
 class TestPace:

@@ -26,6 +26,7 @@ class ProgressBar:
         total: how many items there are.
         unit: what the items are.
         done: how many items were done before, in an interrupted run.
+        tells_time: whether to say how long it will take; not if items take differently long.
         on_estimate: is called once with the estimated seconds left, after that line.
     """
 
@@ -35,12 +36,14 @@ class ProgressBar:
         total: int,
         unit: str = "images",
         done: int = 0,
+        tells_time: bool = True,
         on_estimate: Callable[[float], None] = lambda left: None,
     ) -> None:
         self.title = title
         self.unit = unit
         self.pace = Pace(total, done)
         self.on_estimate = on_estimate
+        self.tells_time = tells_time
         self.estimated = False
         self.shown_at = time.monotonic()
         console = Console(stderr=True)
@@ -62,7 +65,7 @@ class ProgressBar:
     def advance(self, count: int = 1) -> None:
         """Count items that are done, and show it from time to time."""
         self.pace.advance(count)
-        if self.pace.is_measured and not self.estimated:
+        if self.tells_time and self.pace.is_measured and not self.estimated:
             self.estimated = True
             self.say_time()
             self.on_estimate(self.pace.seconds_left)
@@ -90,7 +93,9 @@ class ProgressBar:
             say(title, error=True)
 
     def speed(self) -> str:
-        """Items per second, and the time left."""
+        """Items per second, and the time left if it can be told."""
+        if not self.tells_time:
+            return rate(self.pace.per_second, self.unit)
         left = clock(self.pace.seconds_left)
         return f"{rate(self.pace.per_second, self.unit)}, {left} left"
 

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from vision_attn.core.errors import UserError
 from vision_attn.core.pace import clock
@@ -52,6 +53,18 @@ class Deadline:
     def seconds_left(self) -> float:
         """Seconds from now to the end, without those of the closing; negative when it is over."""
         return self.ends - time.monotonic() - self.closing
+
+    def check_settings(self, trainer: Mapping[str, Any]) -> None:
+        """Refuse settings of the trainer that ask for a smallest length.
+
+        Raises:
+            UserError: naming the setting.
+        """
+        for name in ("min_epochs", "min_steps"):
+            if self.is_set and trainer.get(name):
+                raise UserError(
+                    f"--trainer.{name} {trainer[name]} contradicts --max_minutes; leave one out."
+                )
 
     def require(self, what: str) -> Callable[[float], None]:
         """A check that a stage that cannot be cut short fits, by its estimated seconds.

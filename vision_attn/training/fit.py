@@ -76,6 +76,7 @@ def fit(request: FitRequest) -> FitResult:
     deadline = Deadline(request.max_minutes)
     attempt = resumed_run(request) if request.resume else new_run(request)
     attempt = replace(attempt, deadline=deadline)
+    deadline.check_settings(attempt.config.get("trainer") or {})
     try:
         return train_with_retry(attempt)
     except UserError:

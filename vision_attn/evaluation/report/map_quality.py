@@ -111,7 +111,7 @@ def quick_measurement(
     }
     groups = metric_groups(batch, len(explainers), seconds)
     total = len(explainers) * sum(part.parts(BATCH_SIZE) for part, _ in groups)
-    with ProgressBar("scoring heatmaps", total, "batches") as bar:
+    with ProgressBar("scoring heatmaps", total, "batches", tells_time=False) as bar:
         results = {
             name: evaluate_explainer(explainer, groups, BATCH_SIZE, bar.advance)
             for name, explainer in explainers.items()

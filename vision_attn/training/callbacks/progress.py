@@ -120,8 +120,8 @@ class ScoringBar(Callback):
     def start(self, trainer: pl.Trainer, title: str, batches: list[int | float]) -> None:
         """Start a bar over the batches of all data loaders."""
         if not trainer.sanity_checking and trainer.is_global_zero:
-            self.bar = ProgressBar(title, int(sum(batches)), "batches")
-            self.bar.estimated = trainer.state.fn == "fit"  # the training tells the whole time
+            alone = trainer.state.fn != "fit"  # else the training tells its time as a whole
+            self.bar = ProgressBar(title, int(sum(batches)), "batches", tells_time=alone)
             self.bar.__enter__()
 
     def advance(self) -> None:

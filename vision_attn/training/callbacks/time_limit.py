@@ -20,8 +20,8 @@ class Plan(NamedTuple):
     """What fits into the time: whole epochs or, if not even one fits, steps.
 
     Attributes:
-        epochs: how many there are in the end; None if the last one is cut short.
-        steps: how many there are in the end; None if epochs are whole.
+        epochs: how many there will be, with those before; None if the last one is cut short.
+        steps: how many there will be, with those before; None if all epochs are whole.
     """
 
     epochs: int | None
@@ -71,7 +71,8 @@ class TimeLimit(Callback):
     ) -> None:
         """Plan, once per epoch; stop if the time is over, or the planned steps are done."""
         self.deadline.closing = closing_seconds(trainer, self.throughput)
-        over = trainer.strategy.broadcast(self.seconds_left(trainer) < 0)  # one clock for all
+        over = self.seconds_left(trainer) < self.throughput.step.value
+        over = trainer.strategy.broadcast(over)  # the clock of one process decides for all
         if over or trainer.global_step >= trainer.estimated_stepping_batches:
             self.ended |= over
             trainer.should_stop = True  # which also validates, in the middle of an epoch
