@@ -17,6 +17,7 @@ from types import TracebackType
 
 import lightning.pytorch as pl
 
+from vision_attn.core.pace import SHORT
 from vision_attn.core.progress import ProgressBar
 from vision_attn.training.callbacks.throughput import Throughput
 from vision_attn.training.fit import fit
@@ -39,7 +40,8 @@ class Measured:
         say_training, measured = Throughput.say_time, self
 
         def bar_says(bar: ProgressBar) -> None:
-            measured.told[id(bar)] = bar.pace.seconds
+            if bar.pace.seconds_left >= SHORT:
+                measured.told[id(bar)] = bar.pace.seconds
             say_bar(bar)
 
         def bar_ends(

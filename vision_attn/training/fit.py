@@ -277,7 +277,8 @@ def fit_trainer(
 
 def time_to_tune(cli: TrainingCLI, deadline: Deadline) -> bool:
     """Whether there is time for a step and its validation; a line says if there is none."""
-    found = deadline.seconds_left > throughput_of(cli).validation.value
+    enough = deadline.seconds_left > throughput_of(cli).validation.value
+    found = cli.trainer.strategy.broadcast(enough)  # the clock of one process decides for all
     if not found and cli.trainer.is_global_zero:
         say(f"tuning    left out, no time of --max_minutes {deadline.minutes:g} is left")
     return found

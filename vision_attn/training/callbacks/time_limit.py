@@ -71,16 +71,22 @@ class TimeLimit(Callback):
     ) -> None:
         """Plan, once per epoch; stop if the time is over, or the planned steps are done."""
         self.deadline.closing = closing_seconds(trainer, self.throughput)
-        over = self.seconds_left(trainer) < self.throughput.step.value
-        over = trainer.strategy.broadcast(over)  # the clock of one process decides for all
+        # The clock of one process decides for all.
+        over, plan = trainer.strategy.broadcast(self.decision(trainer, i))
+        self.ended |= over
         if over or trainer.global_step >= trainer.estimated_stepping_batches:
-            self.ended |= over
             trainer.should_stop = True  # which also validates, in the middle of an epoch
-        elif self.throughput.is_measured and self.planned_in != trainer.current_epoch:
-            plan = trainer.strategy.broadcast(self.plan(trainer, i))
-            self.planned_in = trainer.current_epoch
-            if plan is not None:
-                self.follow(trainer, plan)
+        elif plan is not None:
+            self.follow(trainer, plan)
+
+    def decision(self, trainer: pl.Trainer, i: int) -> tuple[bool, Plan | None]:
+        """Whether the time is over after batch `i` of this epoch; else the plan, if it changes."""
+        if self.seconds_left(trainer) < self.throughput.step.value:
+            return True, None
+        if not self.throughput.is_measured or self.planned_in == trainer.current_epoch:
+            return False, None
+        self.planned_in = trainer.current_epoch
+        return False, self.plan(trainer, i)
 
     def seconds_left(self, trainer: pl.Trainer) -> float:
         """Seconds for steps, without those of the last validation; with a margin."""
