@@ -25,6 +25,7 @@ class Deadline:
     Attributes:
         closing: estimated seconds of what follows the training: calibration and the final scores.
             They are not available to the stages before.
+        reading: estimated seconds for reading the images that are only scored; part of `closing`.
 
     Raises:
         UserError: it is not a number above 0.
@@ -39,6 +40,7 @@ class Deadline:
         self.minutes = minutes
         self.ends = time.monotonic() + 60 * minutes
         self.closing = 0.0
+        self.reading = 0.0
 
     @property
     def is_set(self) -> bool:

@@ -1,5 +1,6 @@
 """Fit: train a model on images, test it, and write everything into one run folder."""
 
+import time
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
@@ -8,6 +9,7 @@ from lightning.pytorch.callbacks import Callback
 
 from vision_attn.core.errors import UserError
 from vision_attn.core.terminal import say
+from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.evaluation.report.page import write_report_at_end
 from vision_attn.runs.folder import RunFolder
 from vision_attn.runs.lock import train_lock
@@ -170,13 +172,26 @@ def prepare(attempt: Attempt) -> Preparation:
     loaded = init_from(model, source, data.class_names) if source else ""
     chosen = recorded_auto_settings(folder.config) if checkpoint else []
     chosen = chosen or [*auto_settings(cli.given_config(), resolved), *attempt.weights.chosen]
-    data.setup("fit")  # unreadable images are reported before anything is written
+    attempt.deadline.reading = read_images(data)
     if not (checkpoint or source):
         model.backbone.init_from_data(data.sample)
     weights = recorded_weights(folder) if checkpoint else attempt.weights.record
     spec = spec_of(model, resolved["model"]["pooling"], data, weights)  # refuses what is too large
     names = [name for name in chosen if name not in request.option_names]
     return Preparation(cli, resolved, names, spec, loaded)
+
+
+def read_images(data: ImageDataModule) -> float:
+    """Read the images of the training; unreadable ones are reported before anything is written.
+
+    Returns:
+        Estimated seconds for reading the test images at the end, by the speed of these.
+    """
+    before, started = set(data.stores), time.monotonic()
+    data.setup("fit")
+    read = sum(len(store) for name, store in data.stores.items() if name not in before)
+    unread = 0 if "test" in data.stores else len(data.splits.get("test", ()))
+    return unread * (time.monotonic() - started) / read if read else 0.0
 
 
 def record(attempt: Attempt, ready: Preparation) -> None:

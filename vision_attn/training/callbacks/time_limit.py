@@ -70,7 +70,7 @@ class TimeLimit(Callback):
         i: int,
     ) -> None:
         """Plan, once per epoch; stop if the time is over, or the planned steps are done."""
-        self.deadline.closing = closing_seconds(trainer, self.throughput)
+        self.deadline.closing = closing_seconds(trainer, self.throughput) + self.deadline.reading
         # The clock of one process decides for all.
         over, plan = trainer.strategy.broadcast(self.decision(trainer, i))
         self.ended |= over

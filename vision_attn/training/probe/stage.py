@@ -75,7 +75,7 @@ def fit_probe(
         model, data, folder, forward_context, deadline.require("computing features")
     )
     per_image = (time.monotonic() - started) / (len(features) * features.views)
-    deadline.closing = per_image * scored_images(data)
+    deadline.closing = per_image * scored_images(data) + deadline.reading
     problem = Problem(features, data.num_classes, data.balanced_sampling, seed)
     say(f"probe     {describe(features)}")
     choice = choose(model, problem, deadline)
