@@ -12,6 +12,7 @@ from PIL import Image
 import vision_attn
 from tests.conftest import TINY_RUN, write_images
 from vision_attn.cli.main import main
+from vision_attn.core.errors import UserError
 from vision_attn.inference.trained_model import TrainedModel
 
 TINY: dict[str, Any] = {
@@ -34,6 +35,12 @@ def test_it_trains_the_same_weights_as_the_command(image_root: Path, tmp_path: P
     assert isinstance(model, TrainedModel)
     assert model.folder.path == tmp_path / "python"
     assert not model.model.training
+
+
+def test_a_time_limit_that_is_none(image_root: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="^max_minutes -1 is not a time limit"):
+        vision_attn.fit(image_root, run_dir=tmp_path / "run", max_minutes=-1, **TINY)
+    assert not (tmp_path / "run").exists()
 
 
 class TestTables:

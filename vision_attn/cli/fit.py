@@ -1,6 +1,7 @@
 """`vision-attn fit`: train a model, test it, and leave everything in one run folder."""
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,7 @@ def run(argv: list[str]) -> int:
             trust=options.trust,
             report=options.report == "true",
             overlays=options.overlays == "true",
+            max_minutes=options.max_minutes,
             command=["fit", *argv],
         )
     )
@@ -151,6 +153,13 @@ def parser() -> ArgumentParser:
         help="score every image once, by K models that are trained without it; keep one of all",
     )  # fmt: skip
     add("--resume", action="store_true", help="resume the run in --run_dir (or runs/latest)")
+    add(
+        "--max_minutes",
+        type=float,
+        default=math.inf,
+        metavar="M",
+        help="be done in M minutes: train as many epochs as fit, and leave out what does not",
+    )
     for name, what in SWITCHES.items():
         add(f"--{name}", choices=("true", "false"), default="true", help=f"{what} (%(default)s)")
     add("--help_all", action="store_true", help="every setting there is")

@@ -100,7 +100,7 @@ def evaluate(
     evaluation = Evaluation(metrics, {"seen": seen, "correct": len(batch)}, left_out)
     batches = sum(part.parts(request.batch_size) for part, _ in groups)
     total = batches * len(request.explainers)
-    with ProgressBar("explaining", total, "batches") as bar:
+    with ProgressBar("explaining", total, "batches", tells_time=False) as bar:
         for number, (name, explainer) in enumerate(request.explainers.items(), 1):
             bar.rename(f"explaining {name} ({number} of {len(request.explainers)})")
             evaluation.results[name] = evaluate_explainer(

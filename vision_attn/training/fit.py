@@ -1,15 +1,15 @@
 """Fit: train a model on images, test it, and write everything into one run folder."""
 
-import math
+import time
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 
-import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
 from vision_attn.core.errors import UserError
 from vision_attn.core.terminal import say
+from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.evaluation.report.page import write_report_at_end
 from vision_attn.runs.folder import RunFolder
 from vision_attn.runs.lock import train_lock
@@ -20,10 +20,12 @@ from vision_attn.training.auto_settings import auto_settings, recorded_auto_sett
 from vision_attn.training.calibration import HeldOut, calibrate, validation_logits
 from vision_attn.training.callbacks.best_model import SaveBestModel, spec_of
 from vision_attn.training.callbacks.checkpoint_io import next_epoch
-from vision_attn.training.callbacks.progress import Throughput
 from vision_attn.training.callbacks.tensorboard_overlays import TensorBoardOverlays
 from vision_attn.training.callbacks.terminate_on_nan import TerminateOnNaN
+from vision_attn.training.callbacks.throughput import Throughput, callbacks_of
+from vision_attn.training.callbacks.time_limit import TimeLimit
 from vision_attn.training.config import Config, merge, with_full_names
+from vision_attn.training.deadline import Deadline
 from vision_attn.training.failures import (
     BatchSettings,
     OutOfMemoryError,
@@ -31,9 +33,9 @@ from vision_attn.training.failures import (
     explain_failures,
     release_memory,
 )
+from vision_attn.training.final_scores import final_scores, validation_score
 from vision_attn.training.fit_request import Attempt, FitRequest, new_run, resumed_run
 from vision_attn.training.init_from import init_from
-from vision_attn.training.intervals import bounds, score_intervals, with_interval
 from vision_attn.training.lightning_cli import TrainingCLI
 from vision_attn.training.probe.stage import ProbeResult, fit_probe
 from vision_attn.training.provenance import (
@@ -45,16 +47,7 @@ from vision_attn.training.provenance import (
 from vision_attn.training.refusal import check_length, undone_if_refused
 from vision_attn.training.summary import print_summary
 
-SCORES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced",
-    "macro_f1": "macro F1",
-    "auroc": "AUROC",
-    "calibration_error": "calibration error",
-    "loss": "loss",
-}
-"""The scores in the closing lines, and what they are called there."""
-FEW = "; in parentheses 95 % intervals, since a class has fewer than 10 images"
+REPORT_SECONDS = 15.0  # of the time that is left; in less no report can be made
 
 
 @dataclass(frozen=True)
@@ -82,7 +75,10 @@ def fit(request: FitRequest) -> FitResult:
     Raises:
         UserError: invalid settings, images or files.
     """
+    deadline = Deadline(request.max_minutes)
     attempt = resumed_run(request) if request.resume else new_run(request)
+    attempt = replace(attempt, deadline=deadline)
+    deadline.check_settings(attempt.config.get("trainer") or {})
     try:
         return train_with_retry(attempt)
     except UserError:
@@ -144,7 +140,7 @@ def train(attempt: Attempt) -> FitResult:
         may_be_halved="data.batch_size" in ready.chosen and cli.trainer.world_size == 1,
     )
     with (
-        undone_if_refused(folder, lambda: cli.stages.probe or has_started(cli)),
+        undone_if_refused(folder, lambda: has_started(cli, folder)),
         train_lock(folder, attempt.checkpoint is not None),
         explain_failures(folder, batches),
     ):
@@ -176,13 +172,26 @@ def prepare(attempt: Attempt) -> Preparation:
     loaded = init_from(model, source, data.class_names) if source else ""
     chosen = recorded_auto_settings(folder.config) if checkpoint else []
     chosen = chosen or [*auto_settings(cli.given_config(), resolved), *attempt.weights.chosen]
-    data.setup("fit")  # unreadable images are reported before anything is written
+    attempt.deadline.reading = read_images(data)
     if not (checkpoint or source):
         model.backbone.init_from_data(data.sample)
     weights = recorded_weights(folder) if checkpoint else attempt.weights.record
     spec = spec_of(model, resolved["model"]["pooling"], data, weights)  # refuses what is too large
     names = [name for name in chosen if name not in request.option_names]
     return Preparation(cli, resolved, names, spec, loaded)
+
+
+def read_images(data: ImageDataModule) -> float:
+    """Read the images of the training; unreadable ones are reported before anything is written.
+
+    Returns:
+        Estimated seconds for reading the test images at the end, by the speed of these.
+    """
+    before, started = set(data.stores), time.monotonic()
+    data.setup("fit")
+    read = sum(len(store) for name, store in data.stores.items() if name not in before)
+    unread = 0 if "test" in data.stores else len(data.splits.get("test", ()))
+    return unread * (time.monotonic() - started) / read if read else 0.0
 
 
 def record(attempt: Attempt, ready: Preparation) -> None:
@@ -199,7 +208,7 @@ def run_stages(attempt: Attempt, ready: Preparation) -> FitResult:
     """Fit the probe, if there is one; train; calibrate; test; report."""
     cli, folder, spec = ready.cli, attempt.folder, ready.spec
     try:
-        probe = run_probe(cli, folder, spec) if cli.stages.probe else None
+        probe = run_probe(cli, attempt, spec) if cli.stages.probe else None
     except KeyboardInterrupt:
         return FitResult(folder, interrupted=True, can_resume=True)
     if cli.stages.tune and not fit_trainer(cli, attempt, spec, probe):
@@ -209,26 +218,36 @@ def run_stages(attempt: Attempt, ready: Preparation) -> FitResult:
         folder.add_metrics({"out_of_fold/accuracy": probe.accuracy})
     if ready.resolved["calibrate"]:
         calibrate_best(cli, folder, spec, None if cli.stages.tune else probe)
-    scores = test(cli, folder)
+    scores = final_scores(cli, folder)
     if attempt.request.report and cli.trainer.is_global_zero:
-        write_report(ready, folder)
+        write_report(attempt, ready)
     return FitResult(folder, False, scores, cli.trainer.is_global_zero)
 
 
-def write_report(ready: Preparation, folder: RunFolder) -> None:
-    """Write `report.html`."""
-    cli, data = ready.cli, ready.cli.datamodule
+def write_report(attempt: Attempt, ready: Preparation) -> None:
+    """Write `report.html`, in the time that is left."""
+    cli, folder, deadline = ready.cli, attempt.folder, attempt.deadline
+    deadline.closing = 0.0
+    if deadline.seconds_left < REPORT_SECONDS:
+        say(
+            f"report    left out, no time of --max_minutes {deadline.minutes:g} is left "
+            f"(vision-attn report {folder.path})"
+        )
+        return
     model = cli.model.model.to(cli.trainer.strategy.root_device)
-    about = about_run(ready.resolved, data, model, ready.chosen)
-    write_report_at_end(folder, model, data, about, cli.trainer.precision_plugin.forward_context)
+    about = about_run(ready.resolved, cli.datamodule, model, ready.chosen)
+    precision = cli.trainer.precision_plugin.forward_context
+    write_report_at_end(folder, model, cli.datamodule, about, precision, deadline.seconds_left)
 
 
-def run_probe(cli: TrainingCLI, folder: RunFolder, spec: ModelSpec) -> ProbeResult:
+def run_probe(cli: TrainingCLI, attempt: Attempt, spec: ModelSpec) -> ProbeResult:
     """Fit pooling and head on features of the frozen backbone, and save the model."""
     strategy, precision = cli.trainer.strategy, cli.trainer.precision_plugin
-    model = cli.model.model.to(strategy.root_device)
+    model, folder = cli.model.model.to(strategy.root_device), attempt.folder
     seed = int(cli.given_config()["seed_everything"])
-    result = fit_probe(model, cli.datamodule, folder.path, precision.forward_context, seed)
+    result = fit_probe(
+        model, cli.datamodule, folder.path, precision.forward_context, seed, attempt.deadline
+    )
     if cli.trainer.is_global_zero:
         folder.save_model(model, spec)
     return result
@@ -246,20 +265,38 @@ def fit_trainer(
     if probe:
         best.to_beat = validation_score(cli)
         say(f"probe     {data.monitored} {best.to_beat:.4f}; tuning is kept only if it is better")
+        if not time_to_tune(cli, attempt.deadline):
+            return True
     # In this order: a model with NaN is never saved.
     added: list[Callback] = [TerminateOnNaN(folder), best]
     if attempt.request.overlays:
         added.append(TensorBoardOverlays())
+    limit = TimeLimit(attempt.deadline, throughput_of(cli))
+    if attempt.deadline.is_set:
+        added.append(limit)
     callbacks = callbacks_of(cli.trainer)
     callbacks += added
     try:
-        with explain_checkpoint_mismatch(attempt.checkpoint, lambda: has_started(cli)):
+        with explain_checkpoint_mismatch(
+            attempt.checkpoint, lambda: throughput_of(cli).started > 0
+        ):
             cli.trainer.fit(cli.model, data, ckpt_path=attempt.checkpoint, weights_only=True)
     except SystemExit:  # Lightning raises it at Ctrl-C
         return False
+    if limit.outcome(cli.trainer) and cli.trainer.is_global_zero:
+        say(f"stopped   {limit.outcome(cli.trainer)}; to go on: --run_dir {folder.path} --resume")
     if best.to_beat >= 0:
         say(f"tuning    {best.outcome}")
     return True
+
+
+def time_to_tune(cli: TrainingCLI, deadline: Deadline) -> bool:
+    """Whether there is time for a step and its validation; a line says if there is none."""
+    enough = deadline.seconds_left > throughput_of(cli).validation.value
+    found = cli.trainer.strategy.broadcast(enough)  # the clock of one process decides for all
+    if not found and cli.trainer.is_global_zero:
+        say(f"tuning    left out, no time of --max_minutes {deadline.minutes:g} is left")
+    return found
 
 
 def calibrate_best(
@@ -288,44 +325,11 @@ def calibrate_best(
         folder.save_spec(replace(spec, temperature=temperature, activation=model.activation))
 
 
-def validation_score(cli: TrainingCLI) -> float:
-    """The monitored score of the model as it is; -1 without validation images."""
-    results = cli.trainer.validate(cli.model, cli.datamodule, verbose=False)
-    cli.model.metrics_of("val").reset()  # new tensors: those of inference mode cannot be changed
-    return float(results[0][cli.datamodule.monitored]) if results else -1.0
+def has_started(cli: TrainingCLI, folder: RunFolder) -> bool:
+    """Whether the first step of the training was taken, or the probe saved a model."""
+    return throughput_of(cli).started > 0 or (cli.stages.probe and folder.weights.exists())
 
 
-def has_started(cli: TrainingCLI) -> bool:
-    """Whether the first step of the training was taken."""
-    return any(
-        found.started > 0 for found in callbacks_of(cli.trainer) if isinstance(found, Throughput)
-    )
-
-
-def callbacks_of(trainer: pl.Trainer) -> list[Callback]:
-    """The trainer's callbacks, an attribute that Lightning does not declare."""
-    return trainer.callbacks  # type: ignore[attr-defined]
-
-
-def test(cli: TrainingCLI, folder: RunFolder) -> dict[str, float]:
-    """Score the best weights on validation and test images; write and print the scores."""
-    folder.fill(cli.model.model)
-    found: dict[str, float] = {}
-    for stage, score in (("val", cli.trainer.validate), ("test", cli.trainer.test)):
-        if stage not in cli.datamodule.splits:
-            continue
-        results = score(cli.model, cli.datamodule, verbose=False)
-        if not (results and cli.trainer.is_global_zero):  # none with limit_val_batches 0
-            continue
-        (scores,) = results
-        intervals = score_intervals(cli.model.outcomes, cli.datamodule, stage)
-        found |= {name: float(value) for name, value in scores.items()}
-        found |= bounds(stage, intervals)
-        folder.add_metrics(found)
-        line = [
-            f"{name} {with_interval(scores[f'{stage}/{key}'], intervals.get(key))}"
-            for key, name in SCORES.items()
-            if math.isfinite(scores[f"{stage}/{key}"])
-        ]
-        say(f"{stage:<9} {', '.join(line)}{FEW if intervals else ''}")
-    return found
+def throughput_of(cli: TrainingCLI) -> Throughput:
+    """The callback that measures the training."""
+    return next(found for found in callbacks_of(cli.trainer) if isinstance(found, Throughput))

@@ -1,6 +1,7 @@
 """The arguments of `fit` (`FitRequest`), and the complete configuration they result in."""
 
 import datetime
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ from vision_attn.training.config import (
     with_full_names,
 )
 from vision_attn.training.config_trust import check_trusted
+from vision_attn.training.deadline import Deadline
 from vision_attn.training.image_tables import ImageRows, write_table
 from vision_attn.training.overrides import Pair, nested
 from vision_attn.training.stages import TUNING, against_probe
@@ -56,6 +58,7 @@ class FitRequest:
         trust: dotted paths of the user's own classes that files may name.
         report: whether to write `report.html` at the end.
         overlays: whether TensorBoard shows attention on some validation images after each epoch.
+        max_minutes: the training is complete after this many minutes; infinite without a limit.
         command: the command line or the Python call, for `environment.json`.
     """
 
@@ -69,6 +72,7 @@ class FitRequest:
     trust: Sequence[str] = ()
     report: bool = True
     overlays: bool = True
+    max_minutes: float = math.inf
     command: Sequence[str] = ()
 
     @property
@@ -87,6 +91,7 @@ class Attempt:
         folder: the run folder.
         checkpoint: the checkpoint to resume from; None for a new training.
         weights: the pretrained weights that a new training starts from.
+        deadline: when it has to be complete.
     """
 
     request: FitRequest
@@ -94,6 +99,7 @@ class Attempt:
     folder: RunFolder
     checkpoint: Path | None = None
     weights: StartingWeights = field(default_factory=StartingWeights)
+    deadline: Deadline = field(default_factory=Deadline)
 
 
 def new_run(request: FitRequest) -> Attempt:

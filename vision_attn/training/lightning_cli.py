@@ -26,8 +26,9 @@ from vision_attn.training.callbacks.checkpoint_io import AtomicCheckpointIO
 from vision_attn.training.callbacks.compile_backbone import CompileBackbone
 from vision_attn.training.callbacks.ema import EMA
 from vision_attn.training.callbacks.epoch_seed import SeedEveryEpoch
-from vision_attn.training.callbacks.progress import EpochLines, Throughput, TrainingBar
+from vision_attn.training.callbacks.progress import EpochLines, ScoringBar, TrainingBar
 from vision_attn.training.callbacks.results_csv import ResultsCsv
+from vision_attn.training.callbacks.throughput import Throughput
 from vision_attn.training.config import Config, as_list, merge, with_short_names
 from vision_attn.training.duration import (
     auto_epochs,
@@ -192,9 +193,10 @@ class TrainingCLI(LightningCLI):
         throughput = Throughput()
         monitored = self.datamodule.monitored
         callbacks: list[Callback] = [throughput]
-        callbacks.append(
-            TrainingBar(throughput) if on_screen else EpochLines(throughput, monitored)
-        )
+        if on_screen:
+            callbacks.append(TrainingBar(throughput))
+        else:
+            callbacks += [EpochLines(throughput, monitored), ScoringBar()]
         if self.folder is not None:
             checkpoints = self.folder.checkpoints
             callbacks.append(

@@ -1,5 +1,6 @@
 """`vision_attn.fit`: train a model from Python, with the names and defaults of the command line."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -37,6 +38,7 @@ def fit(
     trust: Sequence[str] = (),
     report: bool = True,
     overlays: bool = True,
+    max_minutes: float | None = None,
     **settings: Setting,
 ) -> TrainedModel:
     """Train a model, test it, and write everything into one run folder.
@@ -67,6 +69,8 @@ def fit(
         trust: dotted paths of your own classes that files may name.
         report: whether to write `report.html` at the end.
         overlays: whether TensorBoard shows attention on some validation images.
+        max_minutes: the training is complete after this many minutes, with fewer epochs if not all
+            fit; None sets no limit.
         settings: any other setting: `ema=0.99`, `model={"freeze_epochs": 1}`,
             `**{"data.flip": False}`.
 
@@ -97,6 +101,7 @@ def fit(
             trust=trust,
             report=report,
             overlays=overlays,
+            max_minutes=math.inf if max_minutes is None else max_minutes,
             command=["vision_attn.fit"],
         )
         result = fit_as_asked(request)

@@ -174,9 +174,14 @@ class ClassificationTask(pl.LightningModule):
         return plain
 
     @property
+    def total_steps(self) -> int:
+        """The number of training steps; a time limit makes it smaller during the training."""
+        return int(self.trainer.estimated_stepping_batches)
+
+    @property
     def progress(self) -> float:
         """Share of the training steps that are done, from 0 to 1."""
-        return self.global_step / self.trainer.estimated_stepping_batches
+        return self.global_step / self.total_steps
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """The training loss of a batch."""
@@ -312,8 +317,9 @@ class ClassificationTask(pl.LightningModule):
                 "the training would never end; set a limit, such as --trainer.max_epochs 10."
             )
         optimizer.register_step_post_hook(lambda *_: self.model.backbone.post_step())
-        total = int(self.trainer.estimated_stepping_batches)
-        schedule = LambdaLR(optimizer, lambda step: self.schedule(step, total, self.warmup))
+        schedule = LambdaLR(
+            optimizer, lambda step: self.schedule(step, self.total_steps, self.warmup)
+        )
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},

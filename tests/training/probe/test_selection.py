@@ -18,6 +18,7 @@ from vision_attn.training.probe.selection import (
     grouped_folds,
     loss_out_of_fold,
     out_of_fold,
+    steps_of_trainings,
     stratified_folds,
     trained,
     untrained,
@@ -132,7 +133,9 @@ class TestAttention:
         features = marked_images(240, views=2)
         problem = problem_of(features)
         start = untrained(GlobalAttention(Channels(CHANNELS), heads=1), problem)
-        attended = trained(start, problem, advance=lambda: None)
+        steps: list[int] = []
+        attended = trained(start, problem, advance=lambda: steps.append(1))
+        assert len(steps) == steps_of_trainings(problem)
         targets = features.targets.numpy()
         assert loss_out_of_fold(attended.logits, problem) < loss_out_of_fold(start.logits, problem)
         before, after = (

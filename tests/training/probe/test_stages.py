@@ -12,10 +12,12 @@ from safetensors.torch import load_file, save_file
 
 from tests.conftest import TINY, TINY_RUN, write_images
 from vision_attn.cli.main import main
+from vision_attn.core import pace as pace_module
 from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.data.sources.image_folder import ImageFolder
 from vision_attn.models.backbone import Backbone
 from vision_attn.training import fit as fit_module
+from vision_attn.training.deadline import Deadline
 from vision_attn.training.probe import attention as attention_module
 from vision_attn.training.probe import stage as stage_module
 from vision_attn.training.task import freeze_statistics
@@ -185,6 +187,31 @@ class TestResume:
         assert main(["fit", "--run_dir", str(run), "--resume"]) == 2
         assert "nothing to resume from" in capsys.readouterr().err
         assert (run / "model.safetensors").read_bytes() == before
+
+
+class TestTimeLimit:
+    def test_attention_and_tuning_are_left_out(
+        self, fit: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    ) -> None:
+        monkeypatch.setattr(Deadline, "seconds_left", property(lambda self: -1.0))
+        run = fit("--tune", "full", "--max_minutes", "5", "--report", "true")
+        printed = capsys.readouterr().out
+        assert "training it was stopped by time after 1 of 24 steps (--max_minutes 5)" in printed
+        assert "tuning    left out, no time of --max_minutes 5 is left" in printed
+        assert "report    left out, no time of --max_minutes 5 is left" in printed
+        assert not (run / "results.csv").exists()
+        assert json.loads((run / "metrics.json").read_text())["test/accuracy"] == 1
+        assert main(["test", str(run)]) == 0
+
+    def test_features_that_take_too_long_are_refused(
+        self, fit: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    ) -> None:
+        monkeypatch.setattr(Deadline, "seconds_left", property(lambda self: -1.0))
+        monkeypatch.setattr(pace_module, "BURST", 0.0)
+        monkeypatch.setattr(pace_module, "MEASURED", 0.0)
+        run = fit("--max_minutes", "5", code=2)
+        assert "--max_minutes 5: computing features would take" in capsys.readouterr().err
+        assert not run.exists()
 
 
 class TestJoining:

@@ -7,6 +7,7 @@ import torch
 
 from vision_attn.core.errors import UserError, first_line
 from vision_attn.core.json_file import read_json
+from vision_attn.core.progress import ProgressBar
 from vision_attn.data.io.image import to_unit_range
 from vision_attn.data.io.read_many import readable
 from vision_attn.evaluation.benchmark import Summary, evaluate_explainer, prepare, summary
@@ -26,6 +27,7 @@ from vision_attn.runs.folder import RunFolder
 
 SECONDS = 40.0  # approximate time limit of a quick measurement
 MAX_IMAGES, MIN_IMAGES = 64, 8
+BATCH_SIZE = 16
 SIDES = (3, 2)  # of grids; the first for which there are enough classes is used
 
 Group = tuple[EvaluationBatch, dict[str, ExplanationMetric]]
@@ -108,10 +110,12 @@ def quick_measurement(
         "contrast": Contrast(),
     }
     groups = metric_groups(batch, len(explainers), seconds)
-    results = {
-        name: evaluate_explainer(explainer, groups, 16, lambda: None)
-        for name, explainer in explainers.items()
-    }
+    total = len(explainers) * sum(part.parts(BATCH_SIZE) for part, _ in groups)
+    with ProgressBar("scoring heatmaps", total, "batches", tells_time=False) as bar:
+        results = {
+            name: evaluate_explainer(explainer, groups, BATCH_SIZE, bar.advance)
+            for name, explainer in explainers.items()
+        }
     scores = {
         name: {metric: summary(values) for metric, values in result.scores.items()}
         for name, result in results.items()

@@ -27,6 +27,7 @@ from vision_attn.evaluation.report.examples import (
     most_confident_correct,
     most_confident_mistakes,
 )
+from vision_attn.evaluation.report.map_quality import SECONDS as MAP_SECONDS
 from vision_attn.evaluation.report.map_quality import MapQuality, map_quality
 from vision_attn.evaluation.report.plots import calibration_plot, curves_plot
 from vision_attn.evaluation.report.predictions import (
@@ -111,6 +112,7 @@ def write_report(
     out: Path,
     precision: Precision = nullcontext,
     seconds: float = float("inf"),
+    map_seconds: float = MAP_SECONDS,
 ) -> None:
     """Write the report on the test images of a run, or on its validation images if it has none.
 
@@ -123,7 +125,8 @@ def write_report(
         precision: creates the precision context of the forward passes; the scores equal those of
             `test` if it is the same.
         seconds: time limit of the predictions; the report covers the images predicted by then.
-            The scores of heatmaps take at most half a minute more, the pictures some seconds.
+            The pictures take some seconds more.
+        map_seconds: approximate time limit of the scores of heatmaps.
 
     Raises:
         UserError: no image could be read.
@@ -131,7 +134,7 @@ def write_report(
     stage = "test" if "test" in data.splits else "val"
     model = model.eval()
     predictions = predict_split(model, data, stage, precision, seconds)
-    text = render(gather(folder, model, data, about, predictions))
+    text = render(gather(folder, model, data, about, predictions, map_seconds))
     write_text(out, text)
 
 
@@ -141,14 +144,24 @@ def write_report_at_end(
     data: ImageDataModule,
     about: Sequence[About],
     precision: Precision,
+    seconds: float = float("inf"),
 ) -> None:
     """Write the report at the end of `fit`, in about two minutes; a failure is only a warning.
+
+    Args:
+        folder: the run folder.
+        model: the trained model of the run.
+        data: the images of the run.
+        about: as in `write_report`.
+        precision: as in `write_report`.
+        seconds: a shorter time limit of the whole report.
 
     Raises:
         WriteError: the disk is full.
     """
     try:
-        write_report(folder, model, data, about, folder.report, precision, SECONDS)
+        limits = min(SECONDS, 0.4 * seconds), min(MAP_SECONDS, 0.3 * seconds)
+        write_report(folder, model, data, about, folder.report, precision, *limits)
         say(f"report    {folder.report}")
     except WriteError:
         raise
@@ -166,6 +179,7 @@ def gather(
     data: ImageDataModule,
     about: Sequence[About],
     predictions: SplitPredictions,
+    map_seconds: float,
 ) -> Contents:
     """Collect the contents of the report."""
     curves = read_curves(folder.logs / "csv", data.monitored)
@@ -173,7 +187,7 @@ def gather(
     scores, size = predictions.scores(), data.image_size
     quality, quality_error = None, ""
     try:
-        quality = map_quality(folder, model, predictions, size)
+        quality = map_quality(folder, model, predictions, size, map_seconds)
     except UserError as error:
         quality_error = str(error)
     return Contents(

@@ -9,61 +9,11 @@ from rich.console import RenderableType
 from rich.progress import ProgressColumn, Task
 from rich.text import Text
 
+from vision_attn.core.pace import rate
+from vision_attn.core.progress import LINE_EVERY, ProgressBar
 from vision_attn.core.terminal import say
 from vision_attn.data.dataset import Batch
-
-
-class Throughput(Callback):
-    """Measures the throughput of a training in images per second, and estimates the time left.
-
-    The throughput is that of whole epochs: it counts training images, but includes the time of
-    validation.
-    """
-
-    def __init__(self) -> None:
-        self.started = 0.0
-        self.images = 0
-        self.steps = 0
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
-        self.started, self.images, self.steps = time.monotonic(), 0, 0
-
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: object,
-        batch: Batch,
-        i: int,
-    ) -> None:
-        """Count the images of a batch."""
-        self.images += len(batch[0])
-        self.steps += 1
-
-    def images_per_second(self) -> float:
-        """Training images per second since the start."""
-        return self.images / max(time.monotonic() - self.started, 1e-9)
-
-    def time_left(self, trainer: pl.Trainer) -> str:
-        """Estimated time to the end of the training, as minutes and seconds."""
-        total = trainer.estimated_stepping_batches * trainer.accumulate_grad_batches
-        done = trainer.fit_loop.total_batch_idx + 1
-        if not self.steps or total == float("inf"):
-            return "--:--"
-        seconds_per_step = (time.monotonic() - self.started) / self.steps
-        return clock(max(total - done, 0) * seconds_per_step)
-
-
-def clock(seconds: float) -> str:
-    """Format seconds as hours, minutes and seconds.
-
-    >>> clock(75), clock(3700)
-    ('1:15', '1:01:40')
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+from vision_attn.training.callbacks.throughput import Throughput
 
 
 class ThroughputColumn(ProgressColumn):
@@ -102,25 +52,53 @@ class TrainingBar(RichProgressBar):
 
 
 class EpochLines(Callback):
-    """Prints one plain line per epoch, for log files and pipes.
+    """Prints one plain line per epoch, and one every 30 seconds of a long epoch, for log files.
 
-    The line is printed when the next epoch starts or the training ends, since only then all scores
-    of the epoch are known.
+    The line of an epoch is printed when the next epoch starts or the training ends, since only
+    then all scores of the epoch are known.
     """
 
     def __init__(self, throughput: Throughput, monitored: str) -> None:
         self.throughput = throughput
         self.monitored = monitored
         self.epoch: int | None = None
+        self.shown_at = 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the line of the previous epoch."""
         self.print_line(trainer)
         self.epoch = trainer.current_epoch
+        self.shown_at = time.monotonic()
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: object,
+        batch: Batch,
+        i: int,
+    ) -> None:
+        """Print how far a long epoch is."""
+        now = time.monotonic()
+        if now - self.shown_at >= LINE_EVERY and trainer.is_global_zero:
+            self.shown_at = now
+            done = f"{i + 1:,} of {trainer.num_training_batches:,} batches"
+            say(f"{self.numbered(trainer)}  {done}  {self.speed(trainer)}")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the line of the last epoch."""
         self.print_line(trainer)
+
+    def numbered(self, trainer: pl.Trainer) -> str:
+        """The number of the epoch, and how many there are; no such number if only steps count."""
+        total = trainer.max_epochs
+        count = (self.epoch or 0) + 1
+        return f"epoch {count}/{total}" if total is not None and total > 0 else f"epoch {count}"
+
+    def speed(self, trainer: pl.Trainer) -> str:
+        """Images per second, and the time left."""
+        speed = rate(self.throughput.images_per_second(), "images")
+        return f"{speed}, {self.throughput.time_left(trainer)} left"
 
     def print_line(self, trainer: pl.Trainer) -> None:
         """Print scores, throughput and the time left."""
@@ -130,7 +108,57 @@ class EpochLines(Callback):
         shown = ["train/loss", "train/accuracy", "val/loss", "val/accuracy"]
         shown += [self.monitored] if self.monitored not in shown else []
         texts = [f"{name} {float(scores[name]):.3f}" for name in shown if name in scores]
-        speed = f"{self.throughput.images_per_second():.0f} images/s"
-        epoch = f"epoch {self.epoch + 1}/{trainer.max_epochs}"
-        left = self.throughput.time_left(trainer)
-        say(f"{epoch}  {'  '.join(texts)}  {speed}, {left} left")
+        say(f"{self.numbered(trainer)}  {'  '.join(texts)}  {self.speed(trainer)}")
+
+
+class ScoringBar(Callback):
+    """Progress of scoring validation and test images where Lightning shows no bar."""
+
+    def __init__(self) -> None:
+        self.bar: ProgressBar | None = None
+
+    def start(self, trainer: pl.Trainer, title: str, batches: list[int | float]) -> None:
+        """Start a bar over the batches of all data loaders."""
+        if not trainer.sanity_checking and trainer.is_global_zero:
+            alone = trainer.state.fn != "fit"  # else the training tells its time as a whole
+            self.bar = ProgressBar(title, int(sum(batches)), "batches", tells_time=alone)
+            self.bar.__enter__()
+
+    def advance(self) -> None:
+        """Count a batch."""
+        if self.bar is not None:
+            self.bar.advance()
+
+    def end(self) -> None:
+        """Remove the bar."""
+        if self.bar is not None:
+            self.bar.__exit__()
+            self.bar = None
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the bar of a validation."""
+        self.start(trainer, "validating", trainer.num_val_batches)
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the bar of the test images."""
+        self.start(trainer, "testing", trainer.num_test_batches)
+
+    def on_validation_batch_end(self, *_: object) -> None:
+        """Count a validation batch."""
+        self.advance()
+
+    def on_test_batch_end(self, *_: object) -> None:
+        """Count a test batch."""
+        self.advance()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remove the bar of a validation."""
+        self.end()
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remove the bar of the test images."""
+        self.end()
+
+    def on_exception(self, *_: object) -> None:
+        """Give the terminal back after a failure."""
+        self.end()

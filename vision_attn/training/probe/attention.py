@@ -21,7 +21,12 @@ LogitsOf = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def train_attention(
-    pooling: Pooling, start: LinearHead, features: Features, images: Tensor, seed: int
+    pooling: Pooling,
+    start: LinearHead,
+    features: Features,
+    images: Tensor,
+    seed: int,
+    advance: Callable[[], None],
 ) -> None:
     """Train the pooling for a few steps of Adam, in place, together with a head that is discarded.
 
@@ -35,6 +40,7 @@ def train_attention(
         features: of all images.
         images: indices of those to train on.
         seed: of the order of the images and views.
+        advance: is called after each step.
     """
     device = features.device
     weight, bias = (
@@ -52,6 +58,7 @@ def train_attention(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        advance()
 
 
 def attention_steps(images: int) -> int:

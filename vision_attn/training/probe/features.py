@@ -74,6 +74,7 @@ def compute_features(
     data: ImageDataModule,
     folder: Path,
     forward_context: Callable[[], AbstractContextManager],
+    on_estimate: Callable[[float], None] = lambda left: None,
 ) -> Features:
     """The features of the training images, with a progress bar; `model` stays as it is.
 
@@ -82,6 +83,7 @@ def compute_features(
         data: its training images are shown as they are, without augmentation.
         folder: where features are kept that do not fit into memory.
         forward_context: the precision of the forward pass.
+        on_estimate: is called once with the estimated seconds left.
     """
     indices = probe_images(data)
     flips = [False, True] if is_flipped(data, len(indices)) else [False]
@@ -90,7 +92,7 @@ def compute_features(
     targets = torch.empty(len(indices), dtype=torch.long)
     done = 0
     with in_eval(model), forward_context():
-        for images, batch_targets in batches(data, indices):
+        for images, batch_targets in batches(data, indices, on_estimate):
             images = to_unit_range(images.to(device))
             for view, flipped in enumerate(flips):
                 found = model.features(images.flip(-1) if flipped else images)
@@ -116,7 +118,9 @@ def known_groups(data: ImageDataModule, indices: list[int]) -> Tensor | None:
     return torch.tensor([data.group_of[store.split.names[index]] for index in shown])
 
 
-def batches(data: ImageDataModule, indices: list[int]) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(
+    data: ImageDataModule, indices: list[int], on_estimate: Callable[[float], None]
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of the training images at these indices; unreadable ones are left out."""
     store = data.store("train")
     streamed = isinstance(store, StreamingDataset)
@@ -126,7 +130,7 @@ def batches(data: ImageDataModule, indices: list[int]) -> Iterator[tuple[Tensor,
         collate_fn=cast(Callable, store.collate),  # InMemoryDataset returns batches
         num_workers=data.num_workers if streamed else 0,
     )
-    for images, targets in progress(loader, "features", len(loader), unit="batches"):
+    for images, targets in progress(loader, "features", len(loader), "batches", on_estimate):
         if len(targets):
             yield images, targets
 

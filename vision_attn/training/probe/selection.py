@@ -16,7 +16,11 @@ from numpy.typing import NDArray
 
 from vision_attn.metrics.temperature_scaling import scaled_log_loss
 from vision_attn.pooling.base import Pooling
-from vision_attn.training.probe.attention import contexts_of, train_attention
+from vision_attn.training.probe.attention import (
+    attention_steps,
+    contexts_of,
+    train_attention,
+)
 from vision_attn.training.probe.features import Features
 from vision_attn.training.probe.logistic_regression import (
     Array,
@@ -191,12 +195,21 @@ def fit_views(
     return [fit_head(space, targets, problem.classes, one, weights) for one in strengths]
 
 
-def untrained(pooling: Pooling, problem: Problem) -> Choice:
-    """The pooling as it is, with the best strength of regularization."""
+def untrained(
+    pooling: Pooling, problem: Problem, advance: Callable[[], None] = lambda: None
+) -> Choice:
+    """The pooling as it is, with the best strength of regularization.
+
+    Args:
+        pooling: as it is.
+        problem: the images.
+        advance: is called after each fold.
+    """
     contexts = as_array(contexts_of(pooling, problem.features))
 
     def fit(chosen: Chosen) -> Callable[[Chosen], Array]:
         heads = fit_views(contexts, problem, STRENGTHS, chosen)
+        advance()
         return lambda inside: np.stack([head.logits(contexts[0, inside]) for head in heads], 1)
 
     logits = out_of_fold(problem, fit)
@@ -206,13 +219,19 @@ def untrained(pooling: Pooling, problem: Problem) -> Choice:
     return Choice(pooling, head, logits[:, best], STRENGTHS[best], attends=False)
 
 
+def steps_of_trainings(problem: Problem) -> int:
+    """The number of steps in which `trained` trains the pooling, for every fold and at the end."""
+    without = [len(problem.folds) - count for count in np.unique_counts(problem.folds).counts]
+    return sum(attention_steps(int(images)) for images in (*without, len(problem.folds)))
+
+
 def trained(start: Choice, problem: Problem, advance: Callable[[], None]) -> Choice:
     """A trained copy of a choice's pooling; out of fold, it is trained anew for each fold.
 
     Args:
         start: an untrained choice, whose strength is kept.
         problem: the images.
-        advance: is called after each training.
+        advance: is called after each step of each training; see `steps_of_trainings`.
     """
     before = as_array(contexts_of(start.pooling, problem.features))
     strengths = [start.strength]
@@ -221,10 +240,9 @@ def trained(start: Choice, problem: Problem, advance: Callable[[], None]) -> Cho
         pooling = copy.deepcopy(start.pooling)
         (head,) = fit_views(before, problem, strengths, chosen)
         images = torch.from_numpy(np.flatnonzero(chosen))
-        train_attention(pooling, head, problem.features, images, problem.seed)
+        train_attention(pooling, head, problem.features, images, problem.seed, advance)
         contexts = as_array(contexts_of(pooling, problem.features))
         (head,) = fit_views(contexts, problem, strengths, chosen)
-        advance()
         return pooling, contexts[0], head
 
     def fit(chosen: Chosen) -> Callable[[Chosen], Array]:

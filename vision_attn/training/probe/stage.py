@@ -1,5 +1,6 @@
 """Stage one of fine-tuning: fit pooling and head on features of the frozen backbone."""
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -12,12 +13,14 @@ from vision_attn.core.progress import ProgressBar
 from vision_attn.core.terminal import say
 from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.models.classifier import AttentionClassifier
+from vision_attn.training.deadline import Deadline, OutOfTime
 from vision_attn.training.probe.features import Features, compute_features
 from vision_attn.training.probe.logistic_regression import set_head
 from vision_attn.training.probe.selection import (
     Choice,
     Problem,
     loss_out_of_fold,
+    steps_of_trainings,
     trained,
     untrained,
 )
@@ -47,11 +50,12 @@ def fit_probe(
     folder: Path,
     forward_context: Callable[[], AbstractContextManager],
     seed: int,
+    deadline: Deadline,
 ) -> ProbeResult:
     """Fit pooling and head of a model, in place, on features that are computed once.
 
     The head is the solution of a regularized logistic regression. The attention is trained if it
-    lowers the log loss on held-out images; else it stays near average pooling. Linear probing
+    lowers the log loss on held-out images; else it stays as it starts. Linear probing
     first keeps what a pretrained backbone knows, which training all layers from a random head
     destroys (Kumar et al. 2022, arXiv 2202.10054).
 
@@ -61,26 +65,47 @@ def fit_probe(
         folder: where features are kept that do not fit into memory.
         forward_context: the precision of the forward pass.
         seed: of folds and order.
+        deadline: training the attention is left out if there is no time for it.
+
+    Raises:
+        UserError: computing the features alone takes longer than allowed.
     """
-    features = compute_features(model, data, folder, forward_context)
+    started = time.monotonic()
+    features = compute_features(
+        model, data, folder, forward_context, deadline.require("computing features")
+    )
+    per_image = (time.monotonic() - started) / (len(features) * features.views)
+    deadline.closing = per_image * scored_images(data) + deadline.reading
     problem = Problem(features, data.num_classes, data.balanced_sampling, seed)
     say(f"probe     {describe(features)}")
-    choice = choose(model, problem)
+    choice = choose(model, problem, deadline)
     model.pooling = choice.pooling
     set_head(model.head, choice.head)
     return ProbeResult(torch.from_numpy(choice.logits), features.targets)
 
 
-def choose(model: AttentionClassifier, problem: Problem) -> Choice:
+def scored_images(data: ImageDataModule) -> int:
+    """How many images are shown to the model after the probe; validation images up to 3 times."""
+    passes = {"train": 0, "val": 3, "test": 1}
+    return sum(passes.get(name, 1) * len(split) for name, split in data.splits.items())
+
+
+def choose(model: AttentionClassifier, problem: Problem, deadline: Deadline) -> Choice:
     """The better of untrained and trained attention, each with a line on its scores."""
     model.pooling.train()
-    start = untrained(model.pooling, problem)
-    say(f"{'':9} attention as it starts, near average: {scores(start, problem)}")
+    with ProgressBar("fitting the head", len(set(problem.folds.tolist())), "folds") as bar:
+        start = untrained(model.pooling, problem, bar.advance)
+    say(f"{'':9} attention as it starts: {scores(start, problem)}")
     if not any(p.requires_grad for p in model.pooling.parameters()):
         return start
-    runs = len(set(problem.folds.tolist())) + 1
-    with ProgressBar("training attention", runs, "times") as bar:
-        attended = trained(start, problem, bar.advance)
+    steps = steps_of_trainings(problem)
+    try:
+        with ProgressBar("training attention", steps, "steps") as bar:
+            attended = trained(start, problem, deadline.checked(bar.advance))
+    except OutOfTime:
+        left_out = f"after {bar.pace.done} of {steps} steps (--max_minutes {deadline.minutes:g})"
+        say(f"{'':9} attention stays as it starts: training it was stopped by time {left_out}")
+        return start
     say(f"{'':9} attention trained: {scores(attended, problem)}")
     found = min(start, attended, key=lambda one: loss_out_of_fold(one.logits, problem))
     kept = "the trained attention is kept" if found.attends else "the attention stays as it starts"
