@@ -40,9 +40,9 @@ class ImageDataModule(pl.LightningDataModule):
             tenth, but of a small class up to a fifth, in order to reach ten images.
         hold_out_test: cut a test split, too, if the source has neither validation nor test images.
         group: which images are related and stay on one side when a split is cut: the name of a
-            column of the table, `folder` (the images of a subfolder), or a regular expression for
-            file names, whose first group names the group. None finds near duplicates; `none` takes
-            every image by itself.
+            column of the table, `folder` (the images of a subfolder), `shots` (taken within a
+            minute, or numbered in a row), or a regular expression for file names, whose first group
+            names the group. None finds near duplicates; `none` takes every image by itself.
         gray_range: which values are black and white in grayscale images of more than 8 bits:
             [black, white]; None chooses by the training images.
         class_names: class names in the order of the logits; None takes the source's. Labels are

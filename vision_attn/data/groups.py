@@ -14,6 +14,7 @@ from vision_attn.core.errors import UserError
 from vision_attn.data.checks.image_stats import SIDE
 from vision_attn.data.checks.perceptual_hash import Bytes, groups_of_alike
 from vision_attn.data.io.decode import in_memory
+from vision_attn.data.shot_groups import shot_groups
 from vision_attn.data.split import Split
 
 MAX_IMAGES = 20_000  # compared within a minute or two; larger sets are left to `vision-attn check`
@@ -59,8 +60,8 @@ def typed_groups(split: Split, group: str, column: Column) -> Groups:
 
     Args:
         split: the images.
-        group: "none", "folder", the name of a column, or a regular expression that is searched in
-            file names; its first group, or the whole match, names the group of images.
+        group: "none", "folder", "shots", the name of a column, or a regular expression that is
+            searched in file names; its first group, or the whole match, names the group of images.
         column: looks up a column; called only if the name may be one.
 
     Raises:
@@ -76,6 +77,8 @@ def typed_groups(split: Split, group: str, column: Column) -> Groups:
         return Groups(list(range(len(split))), "")
     if group == "folder":
         keys = [str(Path(name).parent) for name in split.names]
+    elif group == "shots":
+        keys = shot_groups(split.names)
     elif (values := column(group)) is not None:
         keys = [f"={values[name]}" if values.get(name) else name for name in split.names]
     else:
@@ -96,8 +99,8 @@ def matches(names: Sequence[str], pattern: str) -> list[str]:
         expression = re.compile(pattern)
     except re.error as error:
         raise UserError(
-            f"--data.group '{pattern}' is neither 'folder', 'none' nor a column, and as a regular "
-            f"expression it is not valid: {error}."
+            f"--data.group '{pattern}' is neither 'folder', 'shots', 'none' nor a column, and as a "
+            f"regular expression it is not valid: {error}."
         ) from None
     found = [expression.search(Path(name).name) for name in names]
     if not any(found):
