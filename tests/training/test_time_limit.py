@@ -11,6 +11,7 @@ import pytest
 
 from tests.clock import CLOCK
 from tests.conftest import TINY_RUN
+from vision_attn.cli import fit as fit_command
 from vision_attn.cli.main import main
 from vision_attn.core.errors import UserError
 from vision_attn.training import deadline as deadline_module
@@ -23,7 +24,8 @@ Capture = pytest.CaptureFixture[str]
 @pytest.fixture(autouse=True)
 def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CLOCK, "now", 0.0)
-    monkeypatch.setattr(deadline_module, "time", CLOCK)
+    for module in (fit_command, deadline_module):
+        monkeypatch.setattr(module, "time", CLOCK)
     monkeypatch.setattr(throughput_module, "time", CLOCK)
 
 
@@ -143,6 +145,11 @@ class TestDeadline:
         deadline.closing = 30
         CLOCK.now = 50
         assert deadline.seconds_left == 40
+
+    def test_the_time_before_it_counts(self) -> None:
+        CLOCK.now = 100
+        assert Deadline(2).seconds_left == 120
+        assert Deadline(2, started=70).seconds_left == 90
 
     def test_stages_that_do_not_fit(self) -> None:
         check = Deadline(2).require("computing features")

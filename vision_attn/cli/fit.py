@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,7 @@ SWITCHES = {
 
 def run(argv: list[str]) -> int:
     """Train, or resume a training; exit code 130 after Ctrl-C."""
+    started = time.monotonic()  # importing the libraries takes seconds
     options, rest = parser().parse_known_args(argv)
     if options.help_all:
         from vision_attn.training.lightning_cli import print_all_settings
@@ -98,6 +100,7 @@ def run(argv: list[str]) -> int:
             report=options.report == "true",
             overlays=options.overlays == "true",
             max_minutes=options.max_minutes,
+            started=started,
             command=["fit", *argv],
         )
     )

@@ -20,7 +20,8 @@ class Deadline:
     the report takes. Without a limit nothing depends on the time.
 
     Args:
-        minutes: from now on; infinite without a limit.
+        minutes: from its start on; infinite without a limit.
+        started: when the command started, by `time.monotonic`; None is now.
 
     Attributes:
         closing: estimated seconds of what follows the training: calibration and the final scores.
@@ -31,14 +32,14 @@ class Deadline:
         UserError: it is not a number above 0.
     """
 
-    def __init__(self, minutes: float = math.inf) -> None:
+    def __init__(self, minutes: float = math.inf, started: float | None = None) -> None:
         if not minutes > 0:
             raise UserError(
                 f"--max_minutes {minutes:g} is not a time limit: set a number above 0, or leave it "
                 "out."
             )
         self.minutes = minutes
-        self.ends = time.monotonic() + 60 * minutes
+        self.ends = (time.monotonic() if started is None else started) + 60 * minutes
         self.closing = 0.0
         self.reading = 0.0
 

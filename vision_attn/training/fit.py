@@ -75,7 +75,7 @@ def fit(request: FitRequest) -> FitResult:
     Raises:
         UserError: invalid settings, images or files.
     """
-    deadline = Deadline(request.max_minutes)
+    deadline = Deadline(request.max_minutes, request.started)
     attempt = resumed_run(request) if request.resume else new_run(request)
     attempt = replace(attempt, deadline=deadline)
     deadline.check_settings(attempt.config.get("trainer") or {})

@@ -59,6 +59,7 @@ class FitRequest:
         report: whether to write `report.html` at the end.
         overlays: whether TensorBoard shows attention on some validation images after each epoch.
         max_minutes: the training is complete after this many minutes; infinite without a limit.
+        started: when the command started, by `time.monotonic`; None is when `fit` is called.
         command: the command line or the Python call, for `environment.json`.
     """
 
@@ -73,6 +74,7 @@ class FitRequest:
     report: bool = True
     overlays: bool = True
     max_minutes: float = math.inf
+    started: float | None = None
     command: Sequence[str] = ()
 
     @property
