@@ -112,6 +112,7 @@ def test_the_same_command_goes_on(run: Path, photos: Path, tmp_path: Path, capsy
     ("more", "said"),
     [
         (["--folds", "1"], "--folds must be between 2 and 100"),
+        (["--max_minutes", "5"], "--folds takes no --max_minutes"),
         (["--resume"], "repeat the command without --resume"),
         (["--data", "shapes"], "--folds needs images in files"),
         (["--data.group", "^(.)"], "has 1 group(s) of images by --data.group"),

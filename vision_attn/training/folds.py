@@ -76,6 +76,8 @@ def fit_folds(request: FitRequest, folds: int) -> FitResult:
     """
     if not FOLDS[0] <= folds <= FOLDS[1]:
         raise UserError(f"--folds must be between {FOLDS[0]} and {FOLDS[1]}, not {folds}.")
+    if request.max_minutes is not None:
+        raise UserError("--folds takes no --max_minutes: set --epochs, or fewer folds.")
     if request.resume:
         raise UserError("--folds goes on by itself: repeat the command without --resume.")
     attempt = new_run(request)
