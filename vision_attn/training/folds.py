@@ -5,6 +5,7 @@ A set of a few hundred images is too small to put a tenth of it aside and learn 
 
 import csv
 import io
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -76,7 +77,7 @@ def fit_folds(request: FitRequest, folds: int) -> FitResult:
     """
     if not FOLDS[0] <= folds <= FOLDS[1]:
         raise UserError(f"--folds must be between {FOLDS[0]} and {FOLDS[1]}, not {folds}.")
-    if request.max_minutes is not None:
+    if math.isfinite(request.max_minutes):
         raise UserError("--folds takes no --max_minutes: set --epochs, or fewer folds.")
     if request.resume:
         raise UserError("--folds goes on by itself: repeat the command without --resume.")
