@@ -31,7 +31,8 @@ from vision_attn.metrics.explanation.base import EvaluationBatch
 from vision_attn.metrics.explanation.pointing_game import PointingGame
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.pooling.base import Pooled, Pooling
-from vision_attn.training.lightning_cli import auto_precision, silence_lightning
+from vision_attn.training.lightning_cli import silence_lightning
+from vision_attn.training.precision import precision_for
 from vision_attn.training.task import ClassificationTask
 
 BACKBONE = {
@@ -93,7 +94,7 @@ def train(
         max_epochs=options.epochs,
         limit_train_batches=options.steps,
         limit_val_batches=0,
-        precision=auto_precision("cpu"),
+        precision=precision_for(task.model, "cpu"),
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

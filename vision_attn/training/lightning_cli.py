@@ -11,7 +11,6 @@ from functools import cached_property
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 import yaml
 from jsonargparse import Namespace
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
@@ -40,6 +39,7 @@ from vision_attn.training.duration import (
 )
 from vision_attn.training.failures import is_out_of_memory
 from vision_attn.training.log_folder import with_log_folder
+from vision_attn.training.precision import precision_for
 from vision_attn.training.stages import SINGLE_STAGE, Stages, Tune, plan_stages, trains_on_all
 from vision_attn.training.task import ClassificationTask
 
@@ -178,7 +178,8 @@ class TrainingCLI(LightningCLI):
             "plugins": [AtomicCheckpointIO(), *as_list(given.plugins)],
             "enable_model_summary": bool(given.enable_model_summary),
             "enable_progress_bar": on_screen,
-            "precision": given.precision or auto_precision(str(given.accelerator)),
+            "precision": given.precision
+            or precision_for(self.model.model, str(given.accelerator), self.stages.tune),
             "logger": self.loggers() if given.logger is None else given.logger,
             "default_root_dir": str(self.folder.path) if self.folder else None,
         }
@@ -314,15 +315,6 @@ def print_all_settings() -> None:
     parser.add_lightning_class_args(ClassificationTask, "model")
     parser.add_lightning_class_args(ImageDataModule, "data")
     parser.print_help()
-
-
-def auto_precision(accelerator: str) -> str:
-    """bf16 mixed precision if the hardware supports it natively, else float32."""
-    if torch.cuda.is_available() and accelerator != "cpu":
-        supported = torch.cuda.is_bf16_supported(including_emulation=False)
-        return "bf16-mixed" if supported else "32-true"
-    cpu = torch.cpu.get_capabilities()
-    return "bf16-mixed" if cpu.get("avx512_bf16") or cpu.get("amx_bf16") else "32-true"
 
 
 def silence_lightning() -> None:
