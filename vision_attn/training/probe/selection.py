@@ -1,4 +1,4 @@
-"""Choose the strength of regularization and whether attention is trained, on held-out images.
+"""Choose the penalty on the head and whether attention is trained, on held-out images.
 
 The training images are split into folds. What a choice is worth is scored out of fold: each image
 by a model that was fitted on the other folds.
@@ -9,6 +9,7 @@ Axes: N images, V views, D channels of the context, K classes.
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from vision_attn.training.probe.features import Features
 from vision_attn.training.probe.logistic_regression import (
     Array,
     LinearHead,
+    Penalty,
     as_array,
     fit_head,
     row_space,
@@ -28,6 +30,11 @@ from vision_attn.training.probe.logistic_regression import (
 
 STRENGTHS = (10.0, 30.0, 100.0, 300.0)
 """Strengths of the data against the penalty, for contexts of mean squared length 1."""
+SHRINKAGES = (1.0, 0.9)
+"""Of the covariance within classes, by which the penalty is measured; 1 is a plain penalty."""
+PENALTIES = tuple(
+    Penalty(strength, shrinkage) for shrinkage, strength in product(SHRINKAGES, STRENGTHS)
+)
 MANY = 500  # training images, from which on fewer folds are enough
 FOLDS, FEWER_FOLDS = 5, 3
 
@@ -44,14 +51,14 @@ class Choice:
         pooling: untrained or trained.
         head: fitted on all images.
         logits: (N, K), of each image, out of fold.
-        strength: of the data against the penalty on the head.
+        penalty: on the head.
         attends: whether the attention was trained.
     """
 
     pooling: Pooling
     head: LinearHead
     logits: Array
-    strength: float
+    penalty: Penalty
     attends: bool
 
 
@@ -181,49 +188,76 @@ def out_of_fold(problem: Problem, fit: Callable[[Chosen], Callable[[Chosen], Arr
 
 
 def fit_views(
-    contexts: Array, problem: Problem, strengths: Sequence[float], chosen: Chosen
+    contexts: Array,
+    problem: Problem,
+    penalties: Sequence[Penalty],
+    chosen: Chosen,
+    blocks: Sequence[int] = (),
 ) -> list[LinearHead]:
-    """Heads on contexts (V, N, D), one per strength, fitted on all views of the chosen images."""
+    """Heads on contexts (V, N, D), one per penalty, fitted on all views of the chosen images."""
     views = len(contexts)
-    space = row_space(contexts[:, chosen].reshape(-1, contexts.shape[-1]))
+    rows = contexts[:, chosen].reshape(-1, contexts.shape[-1])
     targets = np.tile(problem.targets[chosen], views)
     weights = np.tile(problem.weights[chosen], views)
-    return [fit_head(space, targets, problem.classes, one, weights) for one in strengths]
+    spaces = {
+        shrinkage: row_space(rows, targets, shrinkage, blocks)
+        for shrinkage in {penalty.shrinkage for penalty in penalties}
+    }
+    return [
+        fit_head(spaces[one.shrinkage], targets, problem.classes, one.strength, weights)
+        for one in penalties
+    ]
+
+
+def best_head(
+    contexts_without: Callable[[int | None], Array], problem: Problem, blocks: Sequence[int] = ()
+) -> tuple[LinearHead, Array, Penalty]:
+    """The head with the best penalty: fitted on all images, its logits (N, K) out of fold.
+
+    Args:
+        contexts_without: contexts (V, N, D) by a pooling that was trained without a fold; None
+            for the pooling that was trained on all images.
+        problem: the images.
+        blocks: widths of parts of the context that are scaled separately.
+    """
+    logits = np.empty((len(problem.features), len(PENALTIES), problem.classes))
+    folds = problem.folds
+    for fold in np.unique(folds):
+        contexts, inside = contexts_without(int(fold)), folds == fold
+        heads = fit_views(contexts, problem, PENALTIES, ~inside, blocks)
+        logits[inside] = np.stack([head.logits(contexts[0, inside]) for head in heads], 1)
+    losses = [loss_out_of_fold(logits[:, k], problem) for k in range(len(PENALTIES))]
+    best = int(np.argmin(losses))
+    penalties = PENALTIES[best : best + 1]
+    (head,) = fit_views(contexts_without(None), problem, penalties, problem.everything, blocks)
+    return head, logits[:, best], PENALTIES[best]
 
 
 def untrained(pooling: Pooling, problem: Problem) -> Choice:
-    """The pooling as it is, with the best strength of regularization."""
+    """The pooling as it is, with the best penalty."""
     contexts = as_array(contexts_of(pooling, problem.features))
-
-    def fit(chosen: Chosen) -> Callable[[Chosen], Array]:
-        heads = fit_views(contexts, problem, STRENGTHS, chosen)
-        return lambda inside: np.stack([head.logits(contexts[0, inside]) for head in heads], 1)
-
-    logits = out_of_fold(problem, fit)
-    losses = [loss_out_of_fold(logits[:, k], problem) for k in range(len(STRENGTHS))]
-    best = int(np.argmin(losses))
-    (head,) = fit_views(contexts, problem, STRENGTHS[best : best + 1], problem.everything)
-    return Choice(pooling, head, logits[:, best], STRENGTHS[best], attends=False)
+    head, logits, penalty = best_head(lambda _: contexts, problem)
+    return Choice(pooling, head, logits, penalty, attends=False)
 
 
 def trained(start: Choice, problem: Problem, advance: Callable[[], None]) -> Choice:
     """A trained copy of a choice's pooling; out of fold, it is trained anew for each fold.
 
     Args:
-        start: an untrained choice, whose strength is kept.
+        start: an untrained choice, whose penalty is kept.
         problem: the images.
         advance: is called after each training.
     """
     before = as_array(contexts_of(start.pooling, problem.features))
-    strengths = [start.strength]
+    penalties = [start.penalty]
 
     def train(chosen: Chosen) -> tuple[Pooling, Array, LinearHead]:
         pooling = copy.deepcopy(start.pooling)
-        (head,) = fit_views(before, problem, strengths, chosen)
+        (head,) = fit_views(before, problem, penalties, chosen)
         images = torch.from_numpy(np.flatnonzero(chosen))
         train_attention(pooling, head, problem.features, images, problem.seed)
         contexts = as_array(contexts_of(pooling, problem.features))
-        (head,) = fit_views(contexts, problem, strengths, chosen)
+        (head,) = fit_views(contexts, problem, penalties, chosen)
         advance()
         return pooling, contexts[0], head
 
@@ -233,4 +267,4 @@ def trained(start: Choice, problem: Problem, advance: Callable[[], None]) -> Cho
 
     logits = out_of_fold(problem, fit)
     pooling, _, head = train(problem.everything)
-    return Choice(pooling, head, logits, start.strength, attends=True)
+    return Choice(pooling, head, logits, start.penalty, attends=True)

@@ -13,7 +13,7 @@ from vision_attn.core.terminal import say
 from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.training.probe.features import Features, compute_features
-from vision_attn.training.probe.logistic_regression import set_head
+from vision_attn.training.probe.logistic_regression import Penalty, set_head
 from vision_attn.training.probe.selection import (
     Choice,
     Problem,
@@ -84,8 +84,18 @@ def choose(model: AttentionClassifier, problem: Problem) -> Choice:
     say(f"{'':9} attention trained: {scores(attended, problem)}")
     found = min(start, attended, key=lambda one: loss_out_of_fold(one.logits, problem))
     kept = "the trained attention is kept" if found.attends else "the attention stays as it starts"
-    say(f"{'':9} {kept}; regularization strength C {found.strength:g} (chosen out of fold)")
+    say(f"{'':9} {kept}; {describe_penalty(found.penalty)} (chosen out of fold)")
     return found
+
+
+def describe_penalty(penalty: Penalty) -> str:
+    """A penalty in words.
+
+    >>> describe_penalty(Penalty(30, 0.9))
+    'regularization strength C 30, measured by 0.1 of the covariance within classes'
+    """
+    measured = f", measured by {1 - penalty.shrinkage:.1g} of the covariance within classes"
+    return f"regularization strength C {penalty.strength:g}{measured * (penalty.shrinkage < 1)}"
 
 
 def describe(features: Features) -> str:
