@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
@@ -11,12 +12,14 @@ from lightning.pytorch.callbacks import Callback
 from vision_attn.core.errors import UserError
 from vision_attn.core.terminal import say
 from vision_attn.evaluation.report.page import write_report_at_end
+from vision_attn.pooling.two_stages import TwoStages
 from vision_attn.runs.folder import RunFolder
 from vision_attn.runs.lock import train_lock
 from vision_attn.runs.model_spec import ModelSpec
 from vision_attn.runs.settings_summary import about_run
 from vision_attn.runs.yaml_file import load_yaml
 from vision_attn.training.auto_settings import auto_settings, recorded_auto_settings
+from vision_attn.training.both_stages import POOLING, with_earlier_stage
 from vision_attn.training.calibration import HeldOut, calibrate, validation_logits
 from vision_attn.training.callbacks.best_model import SaveBestModel, spec_of
 from vision_attn.training.callbacks.checkpoint_io import next_epoch
@@ -172,8 +175,10 @@ def prepare(attempt: Attempt) -> Preparation:
         check_length(checkpoint, cli.trainer.max_epochs, cli.trainer.max_steps)
     source = request.init_from
     loaded = init_from(model, source, data.class_names) if source else ""
-    chosen = recorded_auto_settings(folder.config) if checkpoint else []
-    chosen = chosen or [*auto_settings(cli.given_config(), resolved), *attempt.weights.chosen]
+    chosen = recorded_auto_settings(folder.config)
+    if not chosen:
+        chosen = [*auto_settings(cli.given_config(), resolved), *attempt.weights.chosen]
+        chosen += [POOLING] * (attempt.open_stages and cli.stages.probe)
     data.setup("fit")  # unreadable images are reported before anything is written
     if not (checkpoint or source):
         model.backbone.init_from_data(data.sample)
@@ -195,11 +200,14 @@ def record(attempt: Attempt, ready: Preparation) -> None:
 
 def run_stages(attempt: Attempt, ready: Preparation) -> FitResult:
     """Fit the probe, if there is one; train; calibrate; test; report."""
-    cli, folder, spec = ready.cli, attempt.folder, ready.spec
+    cli, folder = ready.cli, attempt.folder
     try:
-        probe = run_probe(cli, folder, spec) if cli.stages.probe else None
+        probe = run_probe(attempt, ready) if cli.stages.probe else None
     except KeyboardInterrupt:
         return FitResult(folder, interrupted=True, can_resume=True)
+    if probe:
+        ready = record_probe(attempt, ready, probe)
+    spec = ready.spec
     if cli.stages.tune and not fit_trainer(cli, attempt, spec, probe):
         can_resume = folder.last.exists() or cli.stages.probe
         return FitResult(folder, interrupted=True, can_resume=can_resume)
@@ -221,15 +229,32 @@ def write_report(ready: Preparation, folder: RunFolder) -> None:
     write_report_at_end(folder, model, data, about, cli.trainer.precision_plugin.forward_context)
 
 
-def run_probe(cli: TrainingCLI, folder: RunFolder, spec: ModelSpec) -> ProbeResult:
-    """Fit pooling and head on features of the frozen backbone, and save the model."""
+def run_probe(attempt: Attempt, ready: Preparation) -> ProbeResult:
+    """Fit pooling and head on features of the frozen backbone."""
+    cli = ready.cli
     strategy, precision = cli.trainer.strategy, cli.trainer.precision_plugin
     model = cli.model.model.to(strategy.root_device)
-    seed = int(cli.given_config()["seed_everything"])
-    result = fit_probe(model, cli.datamodule, folder.path, precision.forward_context, seed)
-    if cli.trainer.is_global_zero:
-        folder.save_model(model, spec)
-    return result
+    seed, folder = int(cli.given_config()["seed_everything"]), attempt.folder.path
+    may_add = attempt.open_stages
+    return fit_probe(model, cli.datamodule, folder, precision.forward_context, seed, may_add)
+
+
+def record_probe(attempt: Attempt, ready: Preparation, probe: ProbeResult) -> Preparation:
+    """Save the model of the probe; the preparation, with the stages that it chose."""
+    ready = with_both_stages(ready) if probe.both_stages else ready
+    if ready.cli.trainer.is_global_zero:
+        record_config(attempt.folder, ready.resolved, ready.chosen)
+        attempt.folder.save_model(ready.cli.model.model, ready.spec)
+    return ready
+
+
+def with_both_stages(ready: Preparation) -> Preparation:
+    """The preparation, with the pooling to which the probe added the stage before the last."""
+    pooling = cast(TwoStages, ready.cli.model.model.pooling)
+    resolved = ready.resolved
+    both = with_earlier_stage(resolved["model"]["pooling"], len(pooling.earlier.queries))
+    resolved = resolved | {"model": resolved["model"] | {"pooling": both}}
+    return replace(ready, resolved=resolved, spec=replace(ready.spec, pooling=both))
 
 
 def fit_trainer(

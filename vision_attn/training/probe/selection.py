@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vision_attn.metrics.temperature_scaling import scaled_log_loss
+from vision_attn.metrics.temperature_scaling import scaled_log_loss, scaled_log_losses
 from vision_attn.pooling.base import Pooling
 from vision_attn.training.probe.attention import contexts_of, train_attention
 from vision_attn.training.probe.features import Features
@@ -169,6 +169,19 @@ def loss_out_of_fold(logits: Array, problem: Problem) -> float:
     fitted at the end anyway, so candidates are compared by what it cannot change.
     """
     return scaled_log_loss(torch.from_numpy(logits), problem.features.targets)
+
+
+def gain(candidate: Choice, other: Choice, problem: Problem) -> tuple[float, float]:
+    """By how much the log loss out of fold of a candidate is lower, and its standard error.
+
+    Both are scored on the same images, so the error is that of the differences per image.
+    """
+    one, two = (
+        scaled_log_losses(torch.from_numpy(choice.logits), problem.features.targets)
+        for choice in (candidate, other)
+    )
+    differences = two - one
+    return float(differences.mean()), float(differences.std()) / len(differences) ** 0.5
 
 
 def out_of_fold(problem: Problem, fit: Callable[[Chosen], Callable[[Chosen], Array]]) -> Array:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,11 +12,15 @@ from vision_attn.core.progress import ProgressBar
 from vision_attn.core.terminal import say
 from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.models.classifier import AttentionClassifier
+from vision_attn.pooling.base import Pooling
+from vision_attn.pooling.two_stages import TwoStages
+from vision_attn.training.probe.earlier_stage import both_stages, with_earlier_stage
 from vision_attn.training.probe.features import Features, compute_features
 from vision_attn.training.probe.logistic_regression import Penalty, set_head
 from vision_attn.training.probe.selection import (
     Choice,
     Problem,
+    gain,
     loss_out_of_fold,
     trained,
     untrained,
@@ -30,10 +34,12 @@ class ProbeResult:
     Attributes:
         logits: (N, K), of each training image, out of fold.
         targets: (N,), class numbers.
+        both_stages: whether attention on the stage before the last was added to the pooling.
     """
 
     logits: Tensor
     targets: Tensor
+    both_stages: bool = False
 
     @property
     def accuracy(self) -> float:
@@ -47,6 +53,7 @@ def fit_probe(
     folder: Path,
     forward_context: Callable[[], AbstractContextManager],
     seed: int,
+    earlier_stage: bool,
 ) -> ProbeResult:
     """Fit pooling and head of a model, in place, on features that are computed once.
 
@@ -61,23 +68,62 @@ def fit_probe(
         folder: where features are kept that do not fit into memory.
         forward_context: the precision of the forward pass.
         seed: of folds and order.
+        earlier_stage: whether attention on the stage before the last may be added, if that is
+            better on held-out images.
     """
+    pooling = model.pooling
+    both = with_earlier_stage(model, seed) if earlier_stage else None
+    model.pooling = both or pooling
     features = compute_features(model, data, folder, forward_context)
     problem = Problem(features, data.num_classes, data.balanced_sampling, seed)
     say(f"probe     {describe(features)}")
-    choice = choose(model, problem)
+    choice = choose(pooling, both, problem)
     model.pooling = choice.pooling
+    if choice.pooling is both:
+        model.head = both.make_head(data.num_classes).to(features.device)
     set_head(model.head, choice.head)
-    return ProbeResult(torch.from_numpy(choice.logits), features.targets)
+    return ProbeResult(torch.from_numpy(choice.logits), features.targets, choice.pooling is both)
 
 
-def choose(model: AttentionClassifier, problem: Problem) -> Choice:
-    """The better of untrained and trained attention, each with a line on its scores."""
-    model.pooling.train()
-    start = untrained(model.pooling, problem)
+def choose(pooling: Pooling, both: TwoStages | None, problem: Problem) -> Choice:
+    """The best choice out of fold, with a line on the scores of each.
+
+    The stage before the last is taken, too, if that lowers the log loss by more than a standard
+    error: it costs a wider context, and a larger map.
+
+    Args:
+        pooling: of the last stage.
+        both: a pooling of both stages, if that may be chosen.
+        problem: its features are those of both stages, if there are two.
+    """
+    if both is None:
+        found, _ = choose_attention(pooling, problem)
+        return found
+    last = replace(problem, features=problem.features.only(0))
+    found, start = choose_attention(pooling, last)
+    runs = len(set(problem.folds.tolist())) + 1
+    with ProgressBar("training attention on the stage before", runs, "times") as bar:
+        joined = both_stages(both, start, problem, bar.advance)
+    say(f"{'':9} with the stage before the last, {grid(problem, 1)}: {scores(joined, problem)}")
+    lower, error = gain(joined, found, problem)
+    kept = "both stages are" if lower > error else f"the last stage alone, {grid(problem, 0)}, is"
+    say(
+        f"{'':9} {kept} used: the stage before changes the log loss by {-lower:+.4f}, standard "
+        f"error {error:.4f} (both: --pooling two_stages)"
+    )
+    if lower <= error:
+        return found
+    say(f"{'':9} {describe_penalty(joined.penalty)} (chosen out of fold)")
+    return joined
+
+
+def choose_attention(pooling: Pooling, problem: Problem) -> tuple[Choice, Choice]:
+    """The better of untrained and trained attention, and the untrained one."""
+    pooling.train()
+    start = untrained(pooling, problem)
     say(f"{'':9} attention as it starts, near average: {scores(start, problem)}")
-    if not any(p.requires_grad for p in model.pooling.parameters()):
-        return start
+    if not any(p.requires_grad for p in pooling.parameters()):
+        return start, start
     runs = len(set(problem.folds.tolist())) + 1
     with ProgressBar("training attention", runs, "times") as bar:
         attended = trained(start, problem, bar.advance)
@@ -85,7 +131,12 @@ def choose(model: AttentionClassifier, problem: Problem) -> Choice:
     found = min(start, attended, key=lambda one: loss_out_of_fold(one.logits, problem))
     kept = "the trained attention is kept" if found.attends else "the attention stays as it starts"
     say(f"{'':9} {kept}; {describe_penalty(found.penalty)} (chosen out of fold)")
-    return found
+    return found, start
+
+
+def grid(problem: Problem, stage: int) -> str:
+    """The height and width of a stage's feature map, as text."""
+    return "x".join(map(str, problem.features.maps[stage].shape[-2:]))
 
 
 def describe_penalty(penalty: Penalty) -> str:
