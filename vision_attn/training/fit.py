@@ -182,7 +182,7 @@ def prepare(attempt: Attempt) -> Preparation:
     data.setup("fit")  # unreadable images are reported before anything is written
     if not (checkpoint or source):
         model.backbone.init_from_data(data.sample)
-    weights = recorded_weights(folder) if checkpoint else attempt.weights.record
+    weights = attempt.weights.record or recorded_weights(folder)
     spec = spec_of(model, resolved["model"]["pooling"], data, weights)  # refuses what is too large
     names = [name for name in chosen if name not in request.option_names]
     return Preparation(cli, resolved, names, spec, loaded)
@@ -205,8 +205,7 @@ def run_stages(attempt: Attempt, ready: Preparation) -> FitResult:
         probe = run_probe(attempt, ready) if cli.stages.probe else None
     except KeyboardInterrupt:
         return FitResult(folder, interrupted=True, can_resume=True)
-    if probe:
-        ready = record_probe(attempt, ready, probe)
+    ready = record_probe(attempt, ready, probe) if probe else ready
     spec = ready.spec
     if cli.stages.tune and not fit_trainer(cli, attempt, spec, probe):
         can_resume = folder.last.exists() or cli.stages.probe
@@ -235,8 +234,8 @@ def run_probe(attempt: Attempt, ready: Preparation) -> ProbeResult:
     strategy, precision = cli.trainer.strategy, cli.trainer.precision_plugin
     model = cli.model.model.to(strategy.root_device)
     seed, folder = int(cli.given_config()["seed_everything"]), attempt.folder.path
-    may_add = attempt.open_stages
-    return fit_probe(model, cli.datamodule, folder, precision.forward_context, seed, may_add)
+    context, may_add = precision.forward_context, attempt.open_stages
+    return fit_probe(model, cli.datamodule, folder, context, seed, may_add)
 
 
 def record_probe(attempt: Attempt, ready: Preparation, probe: ProbeResult) -> Preparation:
@@ -251,9 +250,8 @@ def record_probe(attempt: Attempt, ready: Preparation, probe: ProbeResult) -> Pr
 def with_both_stages(ready: Preparation) -> Preparation:
     """The preparation, with the pooling to which the probe added the stage before the last."""
     pooling = cast(TwoStages, ready.cli.model.model.pooling)
-    resolved = ready.resolved
-    both = with_earlier_stage(resolved["model"]["pooling"], len(pooling.earlier.queries))
-    resolved = resolved | {"model": resolved["model"] | {"pooling": both}}
+    both = with_earlier_stage(ready.spec.pooling, len(pooling.earlier.queries))
+    resolved = merge(ready.resolved, {"model": {"pooling": both}})
     return replace(ready, resolved=resolved, spec=replace(ready.spec, pooling=both))
 
 

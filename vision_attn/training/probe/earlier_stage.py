@@ -19,7 +19,7 @@ from vision_attn.training.probe.selection import Choice, Problem, best_head
 
 MOST_HEADS, MOST_CHANNELS = 8, 1024
 """Heads on the stage before the last, as long as their context is not wider than that."""
-EPOCHS = 24
+EPOCHS = 12
 MIN_STEPS, MAX_STEPS = 60, 600
 LR = 0.01  # of the head, which starts at zero; queries learn at `QUERY_LR`
 SMOOTHING = 0.1
