@@ -55,10 +55,10 @@ class TwoStages(Pooling):
         z_i = (x_i - mean) / std
         weights_n(i) = softmax_i(<q_n, LN(z_i)> / sqrt(C)),     values_n(i) = z_i
 
-    Mean and standard deviation per channel are constants, which the probe of `fit` takes from the
-    training images. The context is that of the last stage, followed by these. Both are put on the
-    finer grid: a place of the coarser one divides its weight among the cells that it covers, so the
-    evidence still adds up exactly.
+    Mean and standard deviation per channel are constants: the probe of `fit` takes them from the
+    training images if it adds the stage, else they are 0 and 1. The context is that of the last
+    stage, followed by these. Both are put on the finer grid: a place of the coarser one divides its
+    weight among the cells that it covers, so the evidence still adds up exactly.
 
     Args:
         channels: width of the last feature map, with the widths of the earlier ones.

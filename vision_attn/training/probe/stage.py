@@ -106,10 +106,10 @@ def choose(pooling: Pooling, both: TwoStages | None, problem: Problem) -> Choice
         joined = both_stages(both, start, problem, bar.advance)
     say(f"{'':9} with the stage before the last, {grid(problem, 1)}: {scores(joined, problem)}")
     lower, error = gain(joined, found, problem)
-    kept = "both stages are" if lower > error else f"the last stage alone, {grid(problem, 0)}, is"
+    used = "both stages are" if lower > error else f"the last stage alone, {grid(problem, 0)}, is"
     say(
-        f"{'':9} {kept} used: the stage before changes the log loss by {-lower:+.4f}, standard "
-        f"error {error:.4f} (both: --pooling two_stages)"
+        f"{'':9} {used} used: with the stage before the log loss changes by {-lower:+.4f} "
+        f"(standard error {error:.4f}; --pooling NAME takes the last alone)"
     )
     if lower <= error:
         return found
