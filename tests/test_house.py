@@ -138,6 +138,7 @@ def test_concepts_do_not_import_each_other() -> None:
     """A concept imports its base; a few are composed of other concepts."""
     composed = {
         "vision_attn.pooling.global_local": {"global_attention", "local_gaussian"},
+        "vision_attn.pooling.two_stages": {"global_local"},
         "vision_attn.data.sources.cifar100": {"cifar10"},
         "vision_attn.explainers.contrast": {"evidence"},
     }

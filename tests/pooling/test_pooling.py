@@ -110,8 +110,10 @@ class TestInterface:
         exact = pooling(*features).context
         with torch.autocast("cpu", dtype=torch.bfloat16):
             approximate = pooling(*(each.bfloat16() for each in features)).context
-        # Rounding can move a place across the hard edge of a window.
-        assert (approximate - exact).abs().max() < 0.1 * exact.abs().max()
+        # Rounding can move a place across the hard edge of a window, which changes a head.
+        differences, largest = (approximate - exact).abs(), exact.abs().max()
+        assert differences.max() < 0.2 * largest
+        assert differences.quantile(0.75) < 0.01 * largest
 
     def test_memory_layout_does_not_matter(self, name: str) -> None:
         pooling = randomize(build(name))

@@ -17,7 +17,7 @@ from vision_attn.pooling.local_window import LocalWindow
 from vision_attn.pooling.neighborhood import Neighborhood
 from vision_attn.visualization.annotations import merged
 
-LOCAL = {"global_local", "local_gaussian", "local_window", "neighborhood"}
+LOCAL = {"global_local", "local_gaussian", "local_window", "neighborhood", "two_stages"}
 
 
 def covered_places(window: Window, height: int, width: int) -> Tensor:

@@ -43,6 +43,12 @@ def scaled_log_loss(logits: Tensor, targets: Tensor) -> float:
     return log_loss(logits, targets, best_temperature(logits, targets))
 
 
+def scaled_log_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """Log loss (N,) of each image at the best temperature of all; see `scaled_log_loss`."""
+    scaled = logits.double() / best_temperature(logits, targets)
+    return cross_entropy(scaled, targets, reduction="none")
+
+
 def fit_temperature(logits: Tensor, targets: Tensor) -> float:
     """The temperature T by which logits (N, K) of held-out images are to be divided.
 

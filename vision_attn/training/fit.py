@@ -1,30 +1,26 @@
 """Fit: train a model on images, test it, and write everything into one run folder."""
 
-import time
 from collections.abc import Mapping
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from lightning.pytorch.callbacks import Callback
 
 from vision_attn.core.errors import UserError
 from vision_attn.core.terminal import say
-from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.evaluation.report.page import write_report_at_end
 from vision_attn.runs.folder import RunFolder
 from vision_attn.runs.lock import train_lock
 from vision_attn.runs.model_spec import ModelSpec
 from vision_attn.runs.settings_summary import about_run
 from vision_attn.runs.yaml_file import load_yaml
-from vision_attn.training.auto_settings import auto_settings, recorded_auto_settings
 from vision_attn.training.calibration import HeldOut, calibrate, validation_logits
-from vision_attn.training.callbacks.best_model import SaveBestModel, spec_of
-from vision_attn.training.callbacks.checkpoint_io import next_epoch
+from vision_attn.training.callbacks.best_model import SaveBestModel
 from vision_attn.training.callbacks.tensorboard_overlays import TensorBoardOverlays
 from vision_attn.training.callbacks.terminate_on_nan import TerminateOnNaN
 from vision_attn.training.callbacks.throughput import Throughput, callbacks_of
 from vision_attn.training.callbacks.time_limit import TimeLimit
-from vision_attn.training.config import Config, merge, with_full_names
+from vision_attn.training.config import merge, with_full_names
 from vision_attn.training.deadline import Deadline
 from vision_attn.training.failures import (
     BatchSettings,
@@ -34,17 +30,17 @@ from vision_attn.training.failures import (
     release_memory,
 )
 from vision_attn.training.final_scores import final_scores, validation_score
+from vision_attn.training.first_stage import record_probe, run_probe
 from vision_attn.training.fit_request import Attempt, FitRequest, new_run, resumed_run
-from vision_attn.training.init_from import init_from
 from vision_attn.training.lightning_cli import TrainingCLI
-from vision_attn.training.probe.stage import ProbeResult, fit_probe
+from vision_attn.training.prepare import Preparation, prepare
+from vision_attn.training.probe.stage import ProbeResult
 from vision_attn.training.provenance import (
     record_config,
     record_environment,
     record_splits,
-    recorded_weights,
 )
-from vision_attn.training.refusal import check_length, undone_if_refused
+from vision_attn.training.refusal import undone_if_refused
 from vision_attn.training.summary import print_summary
 
 REPORT_SECONDS = 15.0  # of the time that is left; in less no report can be made
@@ -111,25 +107,6 @@ def train_with_retry(attempt: Attempt) -> FitResult:
     return train(replace(attempt, config=config, checkpoint=folder.last))
 
 
-@dataclass(frozen=True)
-class Preparation:
-    """A training that is ready to start; nothing is written yet.
-
-    Attributes:
-        cli: task, data and trainer.
-        resolved: all settings.
-        chosen: the settings that were chosen automatically.
-        spec: the content of `model.json`.
-        loaded: a line on weights that were loaded from another run or file.
-    """
-
-    cli: TrainingCLI
-    resolved: Config
-    chosen: list[str]
-    spec: ModelSpec
-    loaded: str = ""
-
-
 def train(attempt: Attempt) -> FitResult:
     """Build task, data and trainer; record the run; fit, test and report."""
     ready = prepare(attempt)
@@ -149,51 +126,6 @@ def train(attempt: Attempt) -> FitResult:
         return run_stages(attempt, ready)
 
 
-def prepare(attempt: Attempt) -> Preparation:
-    """Build task, data and trainer, load weights, and read the images.
-
-    Raises:
-        UserError: invalid settings, images or weights.
-    """
-    checkpoint, folder, request = attempt.checkpoint, attempt.folder, attempt.request
-    config = attempt.config
-    pretrained = config["model"].get("pretrained", False)
-    if checkpoint:  # it contains all weights: do not download them again
-        config = merge(config, {"model": {"pretrained": False}})
-    with folder.size_limit() if checkpoint else nullcontext():  # the run may be untrusted
-        cli = TrainingCLI(config, folder)
-    resolved = cli.resolved_config()
-    model, data = cli.model.model, cli.datamodule
-    if checkpoint:
-        resolved["model"]["pretrained"] = pretrained
-        data.first_epoch = next_epoch(checkpoint)
-        check_length(checkpoint, cli.trainer.max_epochs, cli.trainer.max_steps)
-    source = request.init_from
-    loaded = init_from(model, source, data.class_names) if source else ""
-    chosen = recorded_auto_settings(folder.config) if checkpoint else []
-    chosen = chosen or [*auto_settings(cli.given_config(), resolved), *attempt.weights.chosen]
-    attempt.deadline.reading = read_images(data)
-    if not (checkpoint or source):
-        model.backbone.init_from_data(data.sample)
-    weights = recorded_weights(folder) if checkpoint else attempt.weights.record
-    spec = spec_of(model, resolved["model"]["pooling"], data, weights)  # refuses what is too large
-    names = [name for name in chosen if name not in request.option_names]
-    return Preparation(cli, resolved, names, spec, loaded)
-
-
-def read_images(data: ImageDataModule) -> float:
-    """Read the images of the training; unreadable ones are reported before anything is written.
-
-    Returns:
-        Estimated seconds for reading the test images at the end, by the speed of these.
-    """
-    before, started = set(data.stores), time.monotonic()
-    data.setup("fit")
-    read = sum(len(store) for name, store in data.stores.items() if name not in before)
-    unread = 0 if "test" in data.stores else len(data.splits.get("test", ()))
-    return unread * (time.monotonic() - started) / read if read else 0.0
-
-
 def record(attempt: Attempt, ready: Preparation) -> None:
     """Print the summary, and write settings, splits and environment into the run folder."""
     cli, folder, data = ready.cli, attempt.folder, ready.cli.datamodule
@@ -206,11 +138,13 @@ def record(attempt: Attempt, ready: Preparation) -> None:
 
 def run_stages(attempt: Attempt, ready: Preparation) -> FitResult:
     """Fit the probe, if there is one; train; calibrate; test; report."""
-    cli, folder, spec = ready.cli, attempt.folder, ready.spec
+    cli, folder = ready.cli, attempt.folder
     try:
-        probe = run_probe(cli, attempt, spec) if cli.stages.probe else None
+        probe = run_probe(attempt, ready) if cli.stages.probe else None
     except KeyboardInterrupt:
         return FitResult(folder, interrupted=True, can_resume=True)
+    ready = record_probe(attempt, ready, probe) if probe else ready
+    spec = ready.spec
     if cli.stages.tune and not fit_trainer(cli, attempt, spec, probe):
         can_resume = folder.last.exists() or cli.stages.probe
         return FitResult(folder, interrupted=True, can_resume=can_resume)
@@ -238,19 +172,6 @@ def write_report(attempt: Attempt, ready: Preparation) -> None:
     about = about_run(ready.resolved, cli.datamodule, model, ready.chosen)
     precision = cli.trainer.precision_plugin.forward_context
     write_report_at_end(folder, model, cli.datamodule, about, precision, deadline.seconds_left)
-
-
-def run_probe(cli: TrainingCLI, attempt: Attempt, spec: ModelSpec) -> ProbeResult:
-    """Fit pooling and head on features of the frozen backbone, and save the model."""
-    strategy, precision = cli.trainer.strategy, cli.trainer.precision_plugin
-    model, folder = cli.model.model.to(strategy.root_device), attempt.folder
-    seed = int(cli.given_config()["seed_everything"])
-    result = fit_probe(
-        model, cli.datamodule, folder.path, precision.forward_context, seed, attempt.deadline
-    )
-    if cli.trainer.is_global_zero:
-        folder.save_model(model, spec)
-    return result
 
 
 def fit_trainer(

@@ -15,6 +15,8 @@ from vision_attn.core.terminal import say
 from vision_attn.data.sources.base import ImageSource
 from vision_attn.runs.folder import RunFolder, run_of
 from vision_attn.runs.lock import JOINED_RUN, check_not_started
+from vision_attn.training.auto_settings import recorded_auto_settings
+from vision_attn.training.both_stages import POOLING, without_earlier_stage
 from vision_attn.training.config import (
     Config,
     merge,
@@ -39,6 +41,8 @@ FINE_TUNING = {"model": {"stem_lr_scale": 0.1, "optimizer": {"init_args": {"lr":
 """Defaults for weights that were learned elsewhere; config files override them."""
 NO_WEIGHTS = ("false", "none", "null")
 """Values of `--pretrained` for random weights, in lower case."""
+STAGE_SETTINGS = ("pooling", "stride", "min_grid", "removed_strides")
+"""Settings that say which stages of the backbone serve, and how."""
 MAY_CHANGE = ("data.batch_size",)
 """Settings that may change when a run resumes: another machine may have less memory."""
 
@@ -94,6 +98,8 @@ class Attempt:
         checkpoint: the checkpoint to resume from; None for a new training.
         weights: the pretrained weights that a new training starts from.
         deadline: when it has to be complete.
+        open_stages: whether nobody said which stages of the backbone serve, so that the probe may
+            add the stage before the last.
     """
 
     request: FitRequest
@@ -102,6 +108,7 @@ class Attempt:
     checkpoint: Path | None = None
     weights: StartingWeights = field(default_factory=StartingWeights)
     deadline: Deadline = field(default_factory=Deadline)
+    open_stages: bool = False
 
 
 def new_run(request: FitRequest) -> Attempt:
@@ -143,7 +150,20 @@ def new_run(request: FitRequest) -> Attempt:
         staged = not (request.init_from or against_probe(config.get("model") or {}))
         base = merge(base, TUNING if staged else FINE_TUNING)
     config = reduce(merge, [*contents, weights.settings], base)
-    return Attempt(request, config, folder, weights=weights)
+    open_stages = leaves_stages_open(contents)
+    return Attempt(request, config, folder, weights=weights, open_stages=open_stages)
+
+
+def leaves_stages_open(contents: Sequence[Config]) -> bool:
+    """Whether no file and no option says which stages of the backbone serve, and how.
+
+    >>> leaves_stages_open([{"data": {}}, {"model": {"stride": None}}])
+    True
+    >>> leaves_stages_open([{"data": {}}, {"model": {"stride": 16}}])
+    False
+    """
+    models = [content.get("model") or {} for content in contents]
+    return not any(model.get(name) is not None for model in models for name in STAGE_SETTINGS)
 
 
 def table_in_run(rows: ImageRows, folder: RunFolder) -> Config:
@@ -245,9 +265,13 @@ def resumed_run(request: FitRequest) -> Attempt:
     # Runs from before there were groups were split without them, and stay so.
     config["data"].setdefault("group", "none")
     config = merge(config, nested(request.options))
-    if restarted:
-        say("resume    the run was stopped in its first stage, which starts again")
-    return Attempt(request, config, folder, None if restarted else folder.last)
+    if not restarted:
+        return Attempt(request, config, folder, folder.last)
+    say("resume    the run was stopped in its first stage, which starts again")
+    open_stages = POOLING in recorded_auto_settings(folder.config)
+    if open_stages:
+        config = without_earlier_stage(config)
+    return Attempt(request, config, folder, open_stages=open_stages)
 
 
 def stopped_in_probe(folder: RunFolder, trusted: Sequence[str]) -> bool:

@@ -13,7 +13,7 @@ from vision_attn.training.probe.attention import contexts_of
 from vision_attn.training.probe.features import Features
 from vision_attn.training.probe.selection import (
     FOLDS,
-    STRENGTHS,
+    PENALTIES,
     Problem,
     grouped_folds,
     loss_out_of_fold,
@@ -162,7 +162,7 @@ class TestStrength:
     def test_it_is_one_of_those_tried_and_the_best(self) -> None:
         problem = problem_of(marked_images(90, noise=1.0))
         choice = untrained(Average(Channels(CHANNELS)), problem)
-        assert choice.strength in STRENGTHS
+        assert choice.penalty in PENALTIES
         assert choice.logits.shape == (90, 3)
 
     def test_rare_classes_count_as_much_if_balanced(self) -> None:

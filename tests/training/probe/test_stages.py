@@ -16,6 +16,7 @@ from vision_attn.core import pace as pace_module
 from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.data.sources.image_folder import ImageFolder
 from vision_attn.models.backbone import Backbone
+from vision_attn.runs.folder import RunFolder
 from vision_attn.training import fit as fit_module
 from vision_attn.training.deadline import Deadline
 from vision_attn.training.probe import attention as attention_module
@@ -113,6 +114,86 @@ class TestProbe:
         run = fit(*words, "--epochs", "1")
         assert f"one stage: there is no probe with {reason}" in capsys.readouterr().out
         assert splits_of(run)["val"] > 0
+
+
+class TestBothStages:
+    @pytest.fixture(autouse=True)
+    def _the_stage_before_helps(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(stage_module, "gain", lambda *_: (0.1, 0.01))
+
+    def test_what_is_written(self, fit: Callable[..., Path], capsys: Capture) -> None:
+        run = fit()
+        assert "both stages are used" in capsys.readouterr().out
+        config = (run / "config.yaml").read_text()
+        assert "model.pooling" in config.splitlines()[0]
+        spec = json.loads((run / "model.json").read_text())["pooling"]
+        assert spec == yaml.safe_load(config)["model"]["pooling"]
+        assert spec["class_path"] == "two_stages"
+        assert spec["init_args"]["last"]["class_path"] == "global_local"
+        assert json.loads((run / "metrics.json").read_text())["test/accuracy"] == 1
+
+    def test_evidence_adds_up_in_the_loaded_model(self, fit: Callable[..., Path]) -> None:
+        model = RunFolder(fit()).load_model().double().eval()
+        images = torch.rand(3, 3, 32, 32, dtype=torch.float64)
+        with torch.no_grad():
+            logits, evidence = model(images), model.evidence(images)
+        total = evidence.sum((-2, -1)) + model.head.bias
+        assert (total - logits).abs().max() <= 1e-10 * logits.abs().max()
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ["test"],
+            ["report"],
+            ["evaluate", "--limit", "4", "--explainers", "evidence,attention"],
+            ["export", "--format", "torch_export"],
+            ["predict"],
+            ["explain", "--windows"],
+        ],
+    )
+    def test_commands_on_the_run(
+        self, words: list[str], fit: Callable[..., Path], image_root: Path, tmp_path: Path
+    ) -> None:
+        run = fit()
+        image = str(next(image_root.rglob("*.png"), None) or next(image_root.rglob("*.jpg")))
+        files = [image] if words[0] in ("predict", "explain") else []
+        out = ["--out", str(tmp_path / "p.csv")] if words[0] == "predict" else []
+        assert main([words[0], str(run), *files, *words[1:], *out]) == 0
+
+    @pytest.mark.parametrize(
+        "words",
+        [["--pooling", "global_local"], ["--model.stride", "16"], ["--model.min_grid", "2"]],
+    )
+    def test_what_is_typed_stays(
+        self, words: list[str], fit: Callable[..., Path], capsys: Capture
+    ) -> None:
+        run = fit(*words)
+        assert "both stages" not in capsys.readouterr().out
+        spec = json.loads((run / "model.json").read_text())["pooling"]
+        assert spec["class_path"] == "global_local"
+
+    def test_tuning_goes_on_with_both(self, fit: Callable[..., Path]) -> None:
+        run = fit("--tune", "full", "--epochs", "1", "--calibrate", "false")
+        last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        assert "model.pooling.earlier.queries" in last
+        assert main(["fit", "--run_dir", str(run), "--resume", "--trainer.max_epochs", "2"]) == 0
+
+    def test_a_run_that_was_stopped_after_it_was_recorded(
+        self, fit: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its settings name both stages by then; what is chosen is chosen again, alike."""
+        expected = fit(run="whole")
+
+        def interrupt(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(fit_module.RunFolder, "add_metrics", interrupt)
+            run = fit(code=130)
+        assert "two_stages" in (run / "config.yaml").read_text()
+        assert main(["fit", "--run_dir", str(run), "--resume", "--report", "false"]) == 0
+        for name in ("model.safetensors", "model.json", "split.csv"):
+            assert (run / name).read_bytes() == (expected / name).read_bytes(), name
 
 
 class TestTuning:

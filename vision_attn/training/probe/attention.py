@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from vision_attn.pooling.base import Pooling
+from vision_attn.pooling.base import Pooled, Pooling
 from vision_attn.training.probe.features import Features
 from vision_attn.training.probe.logistic_regression import LinearHead
 
@@ -70,7 +70,7 @@ def attention_steps(images: int) -> int:
     return min(max(EPOCHS * images // BATCH, MIN_STEPS), MAX_STEPS)
 
 
-def parameter_groups(pooling: Pooling, head: list[nn.Parameter]) -> list[dict[str, object]]:
+def parameter_groups(pooling: nn.Module, head: list[nn.Parameter]) -> list[dict[str, object]]:
     """Parameter groups of the optimizer: queries, and everything else."""
     named = dict(pooling.named_parameters())
     queries = [p for name, p in named.items() if name.rpartition(".")[2] in QUERIES]
@@ -79,7 +79,7 @@ def parameter_groups(pooling: Pooling, head: list[nn.Parameter]) -> list[dict[st
     return [{"params": queries, "lr": QUERY_LR}, *groups] if queries else groups
 
 
-def contexts_of(pooling: Pooling, features: Features) -> Tensor:
+def contexts_of(pooling: Callable[..., Pooled], features: Features) -> Tensor:
     """Contexts (V, N, D) of all views of all images, on the CPU."""
     batches = torch.arange(len(features)).split(BATCH)
     with torch.no_grad():

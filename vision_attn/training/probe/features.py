@@ -6,7 +6,7 @@ Axes: V views, N images, B images of a batch, C channels, h x w places.
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -53,6 +53,10 @@ class Features:
     def views(self) -> int:
         """The number V of views of each image."""
         return len(self.maps[0])
+
+    def only(self, index: int) -> "Features":
+        """These features with a single one of the inputs."""
+        return replace(self, maps=[self.maps[index]])
 
     def batch(self, view: int, indices: Tensor) -> list[Tensor]:
         """The inputs of the pooling for some images, in single precision on its device."""

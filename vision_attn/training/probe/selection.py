@@ -1,4 +1,4 @@
-"""Choose the strength of regularization and whether attention is trained, on held-out images.
+"""Choose the penalty on the head and whether attention is trained, on held-out images.
 
 The training images are split into folds. What a choice is worth is scored out of fold: each image
 by a model that was fitted on the other folds.
@@ -9,12 +9,13 @@ Axes: N images, V views, D channels of the context, K classes.
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vision_attn.metrics.temperature_scaling import scaled_log_loss
+from vision_attn.metrics.temperature_scaling import scaled_log_loss, scaled_log_losses
 from vision_attn.pooling.base import Pooling
 from vision_attn.training.probe.attention import (
     attention_steps,
@@ -25,6 +26,7 @@ from vision_attn.training.probe.features import Features
 from vision_attn.training.probe.logistic_regression import (
     Array,
     LinearHead,
+    Penalty,
     as_array,
     fit_head,
     row_space,
@@ -32,6 +34,11 @@ from vision_attn.training.probe.logistic_regression import (
 
 STRENGTHS = (10.0, 30.0, 100.0, 300.0)
 """Strengths of the data against the penalty, for contexts of mean squared length 1."""
+SHRINKAGES = (1.0, 0.9)
+"""Of the covariance within classes, by which the penalty is measured; 1 is a plain penalty."""
+PENALTIES = tuple(
+    Penalty(strength, shrinkage) for shrinkage, strength in product(SHRINKAGES, STRENGTHS)
+)
 MANY = 500  # training images, from which on fewer folds are enough
 FOLDS, FEWER_FOLDS = 5, 3
 
@@ -48,14 +55,14 @@ class Choice:
         pooling: untrained or trained.
         head: fitted on all images.
         logits: (N, K), of each image, out of fold.
-        strength: of the data against the penalty on the head.
+        penalty: on the head.
         attends: whether the attention was trained.
     """
 
     pooling: Pooling
     head: LinearHead
     logits: Array
-    strength: float
+    penalty: Penalty
     attends: bool
 
 
@@ -168,6 +175,19 @@ def loss_out_of_fold(logits: Array, problem: Problem) -> float:
     return scaled_log_loss(torch.from_numpy(logits), problem.features.targets)
 
 
+def gain(candidate: Choice, other: Choice, problem: Problem) -> tuple[float, float]:
+    """By how much the log loss out of fold of a candidate is lower, and its standard error.
+
+    Both are scored on the same images, so the error is that of the differences per image.
+    """
+    one, two = (
+        scaled_log_losses(torch.from_numpy(choice.logits), problem.features.targets)
+        for choice in (candidate, other)
+    )
+    differences = two - one
+    return float(differences.mean()), float(differences.std()) / len(differences) ** 0.5
+
+
 def out_of_fold(problem: Problem, fit: Callable[[Chosen], Callable[[Chosen], Array]]) -> Array:
     """Scores (N, ...) of each image by the model that was fitted without its fold.
 
@@ -185,20 +205,60 @@ def out_of_fold(problem: Problem, fit: Callable[[Chosen], Callable[[Chosen], Arr
 
 
 def fit_views(
-    contexts: Array, problem: Problem, strengths: Sequence[float], chosen: Chosen
+    contexts: Array,
+    problem: Problem,
+    penalties: Sequence[Penalty],
+    chosen: Chosen,
+    blocks: Sequence[int] = (),
 ) -> list[LinearHead]:
-    """Heads on contexts (V, N, D), one per strength, fitted on all views of the chosen images."""
+    """Heads on contexts (V, N, D), one per penalty, fitted on all views of the chosen images."""
     views = len(contexts)
-    space = row_space(contexts[:, chosen].reshape(-1, contexts.shape[-1]))
+    rows = contexts[:, chosen].reshape(-1, contexts.shape[-1])
     targets = np.tile(problem.targets[chosen], views)
     weights = np.tile(problem.weights[chosen], views)
-    return [fit_head(space, targets, problem.classes, one, weights) for one in strengths]
+    spaces = {
+        shrinkage: row_space(rows, targets, shrinkage, blocks)
+        for shrinkage in {penalty.shrinkage for penalty in penalties}
+    }
+    return [
+        fit_head(spaces[one.shrinkage], targets, problem.classes, one.strength, weights)
+        for one in penalties
+    ]
+
+
+def best_head(
+    contexts_without: Callable[[int | None], Array],
+    problem: Problem,
+    blocks: Sequence[int] = (),
+    advance: Callable[[], None] = lambda: None,
+) -> tuple[LinearHead, Array, Penalty]:
+    """The head with the best penalty: fitted on all images, its logits (N, K) out of fold.
+
+    Args:
+        contexts_without: contexts (V, N, D) by a pooling that was trained without a fold; None
+            for the pooling that was trained on all images.
+        problem: the images.
+        blocks: widths of parts of the context that are scaled separately.
+        advance: is called after each fold.
+    """
+    logits = np.empty((len(problem.features), len(PENALTIES), problem.classes))
+    folds = problem.folds
+    for fold in np.unique(folds):
+        contexts, inside = contexts_without(int(fold)), folds == fold
+        heads = fit_views(contexts, problem, PENALTIES, ~inside, blocks)
+        logits[inside] = np.stack([head.logits(contexts[0, inside]) for head in heads], 1)
+        advance()
+    losses = [loss_out_of_fold(logits[:, k], problem) for k in range(len(PENALTIES))]
+    best = int(np.argmin(losses))
+    penalties = PENALTIES[best : best + 1]
+    (head,) = fit_views(contexts_without(None), problem, penalties, problem.everything, blocks)
+    return head, logits[:, best], PENALTIES[best]
 
 
 def untrained(
     pooling: Pooling, problem: Problem, advance: Callable[[], None] = lambda: None
 ) -> Choice:
-    """The pooling as it is, with the best strength of regularization.
+    """The pooling as it is, with the best penalty.
 
     Args:
         pooling: as it is.
@@ -206,17 +266,8 @@ def untrained(
         advance: is called after each fold.
     """
     contexts = as_array(contexts_of(pooling, problem.features))
-
-    def fit(chosen: Chosen) -> Callable[[Chosen], Array]:
-        heads = fit_views(contexts, problem, STRENGTHS, chosen)
-        advance()
-        return lambda inside: np.stack([head.logits(contexts[0, inside]) for head in heads], 1)
-
-    logits = out_of_fold(problem, fit)
-    losses = [loss_out_of_fold(logits[:, k], problem) for k in range(len(STRENGTHS))]
-    best = int(np.argmin(losses))
-    (head,) = fit_views(contexts, problem, STRENGTHS[best : best + 1], problem.everything)
-    return Choice(pooling, head, logits[:, best], STRENGTHS[best], attends=False)
+    head, logits, penalty = best_head(lambda _: contexts, problem, advance=advance)
+    return Choice(pooling, head, logits, penalty, attends=False)
 
 
 def steps_of_trainings(problem: Problem) -> int:
@@ -229,20 +280,20 @@ def trained(start: Choice, problem: Problem, advance: Callable[[], None]) -> Cho
     """A trained copy of a choice's pooling; out of fold, it is trained anew for each fold.
 
     Args:
-        start: an untrained choice, whose strength is kept.
+        start: an untrained choice, whose penalty is kept.
         problem: the images.
         advance: is called after each step of each training; see `steps_of_trainings`.
     """
     before = as_array(contexts_of(start.pooling, problem.features))
-    strengths = [start.strength]
+    penalties = [start.penalty]
 
     def train(chosen: Chosen) -> tuple[Pooling, Array, LinearHead]:
         pooling = copy.deepcopy(start.pooling)
-        (head,) = fit_views(before, problem, strengths, chosen)
+        (head,) = fit_views(before, problem, penalties, chosen)
         images = torch.from_numpy(np.flatnonzero(chosen))
         train_attention(pooling, head, problem.features, images, problem.seed, advance)
         contexts = as_array(contexts_of(pooling, problem.features))
-        (head,) = fit_views(contexts, problem, strengths, chosen)
+        (head,) = fit_views(contexts, problem, penalties, chosen)
         return pooling, contexts[0], head
 
     def fit(chosen: Chosen) -> Callable[[Chosen], Array]:
@@ -251,4 +302,4 @@ def trained(start: Choice, problem: Problem, advance: Callable[[], None]) -> Cho
 
     logits = out_of_fold(problem, fit)
     pooling, _, head = train(problem.everything)
-    return Choice(pooling, head, logits, start.strength, attends=True)
+    return Choice(pooling, head, logits, start.penalty, attends=True)
