@@ -30,6 +30,7 @@ def test_all_image_sources_are_registered() -> None:
         "cifar100",
         "image_folder",
         "image_table",
+        "metadata_folder",
         "shapes",
     }
 

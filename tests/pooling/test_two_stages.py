@@ -9,8 +9,9 @@ from torch.testing import assert_close
 
 from tests.pooling.test_pooling import EARLIER, B, C, H, W, layer_norm, randomize
 from vision_attn.core.errors import UserError
+from vision_attn.inference.explain import ExplanationRequest
 from vision_attn.pooling.average import Average
-from vision_attn.pooling.base import Channels
+from vision_attn.pooling.base import Channels, Pooled
 from vision_attn.pooling.global_local import GlobalLocal
 from vision_attn.pooling.jetley import Jetley
 from vision_attn.pooling.two_stages import TwoStages, WideAttention
@@ -97,3 +98,20 @@ def test_what_is_refused() -> None:
 def test_the_pooling_of_the_last_stage() -> None:
     assert isinstance(TwoStages(CHANNELS).last, GlobalLocal)
     assert isinstance(TwoStages(CHANNELS, last=Average).last, Average)
+
+
+def test_each_head_is_shown_once_although_wide_heads_are_cut() -> None:
+    """Of 4 + 4 heads of 2 channels and 3 heads of 5 channels, all cut to 1 channel: 11 maps."""
+
+    class Model(torch.nn.Module):
+        def attend(self, images: torch.Tensor) -> Pooled:
+            random = torch.Generator().manual_seed(0)
+            features = torch.rand(len(images), 8, 3, 3, generator=random)
+            return pooling(features, torch.rand(len(images), 5, 6, 6, generator=random))
+
+    pooling = TwoStages(Channels(8, earlier_channels=(5,)), heads=3).eval()
+    assert Model().attend(torch.zeros(2, 3, 8, 8)).weights.shape[1] > 11
+    request = ExplanationRequest.from_names(["a", "b"], ["attention"], None, None, 0, True, False)
+    found: list[dict] = [{}, {}]
+    request.add_heads(found, Model(), torch.zeros(2, 3, 8, 8), torch.tensor([0, 1]))
+    assert [list(maps) for maps in found] == [[f"head.{k}" for k in range(1, 12)]] * 2

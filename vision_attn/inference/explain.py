@@ -165,12 +165,18 @@ class ExplanationRequest:
         images: Tensor,
         targets: Tensor,
     ) -> None:
-        """Add the attention weights of each head; `head.3` is the map of the third one."""
+        """Add the attention weights of each head; `head.3` is the map of the third one.
+
+        A pooling that concatenates others cuts wide heads into parts with the same weights; of
+        these the first is shown.
+        """
         weights = model.attend(images).weights
-        for head in range(min(weights.shape[1], MOST_HEADS)):
+        different = (weights[:, 1:] != weights[:, :-1]).flatten(2).any(2).any(0).tolist()
+        shown = [head for head, is_new in enumerate([True, *different]) if is_new][:MOST_HEADS]
+        for number, head in enumerate(shown, start=1):
             for index, target in enumerate(targets.tolist()):
-                found[index][f"head.{head + 1}"] = Heatmap(
-                    f"head {head + 1}",
+                found[index][f"head.{number}"] = Heatmap(
+                    f"head {number}",
                     weights[index, head].cpu(),
                     False,
                     self.class_names[target],
