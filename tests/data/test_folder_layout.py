@@ -10,6 +10,7 @@ from PIL import Image
 from tests.conftest import write_images
 from vision_attn.cli.main import main
 from vision_attn.core.errors import UserError
+from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.data.io.formats import EXTENSIONS, HAS_HEIF
 from vision_attn.data.io.image import open_image
 from vision_attn.data.io.paths import walk_images
@@ -175,6 +176,18 @@ class TestLayout:
             write_images(tmp_path / folder, 2, 0)
         assert main(["check", str(tmp_path)]) == 1
         assert "is `train` a class like the folders beside it" in capsys.readouterr().out
+
+
+def test_accents_may_be_stored_in_two_ways(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split, names in (("train", ("caf\u00e9", "tea")), ("val", ("cafe\u0301", "tea"))):
+        for seed, name in enumerate(names):
+            write_images(tmp_path / split / name, 3, seed)
+    data = ImageDataModule(ImageFolder(str(tmp_path)))
+    assert data.class_names == ["caf\u00e9", "tea"]
+    assert data.splits["val"].labels == ["caf\u00e9"] * 3 + ["tea"] * 3
+    assert "is stored with other Unicode characters" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("ending", [".jpe", ".jfif", ".JIF", ".pjpeg", ".apng", ".avif", ".heic"])

@@ -23,7 +23,7 @@ from vision_attn.data.io.image import to_unit_range
 from vision_attn.data.sampler import EpochSampler
 from vision_attn.data.sources.base import ImageSource
 from vision_attn.data.split import Split, joined
-from vision_attn.data.splits import check_divisible, check_labels
+from vision_attn.data.splits import check_divisible, with_known_labels
 
 MAX_LISTED = 3  # files named in an error message
 
@@ -151,12 +151,16 @@ class ImageDataModule(pl.LightningDataModule):
     def splits(self) -> dict[str, Split]:
         """The train, val and test splits; missing ones are cut from the training images."""
         if self._splits is None:
-            found = self.source.splits()
-            for name, split in found.items():
-                check_labels(split, name, self.class_names)
+            found = self.known(self.source.splits())
             found, self.gray_range, self.gray_line = read_alike(found, self.gray_range)
             self._splits = self.add_missing_splits(found)
         return self._splits
+
+    def known(self, splits: dict[str, Split]) -> dict[str, Split]:
+        """The splits with labels that are all among the classes; see `with_known_labels`."""
+        return {
+            name: with_known_labels(split, name, self.class_names) for name, split in splits.items()
+        }
 
     def regroup(self, splits: dict[str, Split]) -> None:
         """Replace the splits, for example with those that a run recorded.
@@ -164,8 +168,7 @@ class ImageDataModule(pl.LightningDataModule):
         Raises:
             UserError: they have an unknown class.
         """
-        for name, split in splits.items():
-            check_labels(split, name, self.class_names)
+        splits = self.known(splits)
         self._splits, self.gray_range, self.gray_line = read_alike(splits, self.gray_range)
 
     def add_missing_splits(self, found: dict[str, Split]) -> dict[str, Split]:

@@ -2,11 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vision_attn.core.errors import UserError, did_you_mean
+from vision_attn.core.terminal import say
 from vision_attn.data.split import Split
 
 DEFAULT_FRACTION = 0.1  # of each class, held out for validation or testing
@@ -56,19 +59,31 @@ def stratified_split(
     return np.setdiff1d(np.arange(len(labels)), held_out), held_out
 
 
-def check_labels(split: Split, name: str, class_names: list[str]) -> None:
-    """Refuse a split with a class that is not among the training classes.
+def with_known_labels(split: Split, name: str, class_names: list[str]) -> Split:
+    """A split whose labels are all among the training classes.
+
+    The same letters can be stored in several ways: macOS writes an accent as a character of its
+    own. A label that equals a class after Unicode normalization (NFC) is taken as that class, and a
+    line says so.
 
     Raises:
-        UserError: naming the class and the closest known one.
+        UserError: a class is not among the training classes; it names the closest known one.
     """
     unknown = sorted(set(split.labels) - set(class_names))
+    known = {normalize("NFC", label): label for label in class_names}
+    spelled = {u: known[normalize("NFC", u)] for u in unknown if normalize("NFC", u) in known}
+    if spelled:
+        listed = ", ".join(spelled.values())
+        say(f"check     {name}: {listed} is stored with other Unicode characters than in training")
+        split = replace(split, labels=[spelled.get(label, label) for label in split.labels])
+        unknown = [label for label in unknown if label not in spelled]
     if unknown:
         hint = did_you_mean(unknown[0], class_names)
         raise UserError(
             f"the {name} images have a class '{unknown[0]}' that is not a training class.{hint} "
             f"Known classes: {', '.join(class_names[:20])}."
         )
+    return split
 
 
 def check_divisible(train: Split) -> None:
