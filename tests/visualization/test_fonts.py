@@ -59,6 +59,7 @@ def test_a_font_that_has_the_characters_is_used(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.filterwarnings("ignore:Glyph")  # pytest forgets the filter of the module
 def test_a_line_names_characters_that_no_font_has_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
