@@ -10,6 +10,7 @@ from torch.testing import assert_close
 from vision_attn.core.errors import UserError
 from vision_attn.export.base import InputSizes
 from vision_attn.models.classifier import AttentionClassifier
+from vision_attn.pooling.two_stages import TwoStages
 
 INPUT = "images"
 
@@ -33,6 +34,9 @@ class Outputs(nn.Module):
         }
 
 
+TWO_GRIDS = "torch.export takes over ten minutes to relate two grids of unknown sizes"
+
+
 @dataclass(frozen=True)
 class Program:
     """An exported program, and the input sizes that it accepts."""
@@ -48,8 +52,8 @@ def program(model: AttentionClassifier, image_size: int, fixed_size: bool) -> Pr
         UserError: torch.export cannot trace the model.
     """
     outputs = Outputs(model)
-    reason = ""
-    if not fixed_size:
+    reason = TWO_GRIDS if isinstance(model.pooling, TwoStages) else ""
+    if not (fixed_size or reason):
         try:
             return Program(export_any_size(outputs, image_size), InputSizes(any=True))
         except Exception as error:  # torch.export raises errors of many types
