@@ -4,7 +4,7 @@ python scripts/bench_time_told.py --data shapes --data PETS --data FLOWERS17 [--
 
 It trains with `vision-attn fit --data DATA`, all else at its default, and compares the time that
 each stage told in its first seconds with the time that the stage took. Stages that end before they
-tell a time are left out. A time is told for the machine as it is at that moment, so other programs
+print an estimate are left out. It holds for the machine as it is at that moment, so other programs
 that start or end meanwhile count as errors.
 """
 
@@ -28,7 +28,7 @@ Row = tuple[str, float, float]
 
 
 class Measured:
-    """Notes what is told and taken by all progress bars and trainings of this process."""
+    """Records the estimated and the actual time of all progress bars and trainings here."""
 
     def __init__(self) -> None:
         self.rows: list[Row] = []

@@ -58,7 +58,7 @@ def test_a_training(train: Callable[..., Lines]) -> None:
 def test_a_long_validation(train: Callable[..., Lines]) -> None:
     """10 validation images one by one, 4 s each: a line on standard error after 30 s.
 
-    The final scores are a stage of their own, whose time is told.
+    The final scores are a stage of their own, with an estimate of its time.
     """
     _, err = train("--epochs", "1", "--data.val_fraction", "0.4", "--data.batch_size", "1")
     assert err == [

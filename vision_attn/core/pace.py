@@ -2,8 +2,8 @@
 
 import time
 
-MEASURED = 3.0  # seconds over which the speed is measured before a time is told
-SHORT = 5.0  # seconds: for a rest that is shorter than this no time is told
+MEASURED = 3.0  # seconds over which the speed is measured before the time is estimated
+SHORT = 5.0  # seconds: if less is left, no estimate is printed
 BURST = 0.1  # seconds: items this soon after the first belong to the same batch
 
 

@@ -15,7 +15,7 @@ from vision_attn.core.errors import UserError, did_you_mean
 from vision_attn.core.registry import available, class_path, get_class, with_short_paths
 from vision_attn.core.terminal import say
 from vision_attn.data.sources.base import ImageSource
-from vision_attn.data.sources.metadata_folder import metadata_tables, names_classes
+from vision_attn.data.sources.metadata_folder import metadata_tables, name_classes
 from vision_attn.data.sources.table_rows import TABLES
 from vision_attn.pooling.base import Pooling
 from vision_attn.runs.yaml_file import load_yaml
@@ -167,10 +167,11 @@ def resolve_data(name_or_path: str) -> Config:
 
 def is_metadata_folder(path: Path) -> bool:
     """Whether a folder's classes are in a metadata table; a line says which of two is used."""
-    if not metadata_tables(path):
+    tables = metadata_tables(path)
+    if not tables:
         return False
-    table = metadata_tables(path)[0].file
-    if names_classes(path):
+    table = tables[0].file
+    if name_classes(tables):
         say(f"data      the classes are in {table} (rename it to take class folders instead)")
         return True
     say(f"data      {table} has no column of classes: class folders are used")

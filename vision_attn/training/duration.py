@@ -55,12 +55,12 @@ def describe_budget(images: int, flops_per_image: float, epochs: int) -> str:
     """A line on the floating-point operations of a training without a GPU.
 
     >>> describe_budget(1_000, 3e9, 34)
-    '102e12 floating-point operations; how long they take is told after the first steps'
+    '102e12 floating-point operations; the estimated time is printed after the first steps'
     """
     flops = images * flops_per_image * epochs
     return (
-        f"{flops / 1e12:.0f}e12 floating-point operations; how long they take is told after the "
-        "first steps"
+        f"{flops / 1e12:.0f}e12 floating-point operations; the estimated time is printed after "
+        "the first steps"
     )
 
 

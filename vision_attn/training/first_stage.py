@@ -9,9 +9,7 @@ from vision_attn.training.config import merge
 from vision_attn.training.fit_request import Attempt
 from vision_attn.training.prepare import Preparation
 from vision_attn.training.probe.stage import ProbeResult, fit_probe
-from vision_attn.training.provenance import (
-    record_config,
-)
+from vision_attn.training.provenance import record_config
 
 
 def run_probe(attempt: Attempt, ready: Preparation) -> ProbeResult:

@@ -18,7 +18,11 @@ from vision_attn.data.checks.scan import survey_of_folder, survey_of_splits
 from vision_attn.data.checks.survey import Survey
 from vision_attn.data.choose_gray_range import choose_gray_range
 from vision_attn.data.sources.image_table import ImageTable
-from vision_attn.data.sources.metadata_folder import MetadataFolder, names_classes
+from vision_attn.data.sources.metadata_folder import (
+    MetadataFolder,
+    metadata_tables,
+    name_classes,
+)
 
 MAX_ITEMS = 3  # items printed per finding; the JSON file lists all
 MAX_LISTED = 4  # sizes, modes and formats that are printed
@@ -125,7 +129,7 @@ def examine(path: Path, root: str | None = None, truth: Path | None = None) -> E
     Raises:
         UserError: there are no images.
     """
-    if path.is_file() or names_classes(path):
+    if path.is_file() or name_classes(metadata_tables(path)):
         source = ImageTable(str(path), root=root) if path.is_file() else MetadataFolder(str(path))
         survey = replace(survey_of_splits(source.root, source.splits()), truth=truth)
     else:

@@ -29,7 +29,7 @@ EXTENSIONS = frozenset(ending for endings in _ENDINGS.values() for ending in end
     frozenset(_HEIF_ENDINGS) if HAS_HEIF else frozenset()
 )
 """Endings of image files, in lower case."""
-DEEP_ENDINGS = frozenset({".png", ".apng", ".tif", ".tiff"})
+DEEP_ENDINGS = frozenset(_ENDINGS["PNG"] + _ENDINGS["TIFF"])
 """Endings of the formats that hold more than 8 bits per channel."""
 NEEDS = {
     ending: "pip install 'vision-attn[heif]' reads them" for ending in _HEIF_ENDINGS if not HAS_HEIF

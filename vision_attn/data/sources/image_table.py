@@ -12,10 +12,7 @@ from vision_attn.data.io.formats import EXTENSIONS
 from vision_attn.data.io.object_masks import ReadMask, read_masks
 from vision_attn.data.sources.base import ImageSource
 from vision_attn.data.sources.files import SPLIT_ALIASES, split_of_files, usual_side
-from vision_attn.data.sources.table_columns import (
-    SPLIT_OF,
-    find_columns,
-)
+from vision_attn.data.sources.table_columns import SPLIT_OF, find_columns
 from vision_attn.data.sources.table_rows import Row, read_rows, read_table
 from vision_attn.data.split import Split
 
@@ -42,8 +39,8 @@ class ImageTable(ImageSource):
 
     Paths are relative to the table's folder, or to `root`. Any path that leads out of that folder,
     whether absolute, through `..` or through a symbolic link, is refused (links are read with
-    `follow_links`). Missing files are left
-    out and listed on standard error. Missing splits are cut from the training images.
+    `follow_links`). Missing files are left out and listed on standard error. Missing splits are
+    cut from the training images.
 
     Args:
         table: the file; .csv or .tsv (UTF-8, with a header line; separated by commas, semicolons

@@ -1,5 +1,6 @@
 """Metadata folder source: images with a `metadata` table, as Hugging Face lays them out."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -72,9 +73,8 @@ def table_in(folder: Path) -> Path | None:
     return next((folder / name for name in NAMES if (folder / name).is_file()), None)
 
 
-def names_classes(root: Path) -> bool:
-    """Whether the metadata tables of a folder have columns of paths and classes."""
-    tables = metadata_tables(root)
+def name_classes(tables: Sequence[TablePart]) -> bool:
+    """Whether there are metadata tables, all with columns of paths and classes."""
     try:
         for part in tables:
             find_columns(part.file, read_table(part.file)[0], None, None, None)
