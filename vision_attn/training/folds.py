@@ -3,8 +3,6 @@
 A set of a few hundred images is too small to put a tenth of it aside and learn much from its score.
 """
 
-import csv
-import io
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vision_attn.core.atomic import atomic_write, make_folder, write_text
+from vision_attn.core.atomic import make_folder, write_text
 from vision_attn.core.errors import UserError
 from vision_attn.core.spreadsheet import text_cell
 from vision_attn.core.terminal import printable, say
@@ -23,7 +21,7 @@ from vision_attn.data.recorded_splits import as_record
 from vision_attn.data.sources.base import ImageSource
 from vision_attn.data.split import Split, joined
 from vision_attn.inference.prediction import Prediction
-from vision_attn.inference.prediction_table import format_probability
+from vision_attn.inference.prediction_table import csv_line, format_probability
 from vision_attn.inference.trained_model import load
 from vision_attn.metrics.bootstrap import Interval, bootstrap_intervals
 from vision_attn.runs.folder import RunFolder
@@ -32,6 +30,7 @@ from vision_attn.training.fit import FitResult, fit
 from vision_attn.training.fit_request import FitRequest, new_run
 from vision_attn.training.intervals import bounds, with_interval
 from vision_attn.training.probe.selection import grouped_folds
+from vision_attn.training.provenance import write_record
 from vision_attn.training.starting_weights import known_source
 
 FEWEST = 3  # groups of images per class: for testing, for validation and for training
@@ -159,8 +158,7 @@ def fit_without(request: FitRequest, data: Folded, fold: int) -> FitResult:
         "train": data.images.take(np.flatnonzero(data.folds != fold)),
         "test": data.images.take(np.flatnonzero(data.folds == fold)),
     }
-    text = as_record(splits, data.root)
-    atomic_write(table, lambda new: new.write_text(text, "utf-8", "surrogateescape", newline=""))
+    write_record(table, as_record(splits, data.root))
     kept = [
         (name, value)
         for name, value in request.options
@@ -243,6 +241,4 @@ def line(cells: Sequence[str]) -> str:
     >>> print(line(["=a", "b,c"]).rstrip())
     '=a,"b,c"
     """
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow([text_cell(printable(cell)) for cell in cells])
-    return text.getvalue()
+    return csv_line([text_cell(printable(cell)) for cell in cells])

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from vision_attn.core.atomic import atomic_write, replace_symlink, write_json, write_text
 from vision_attn.core.errors import UserError
@@ -47,8 +48,13 @@ def record_splits(folder: RunFolder, data: ImageDataModule, resumed: bool) -> No
                 f"{folder.split}): it may be scored on images that it was trained on."
             )
         return
-    atomic_write(folder.split, lambda new: new.write_text(table, "utf-8", BYTES, newline=""))
+    write_record(folder.split, table)
     say(f"splits    {folder.split} (again: --data {folder.split} --data.source.root {root})")
+
+
+def write_record(path: Path, text: str) -> None:
+    """Write the text of a `split.csv`; bytes of names that are not UTF-8 stay as they are."""
+    atomic_write(path, lambda new: new.write_text(text, "utf-8", BYTES, newline=""))
 
 
 def record_environment(
