@@ -107,6 +107,12 @@ class TestEveryWayToSayBlackAndWhite:
         inverted = write_tiff(tmp_path / "a.tif", values, {262: (0,)})
         assert abs(read(inverted) - RISING[::-1, ::-1]).max() <= 1
 
+    def test_zero_may_be_white_where_data_is_missing(self, tmp_path: Path) -> None:
+        values = ramp(np.float32, 0, 1)
+        tags = FLOAT | {262: (0,), 42113: b"-9999\0"}
+        inverted = write_tiff(tmp_path / "a.tif", values, tags)
+        assert abs(read(inverted, GrayRange(0, 1)) - RISING[::-1, ::-1]).max() <= 1
+
     def test_missing_data_is_black_and_does_not_set_the_range(self, tmp_path: Path) -> None:
         values = ramp(np.float32, 100, 300)
         values[2, 3] = -9999
@@ -127,6 +133,11 @@ class TestRefusals:
         [
             (np.zeros((*SHAPE, 5), np.uint8), {}, "a TIFF of 5 channels of 8 bits (unsigned)"),
             (np.zeros((*SHAPE, 2), np.uint8), {338: (0,)}, "a TIFF of 2 channels"),
+            (
+                np.zeros((*SHAPE, 4), np.uint8),
+                {262: (2,), 338: (0,)},
+                "a TIFF of 4 channels, of which one is not color",
+            ),
             (ramp(np.float64, 0, 1), FLOAT, "a TIFF of 1 channel of 64 bits (float)"),
             (ramp(np.float16, 0, 1), FLOAT, "a TIFF of 1 channel of 16 bits (float)"),
             (ramp(np.uint64, 0, 9), {}, "a TIFF of 1 channel of 64 bits (unsigned)"),

@@ -211,7 +211,7 @@ class ImageDataModule(pl.LightningDataModule):
             UserError: there is no such split.
         """
         if name not in self.splits:
-            existing = ", ".join(self.splits)
+            existing = ", ".join(self.splits) or "none that are split"
             raise UserError(f"this data has no {name} images (it has: {existing}).")
         return self.splits[name]
 

@@ -1,6 +1,7 @@
 """Check for classes that are missing from a split."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from unicodedata import normalize
 
 from vision_attn.core.errors import few_of
 from vision_attn.data.checks.base import Check, Finding, Severity, count_noun
@@ -16,10 +17,7 @@ class MissingClass(Check):
         """Yield a finding per split with classes that train lacks, and per split without some."""
         train: Mapping[str, int] = survey.counts.get("train", {})
         for split, counts in survey.counts.items():
-            unknown, missing = (
-                sorted(set(counts) - set(train)),
-                sorted(set(train) - set(counts)),
-            )
+            unknown, missing = lacking(train, counts), lacking(counts, train)
             if unknown:
                 yield Finding(
                     Severity.WORST,
@@ -35,3 +33,13 @@ class MissingClass(Check):
                     "Its scores do not cover them: add images.",
                     missing,
                 )
+
+
+def lacking(known: Iterable[str], others: Iterable[str]) -> list[str]:
+    """The names among `others` that are not known; accents may be stored in two ways (NFC, NFD).
+
+    >>> lacking(["caf\u00e9"], ["cafe\u0301", "tea"])
+    ['tea']
+    """
+    spelled = {normalize("NFC", name) for name in known}
+    return sorted(name for name in others if normalize("NFC", name) not in spelled)

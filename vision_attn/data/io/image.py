@@ -90,7 +90,15 @@ def open_image(
         with _one_large_image if width * height > LARGE else nullcontext():
             refuse_misread(file)
             file.load()  # Pillow rotates TIFFs upright by itself, and then updates their EXIF data
-            return upright(as_rgb(with_true_values(file), gray_range), read_orientation(file))
+            return upright_rgb(file, gray_range)
+
+
+def upright_rgb(file: Image.Image, gray_range: GrayRange | None = None) -> Image.Image:
+    """Convert an opened image to upright RGB: the values that its file means, then `as_rgb`."""
+    rgb = as_rgb(with_true_values(file), gray_range)
+    if is_inverted(file):
+        rgb = ImageOps.invert(rgb)
+    return upright(rgb, read_orientation(file))
 
 
 def as_rgb(image: Image.Image, gray_range: GrayRange | None = None) -> Image.Image:
@@ -128,7 +136,7 @@ def deep_to_rgb(image: Image.Image, gray_range: GrayRange) -> Image.Image:
     rgb = Image.new("RGB", image.size)
     for box, gray in row_blocks(image):
         rgb.paste(Image.fromarray(gray_range.to_bytes(gray)), box)
-    return ImageOps.invert(rgb) if is_inverted(image) else rgb
+    return rgb
 
 
 def read_orientation(file: Image.Image) -> int | None:

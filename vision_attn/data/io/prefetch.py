@@ -15,12 +15,10 @@ from vision_attn.core.parallel import threaded_map
 from vision_attn.data.io.formats import DEEP_ENDINGS
 from vision_attn.data.io.gray_range import GrayRange, is_16_bit, is_deep
 from vision_attn.data.io.image import (
-    as_rgb,
     open_header,
     open_image,
-    read_orientation,
     to_tensor,
-    upright,
+    upright_rgb,
 )
 
 DARK, MOST_WHITE = 16, 0.5  # brightest value of 255, and share of white pixels, that raise doubt
@@ -100,7 +98,7 @@ def full_size(
     """An image as upright RGB at full size; see `open_image` for `size` and `gray_range`."""
     if isinstance(source, Path):
         return open_image(source, size, gray_range)
-    return upright(as_rgb(source, gray_range), read_orientation(source))
+    return upright_rgb(source, gray_range)
 
 
 def as_pil(source: Image.Image | NDArray[np.uint8], name: Path) -> Image.Image:

@@ -22,12 +22,18 @@ def tag(file: Image.Image, number: int, default: int) -> int:
     return int(found[0] if isinstance(found, tuple) else found)
 
 
+def extra_samples(file: Image.Image) -> tuple[int, ...]:
+    """What each channel beyond the color ones is: 0 unspecified, 1 and 2 alpha (TIFF 6.0)."""
+    found = getattr(file, "tag_v2", {}).get(EXTRA_SAMPLES, ())
+    return found if isinstance(found, tuple) else (found,)
+
+
 def refuse_misread(file: Image.Image) -> None:
     """Refuse a TIFF that Pillow opens but reads wrongly or in part.
 
     Raises:
         ValueError: it has 16-bit color in separate planes, or gray with a channel that is not
-            alpha.
+            alpha, or color with such a channel (near infrared, say), which Pillow leaves out.
     """
     if file.format != "TIFF":
         return
@@ -36,6 +42,8 @@ def refuse_misread(file: Image.Image) -> None:
         raise ValueError(f"a TIFF of {samples} separate planes of {bits} bits; {SUPPORTED}.")
     if samples == 2 and tag(file, EXTRA_SAMPLES, 0) == 0:
         raise ValueError(f"a TIFF of 2 channels; {SUPPORTED}.")
+    if 0 in extra_samples(file):
+        raise ValueError(f"a TIFF of {samples} channels, of which one is not color; {SUPPORTED}.")
 
 
 def with_true_values(file: Image.Image) -> Image.Image:
