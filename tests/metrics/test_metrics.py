@@ -21,7 +21,7 @@ from vision_attn.metrics.explanation.grid_pointing import GridPointing
 from vision_attn.metrics.explanation.insertion import Insertion
 from vision_attn.metrics.explanation.perturbation import most_relevant_first
 from vision_attn.metrics.explanation.pointing_game import PointingGame
-from vision_attn.metrics.explanation.single_deletion import SingleDeletion, logit_drops
+from vision_attn.metrics.explanation.single_deletion import SingleDeletion
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.pooling.average import Average
 
@@ -122,7 +122,9 @@ class TestSingleDeletion:
         values = torch.rand(3, 8, 8)
         batch = make_batch(values)
         cells = values.unflatten(1, (4, 2)).unflatten(3, (4, 2)).sum((2, 4))
-        assert_close(logit_drops(batch), cells.flatten(1), rtol=1e-4, atol=1e-4)
+        effects = SingleDeletion().prepare(batch).effects
+        assert effects is not None
+        assert_close(effects.measured, cells.flatten(1), rtol=1e-4, atol=1e-4)
         assert_close(SingleDeletion().score(batch, cells), torch.ones(3))
         assert_close(SingleDeletion().score(batch, -cells), -torch.ones(3))
 

@@ -69,8 +69,9 @@ def prepare(
         except UserError as error:
             left_out[name] = str(error)
             continue
-        if prepared is batch:
-            groups[0][1][name] = metric
+        if prepared.images is batch.images and prepared.targets is batch.targets:
+            batch = prepared
+            groups[0] = (batch, {**groups[0][1], name: metric})
         else:
             groups.append((prepared, {name: metric}))
     if not groups[0][1]:

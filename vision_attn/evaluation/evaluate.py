@@ -18,6 +18,7 @@ from vision_attn.data.io.image import to_unit_range
 from vision_attn.data.io.read_many import readable
 from vision_attn.data.splits import evenly_spaced
 from vision_attn.evaluation.benchmark import ExplainerResult, evaluate_explainer, prepare
+from vision_attn.evaluation.evidence_calibration import about, describe, draw
 from vision_attn.evaluation.results import CONTROLS, draw_chart, summaries, write_scores
 from vision_attn.evaluation.table import score_tables
 from vision_attn.explainers.base import Explainer
@@ -97,6 +98,12 @@ def evaluate(
         say(f"left out   {name}: {reason}")
     used = {name: metric for _, group in groups for name, metric in group.items()}
     metrics = {name: used[name] for name in request.metrics if name in used}
+    effects = groups[0][0].effects
+    calibration = None if effects is None else about(effects)
+    if effects is not None and calibration is not None:
+        draw(out, effects)
+        for line in describe(calibration):
+            say(line)
     evaluation = Evaluation(metrics, {"seen": seen, "correct": len(batch)}, left_out)
     batches = sum(part.parts(request.batch_size) for part, _ in groups)
     total = batches * len(request.explainers)
@@ -106,7 +113,7 @@ def evaluate(
             evaluation.results[name] = evaluate_explainer(
                 explainer, groups, request.batch_size, bar.advance
             )
-            write_scores(out, evaluation.results, used, evaluation.images, left_out)
+            write_scores(out, evaluation.results, used, evaluation.images, left_out, calibration)
     draw_chart(out, evaluation.results, used)
     return evaluation
 

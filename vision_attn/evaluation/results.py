@@ -5,6 +5,7 @@ from pathlib import Path
 
 from vision_attn.core.atomic import atomic_write, write_json
 from vision_attn.evaluation.benchmark import ExplainerResult, Summary, summary
+from vision_attn.evaluation.evidence_calibration import CalibrationSummary
 from vision_attn.metrics.explanation.base import ExplanationMetric
 from vision_attn.visualization.score_chart import CONTROL, OTHER, OWN, chart
 
@@ -27,6 +28,7 @@ def write_scores(
     metrics: Mapping[str, ExplanationMetric],
     images: Mapping[str, int],
     left_out: Mapping[str, str],
+    calibration: CalibrationSummary | None = None,
 ) -> None:
     """Write `evaluation.json` with the results so far."""
     scores = summaries(results)
@@ -42,6 +44,7 @@ def write_scores(
             }
             for name, result in results.items()
         },
+        "evidence_calibration": calibration,
     }
     write_json(out / "evaluation.json", content)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vision_attn.core.errors import UserError
+from vision_attn.metrics.evidence_calibration import CellEffects
 from vision_attn.models.classifier import AttentionClassifier
 
 
@@ -32,6 +33,8 @@ class EvaluationBatch:
         targets: (B,), the explained classes; (B*M,) if each image is explained for M classes.
         masks: (B, H, W), bool: the object masks; None if they are unknown.
         explain: the explainer that made the heatmaps; some metrics call it again.
+        effects: what deleting each cell of the images does to the target logits; None if no metric
+            needs it. It is the same for all explainers, so it is measured once.
     """
 
     model: AttentionClassifier
@@ -39,6 +42,7 @@ class EvaluationBatch:
     targets: Tensor
     masks: Tensor | None = None
     explain: ExplainerLike | None = None
+    effects: CellEffects | None = None
 
     def __len__(self) -> int:
         """Number of heatmaps to score."""
@@ -57,6 +61,7 @@ class EvaluationBatch:
                 images=self.images[part],
                 targets=self.targets[part],
                 masks=None if self.masks is None else self.masks[part],
+                effects=None if self.effects is None else self.effects[part],
             )
 
 
@@ -94,7 +99,10 @@ class ExplanationMetric(ABC):
         return measured
 
     def prepare(self, batch: EvaluationBatch) -> EvaluationBatch:
-        """Prepare the images to explain; unchanged unless the metric composes its own.
+        """Prepare the images to explain; unchanged unless the metric composes or measures more.
+
+        A metric that only adds measurements keeps `images` and `targets`, and then shares its
+        heatmaps with other metrics.
 
         Raises:
             UserError: there are too few images to compose new ones from.

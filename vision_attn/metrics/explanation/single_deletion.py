@@ -1,20 +1,14 @@
 """Single deletion (IDSDS): rank correlation of the map with the effect of deleting cells."""
 
-import torch
+from dataclasses import replace
+
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from vision_attn.core.grid import cell_numbers, upsample
-from vision_attn.metrics.explanation.base import (
-    EvaluationBatch,
-    ExplanationMetric,
-    is_flat,
-    logits,
-    mean_color_baseline,
-)
+from vision_attn.core.grid import upsample
+from vision_attn.metrics.evidence_calibration import SIDE, measure_cell_effects
+from vision_attn.metrics.explanation.base import EvaluationBatch, ExplanationMetric, is_flat
 from vision_attn.metrics.explanation.rank_correlation import spearman
-
-CELLS = 4  # per side
 
 
 class SingleDeletion(ExplanationMetric):
@@ -26,22 +20,19 @@ class SingleDeletion(ExplanationMetric):
     gray cells are out of distribution.
     """
 
-    @torch.no_grad()
+    def prepare(self, batch: EvaluationBatch) -> EvaluationBatch:
+        """Delete each cell of each image, once for all explainers."""
+        if batch.effects is not None:
+            return batch
+        effects = measure_cell_effects(batch.model, batch.images, batch.targets)
+        return replace(batch, effects=effects)
+
     def score(self, batch: EvaluationBatch, heatmaps: Tensor) -> Tensor:
         """Compute the correlations (B,), between -1 and 1; NaN if a map is constant."""
+        effects = self.prepare(batch).effects
+        assert effects is not None  # `prepare` measures them
         flat = is_flat(heatmaps)
-        if any(side % CELLS for side in heatmaps.shape[-2:]):  # map cells that overlap two cells
+        if any(side % SIDE for side in heatmaps.shape[-2:]):  # map cells that overlap two cells
             heatmaps = upsample(heatmaps, *batch.images.shape[-2:])
-        cell_values = adaptive_avg_pool2d(heatmaps, CELLS).flatten(1)
-        return spearman(cell_values, logit_drops(batch)).masked_fill(flat, float("nan"))
-
-
-def logit_drops(batch: EvaluationBatch) -> Tensor:
-    """Compute the drop of the target logit when each cell is set to the mean color (B, cells)."""
-    cell_index = cell_numbers(CELLS, *batch.images.shape[-2:]).to(batch.images.device)
-    baseline = mean_color_baseline(batch)
-    ablated = [
-        logits(batch, torch.where(cell_index == cell, baseline, batch.images))
-        for cell in range(CELLS**2)
-    ]
-    return logits(batch, batch.images).unsqueeze(1) - torch.stack(ablated, dim=1)
+        cell_values = adaptive_avg_pool2d(heatmaps, SIDE).flatten(1)
+        return spearman(cell_values, effects.measured).masked_fill(flat, float("nan"))
