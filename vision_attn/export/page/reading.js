@@ -1,0 +1,102 @@
+// Read an image file as vision-attn's `predict` does: upright, transparent parts over white, the
+// whole image resized to a square by Pillow's BICUBIC.
+
+import { isDeepGray, readDeepGray } from "./deep_gray.js";
+import { averageBlocks, coefficients, resizeColumns, resizeRow } from "./resize.js";
+
+const MAX_PIXELS = 89478485; // as in Python
+const MAX_SIDE = 16384; // of a canvas; browsers draw nothing on larger ones
+const STRIP = 2 ** 21; // pixels that are on the canvas at once; phones have little memory
+
+export class ReadingError extends Error {}
+
+const starts = (bytes, ...wanted) => wanted.every((byte, at) => bytes[at] === byte);
+const isJpeg = (bytes) => starts(bytes, 0xff, 0xd8, 0xff);
+const isTiff = (bytes) => starts(bytes, 0x49, 0x49, 42, 0) || starts(bytes, 0x4d, 0x4d, 0, 42);
+
+// The pixels of an image file, uint8 planes (3, size, size), its width and height, and a preview
+// (a Blob) where browsers would show the file itself in another way.
+export async function readImage(file, size, grayRange) {
+  const head = new Uint8Array(await file.slice(0, 64).arrayBuffer());
+  if (isTiff(head)) throw new ReadingError("TIFF images are not read here; save it as PNG.");
+  const source = isDeepGray(head)
+    ? await readDeepGray(file, grayRange, ReadingError)
+    : await decoded(file);
+  const { width, height } = source;
+  if (Math.max(width, height) > MAX_SIDE) {
+    throw new ReadingError(`it has ${width} × ${height} pixels; ${MAX_SIDE} per side is the most.`);
+  }
+  const factor = isJpeg(head) ? draftFactor(width, height, size) : 1;
+  if ((width / factor) * (height / factor) > MAX_PIXELS) {
+    throw new ReadingError("it has more than 89 million pixels.");
+  }
+  const planes = resized(source, size, factor);
+  source.close();
+  return { planes, width, height, preview: source.preview };
+}
+
+// Open an image with the browser's decoder: upright, and its colors as they are in the file.
+async function decoded(file) {
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(file, {
+      imageOrientation: "from-image",
+      colorSpaceConversion: "none",
+      premultiplyAlpha: "none",
+    });
+  } catch {
+    throw new ReadingError("your browser cannot read it. JPEG, PNG, WebP and GIF work everywhere.");
+  }
+  const { width, height } = bitmap;
+  const canvas = new OffscreenCanvas(1, 1);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  return {
+    width,
+    height,
+    rows(top, count) {
+      canvas.width = width;
+      canvas.height = count;
+      context.fillStyle = "#fff";
+      context.fillRect(0, 0, width, count);
+      context.drawImage(bitmap, 0, top, width, count, 0, 0, width, count);
+      return context.getImageData(0, 0, width, count).data;
+    },
+    close: () => bitmap.close(),
+  };
+}
+
+// How much smaller `predict` decodes a large JPEG: 1, 2, 4 or 8 times, and still twice the size
+// that is needed.
+export function draftFactor(width, height, size) {
+  const scale = Math.floor(Math.min(width, height) / (2 * size));
+  return [8, 4, 2].find((factor) => scale >= factor) ?? 1;
+}
+
+function resized({ width, height, rows }, size, factor) {
+  const columns = Math.ceil(width / factor);
+  const lines = Math.ceil(height / factor);
+  const table = coefficients(columns, size);
+  const between = new Uint8Array(3 * size * lines);
+  const step = Math.max(Math.floor(STRIP / (width * factor)), 1) * factor;
+  for (let top = 0, line = 0; top < height; top += step) {
+    const count = Math.min(step, height - top);
+    const strip = averageBlocks(rows(top, count), width, count, factor);
+    for (let at = 0; at < strip.length; at += 4 * columns, line++) {
+      resizeRow(strip.subarray(at, at + 4 * columns), between, 3 * size * line, table);
+    }
+  }
+  return resizeColumns(between, lines, size);
+}
+
+// Whether the browser lets pages read pixels as they are. Some change them a little, against
+// fingerprinting; the numbers are then less exact.
+export function readsExactly() {
+  const context = new OffscreenCanvas(64, 64).getContext("2d", { willReadFrequently: true });
+  const pixels = new ImageData(64, 64);
+  pixels.data.forEach((_, at) => {
+    pixels.data[at] = at % 4 === 3 ? 255 : (at * 37) % 256;
+  });
+  context.putImageData(pixels, 0, 0);
+  const read = context.getImageData(0, 0, 64, 64).data;
+  return read.every((value, at) => value === pixels.data[at]);
+}

@@ -1,0 +1,102 @@
+// Resize an image as Pillow's BICUBIC does, with the same rounding, so that the model sees
+// the same pixels as in Python. Source: Pillow, src/libImaging/Resample.c.
+
+const UNIT = 2 ** 22; // Pillow's coefficients are integers, in units of 2^-22
+const SUPPORT = 2; // of the cubic kernel, in output pixels
+
+// The cubic kernel with a = -0.5 (Keys 1981).
+function cubic(x) {
+  const a = -0.5;
+  const t = Math.abs(x);
+  if (t < 1) return ((a + 2) * t - (a + 3)) * t * t + 1;
+  if (t < 2) return (((t - 5) * t + 8) * t - 4) * a;
+  return 0;
+}
+
+// For each of `size` output pixels: the first input pixel, and the integer weights from there on.
+export function coefficients(inputs, size) {
+  const scale = inputs / size;
+  const stretch = Math.max(scale, 1);
+  const support = SUPPORT * stretch;
+  return Array.from({ length: size }, (_, index) => {
+    const center = (index + 0.5) * scale;
+    const first = Math.max(Math.trunc(center - support + 0.5), 0);
+    const end = Math.min(Math.trunc(center + support + 0.5), inputs);
+    const weights = new Float64Array(end - first);
+    let sum = 0;
+    for (let k = 0; k < weights.length; k++) {
+      weights[k] = cubic((first + k - center + 0.5) / stretch);
+      sum += weights[k];
+    }
+    for (let k = 0; k < weights.length; k++) {
+      const share = (weights[k] / sum) * UNIT;
+      weights[k] = Math.trunc(share + (share < 0 ? -0.5 : 0.5));
+    }
+    return { first, weights };
+  });
+}
+
+function toByte(sum) {
+  return Math.min(Math.max(Math.floor((sum + UNIT / 2) / UNIT), 0), 255);
+}
+
+// Resize one row of RGBA bytes to `size` RGB bytes, written at `offset` of `out`.
+export function resizeRow(row, out, offset, table) {
+  for (const { first, weights } of table) {
+    let red = 0, green = 0, blue = 0;
+    for (let k = 0, at = 4 * first; k < weights.length; k++, at += 4) {
+      const weight = weights[k];
+      red += row[at] * weight;
+      green += row[at + 1] * weight;
+      blue += row[at + 2] * weight;
+    }
+    out[offset++] = toByte(red);
+    out[offset++] = toByte(green);
+    out[offset++] = toByte(blue);
+  }
+}
+
+// Resize rows (height, 3 * size) of RGB bytes to planes (3, size, size).
+export function resizeColumns(rows, height, size) {
+  const planes = new Uint8Array(3 * size * size);
+  coefficients(height, size).forEach(({ first, weights }, y) => {
+    for (let x = 0; x < 3 * size; x++) {
+      let sum = 0;
+      for (let k = 0, at = first * 3 * size + x; k < weights.length; k++, at += 3 * size) {
+        sum += rows[at] * weights[k];
+      }
+      planes[(x % 3) * size * size + y * size + Math.floor(x / 3)] = toByte(sum);
+    }
+  });
+  return planes;
+}
+
+// Average blocks of `factor` x `factor` pixels of RGBA bytes, as JPEG decoders do that decode at
+// a half, a quarter or an eighth of the size; blocks at the edge have the pixels that there are.
+export function averageBlocks(pixels, width, height, factor) {
+  if (factor === 1) return pixels;
+  const columns = Math.ceil(width / factor);
+  const rows = Math.ceil(height / factor);
+  const out = new Uint8ClampedArray(4 * columns * rows);
+  for (let y = 0; y < rows; y++) {
+    const bottom = Math.min((y + 1) * factor, height);
+    for (let x = 0; x < columns; x++) {
+      const right = Math.min((x + 1) * factor, width);
+      let red = 0, green = 0, blue = 0;
+      for (let row = y * factor; row < bottom; row++) {
+        for (let at = 4 * (row * width + x * factor); at < 4 * (row * width + right); at += 4) {
+          red += pixels[at];
+          green += pixels[at + 1];
+          blue += pixels[at + 2];
+        }
+      }
+      const count = (bottom - y * factor) * (right - x * factor);
+      const at = 4 * (y * columns + x);
+      out[at] = Math.floor(red / count + 0.5);
+      out[at + 1] = Math.floor(green / count + 0.5);
+      out[at + 2] = Math.floor(blue / count + 0.5);
+      out[at + 3] = 255;
+    }
+  }
+  return out;
+}
