@@ -5,6 +5,8 @@ from collections.abc import Collection
 from importlib.resources import as_file, files
 from pathlib import Path
 
+import PIL
+
 from vision_attn.core.atomic import write_json
 from vision_attn.export.base import Exporter, InputSizes, RunModel, description
 from vision_attn.export.onnx import Onnx
@@ -14,6 +16,8 @@ from vision_attn.runs.loaded_model import LoadedModel
 MODEL = "model.onnx"
 DESCRIPTION = "about.json"
 RUNTIME = "onnxruntime"  # the folder of onnxruntime-web
+TALL_FIRST = 13  # Pillow's version that resizes tall images vertically first (its issue 9549)
+PILLOW = int(PIL.__version__.partition(".")[0])
 NAMES = {"ort.wasm.bundle.min.mjs": "ort.js"}
 """New names of its files: some hosts do not know .mjs as JavaScript, so browsers refuse it."""
 
@@ -52,7 +56,8 @@ class Web(Exporter):
         for name, file in runtime.items():
             shutil.copyfile(file, path / RUNTIME / NAMES.get(name, name))
         sizes = self.onnx.write(trained, path / MODEL)
-        write_json(path / DESCRIPTION, description(trained, sizes))
+        reading = {"tall_first": PILLOW >= TALL_FIRST}
+        write_json(path / DESCRIPTION, description(trained, sizes) | reading)
         return sizes
 
     def open(self, path: Path, trusted: Collection[str] = ()) -> RunModel:

@@ -2,7 +2,7 @@
 // whole image resized to a square by Pillow's BICUBIC.
 
 import { isDeepGray, readDeepGray } from "./deep_gray.js";
-import { averageBlocks, coefficients, resizeColumns, resizeRow } from "./resize.js";
+import { averageBlocks, resize } from "./resize.js";
 
 const MAX_PIXELS = 89478485; // as in Python
 const MAX_SIDE = 16384; // of a canvas; browsers draw nothing on larger ones
@@ -15,8 +15,9 @@ const isJpeg = (bytes) => starts(bytes, 0xff, 0xd8, 0xff);
 const isTiff = (bytes) => starts(bytes, 0x49, 0x49, 42, 0) || starts(bytes, 0x4d, 0x4d, 0, 42);
 
 // The pixels of an image file, uint8 planes (3, size, size), its width and height, and a preview
-// (a Blob) where browsers would show the file itself in another way.
-export async function readImage(file, size, grayRange) {
+// (a Blob) where browsers would show the file itself in another way. `about` describes the model.
+export async function readImage(file, about) {
+  const { image_size: size, gray_range: grayRange, tall_first: tallFirst } = about;
   const head = new Uint8Array(await file.slice(0, 64).arrayBuffer());
   if (isTiff(head)) throw new ReadingError("TIFF images are not read here; save it as PNG.");
   const source = isDeepGray(head)
@@ -30,7 +31,9 @@ export async function readImage(file, size, grayRange) {
   if ((width / factor) * (height / factor) > MAX_PIXELS) {
     throw new ReadingError("it has more than 89 million pixels.");
   }
-  const planes = resized(source, size, factor);
+  const rows = reducedRows(source, factor);
+  const [columns, lines] = [Math.ceil(width / factor), Math.ceil(height / factor)];
+  const planes = resize(rows, columns, lines, size, tallFirst);
   source.close();
   return { planes, width, height, preview: source.preview };
 }
@@ -72,20 +75,15 @@ export function draftFactor(width, height, size) {
   return [8, 4, 2].find((factor) => scale >= factor) ?? 1;
 }
 
-function resized({ width, height, rows }, size, factor) {
-  const columns = Math.ceil(width / factor);
-  const lines = Math.ceil(height / factor);
-  const table = coefficients(columns, size);
-  const between = new Uint8Array(3 * size * lines);
+// The rows of an image that is `factor` times smaller, from strips that fit into memory.
+function* reducedRows({ width, height, rows }, factor) {
+  const length = 4 * Math.ceil(width / factor);
   const step = Math.max(Math.floor(STRIP / (width * factor)), 1) * factor;
-  for (let top = 0, line = 0; top < height; top += step) {
+  for (let top = 0; top < height; top += step) {
     const count = Math.min(step, height - top);
     const strip = averageBlocks(rows(top, count), width, count, factor);
-    for (let at = 0; at < strip.length; at += 4 * columns, line++) {
-      resizeRow(strip.subarray(at, at + 4 * columns), between, 3 * size * line, table);
-    }
+    for (let at = 0; at < strip.length; at += length) yield strip.subarray(at, at + length);
   }
-  return resizeColumns(between, lines, size);
 }
 
 // Whether the browser lets pages read pixels as they are. Some change them a little, against

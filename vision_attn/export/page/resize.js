@@ -14,7 +14,7 @@ function cubic(x) {
 }
 
 // For each of `size` output pixels: the first input pixel, and the integer weights from there on.
-export function coefficients(inputs, size) {
+function coefficients(inputs, size) {
   const scale = inputs / size;
   const stretch = Math.max(scale, 1);
   const support = SUPPORT * stretch;
@@ -36,15 +36,68 @@ export function coefficients(inputs, size) {
   });
 }
 
-function toByte(sum) {
-  return Math.min(Math.max(Math.floor((sum + UNIT / 2) / UNIT), 0), 255);
+// Resize an image to planes (3, size, size). `rows` yields its rows, top to bottom, as RGBA bytes.
+export function resize(rows, width, height, size, tallFirst) {
+  const vertical = tallFirst && height - size > 2 * Math.max(width - size, 0);
+  return vertical ? downThenAcross(rows, width, height, size) : acrossThenDown(rows, width, height, size);
 }
 
-// Resize one row of RGBA bytes to `size` RGB bytes, written at `offset` of `out`.
-export function resizeRow(row, out, offset, table) {
+function acrossThenDown(rows, width, height, size) {
+  const table = coefficients(width, size);
+  const between = new Uint8Array(3 * size * height);
+  let line = 0;
+  for (const row of rows) resizeRow(row, 4, between, 3 * size * line++, table);
+  const planes = new Uint8Array(3 * size * size);
+  coefficients(height, size).forEach(({ first, weights }, y) => {
+    for (let x = 0; x < 3 * size; x++) {
+      let sum = 0;
+      for (let k = 0, at = first * 3 * size + x; k < weights.length; k++, at += 3 * size) {
+        sum += between[at] * weights[k];
+      }
+      planes[(x % 3) * size * size + y * size + Math.floor(x / 3)] = toByte(sum);
+    }
+  });
+  return planes;
+}
+
+// From Pillow 13 on, images whose height shrinks much more than their width are resized so.
+function downThenAcross(rows, width, height, size) {
+  const sums = new Float64Array(3 * width * size);
+  const columns = coefficients(height, size);
+  let line = 0;
+  for (const row of rows) {
+    columns.forEach(({ first, weights }, y) => {
+      const weight = weights[line - first];
+      if (weight) addRow(row, weight, sums.subarray(3 * width * y, 3 * width * (y + 1)));
+    });
+    line++;
+  }
+  const between = Uint8Array.from(sums, toByte);
+  const table = coefficients(width, size);
+  const out = new Uint8Array(3 * size);
+  const planes = new Uint8Array(3 * size * size);
+  for (let y = 0; y < size; y++) {
+    resizeRow(between.subarray(3 * width * y, 3 * width * (y + 1)), 3, out, 0, table);
+    out.forEach((value, x) => {
+      planes[(x % 3) * size * size + y * size + Math.floor(x / 3)] = value;
+    });
+  }
+  return planes;
+}
+
+function addRow(row, weight, sums) {
+  for (let from = 0, to = 0; to < sums.length; from += 4, to += 3) {
+    sums[to] += row[from] * weight;
+    sums[to + 1] += row[from + 1] * weight;
+    sums[to + 2] += row[from + 2] * weight;
+  }
+}
+
+// Resize one row of pixels of `stride` bytes to RGB bytes, written at `offset` of `out`.
+function resizeRow(row, stride, out, offset, table) {
   for (const { first, weights } of table) {
     let red = 0, green = 0, blue = 0;
-    for (let k = 0, at = 4 * first; k < weights.length; k++, at += 4) {
+    for (let k = 0, at = stride * first; k < weights.length; k++, at += stride) {
       const weight = weights[k];
       red += row[at] * weight;
       green += row[at + 1] * weight;
@@ -56,19 +109,8 @@ export function resizeRow(row, out, offset, table) {
   }
 }
 
-// Resize rows (height, 3 * size) of RGB bytes to planes (3, size, size).
-export function resizeColumns(rows, height, size) {
-  const planes = new Uint8Array(3 * size * size);
-  coefficients(height, size).forEach(({ first, weights }, y) => {
-    for (let x = 0; x < 3 * size; x++) {
-      let sum = 0;
-      for (let k = 0, at = first * 3 * size + x; k < weights.length; k++, at += 3 * size) {
-        sum += rows[at] * weights[k];
-      }
-      planes[(x % 3) * size * size + y * size + Math.floor(x / 3)] = toByte(sum);
-    }
-  });
-  return planes;
+function toByte(sum) {
+  return Math.min(Math.max(Math.floor((sum + UNIT / 2) / UNIT), 0), 255);
 }
 
 // Average blocks of `factor` x `factor` pixels of RGBA bytes, as JPEG decoders do that decode at

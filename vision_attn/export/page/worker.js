@@ -34,7 +34,7 @@ async function get(path) {
 
 async function classify(file) {
   const size = about.image_size;
-  const { planes, width, height, preview } = await readImage(file, size, about.gray_range);
+  const { planes, width, height, preview } = await readImage(file, about);
   const images = new ort.Tensor("float32", Float32Array.from(planes, (v) => v / 255), [
     1, 3, size, size,
   ]);
