@@ -27,12 +27,13 @@ async function start() {
   worker.onerror = () => say("This browser is too old for this page.", true);
   worker.addEventListener("message", ({ data }) => loaded(data));
   about = await (await fetch("about.json")).json();
-  names = about.class_names;
-  element("known").querySelector("summary").textContent = `It knows ${names.length} names`;
+  names = readable(about.class_names);
+  element("known").querySelector("summary").textContent = `It can answer with ${names.length} names`;
   element("known").querySelector("p").textContent = names.join(", ");
   if (about.probabilities === "sigmoid") {
     element("classes-title").textContent = "How likely is each, on its own?";
   }
+  element("calibrated").hidden = about.temperature === 1;
   photos = new Photos(worker, about, show);
   stage = new Stage(() => showPlace(state.maps, names, state.target, stage.place));
   listen();
@@ -49,8 +50,16 @@ function loaded({ ready, failed, exact }) {
   }
 }
 
-function say(text, wrong = false) {
+// Names without underscores, unless two would then be the same.
+function readable(classNames) {
+  const plain = classNames.map((name) => name.replaceAll("_", " "));
+  return new Set(plain).size === plain.length ? plain : classNames;
+}
+
+// Say what happens; what the page also shows, `aside`, is for screen readers only.
+function say(text, wrong = false, aside = false) {
   element("status").textContent = text;
+  element("status").classList.toggle("aside", aside);
   element("status").classList.toggle("wrong", wrong);
 }
 
@@ -73,7 +82,7 @@ function show(photo) {
   stage.showPhoto(photo.url, photo.file.name, rows, columns);
   const best = `${names[state.target]}, ${percent(photo.maps.probabilities[state.target])}`;
   element("verdict").textContent = best;
-  say(`${photo.file.name}: ${best}`);
+  say(`${photo.file.name}: ${best}`, false, true);
   fillRivals();
   stage.place = null;
   update();
