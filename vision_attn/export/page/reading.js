@@ -2,6 +2,7 @@
 // whole image resized to a square by Pillow's BICUBIC.
 
 import { isDeepGray, readDeepGray } from "./deep_gray.js";
+import { reversedAxes } from "./orientation.js";
 import { averageBlocks, resize } from "./resize.js";
 
 const MAX_PIXELS = 89478485; // as in Python
@@ -31,7 +32,7 @@ export async function readImage(file, about) {
   if ((width / factor) * (height / factor) > MAX_PIXELS) {
     throw new ReadingError("it has more than 89 million pixels.");
   }
-  const rows = reducedRows(source, factor);
+  const rows = reducedRows(source, factor, factor > 1 ? await reversedAxes(file) : []);
   const [columns, lines] = [Math.ceil(width / factor), Math.ceil(height / factor)];
   const planes = resize(rows, columns, lines, size, tallFirst);
   source.close();
@@ -75,13 +76,18 @@ export function draftFactor(width, height, size) {
   return [8, 4, 2].find((factor) => scale >= factor) ?? 1;
 }
 
-// The rows of an image that is `factor` times smaller, from strips that fit into memory.
-function* reducedRows({ width, height, rows }, factor) {
+// The rows of an image that is `factor` times smaller, from strips that fit into memory. Blocks of
+// pixels are counted from where the file begins, which in a turned image is the right or the bottom.
+function* reducedRows({ width, height, rows }, factor, [fromRight, fromBottom]) {
+  const outside = (side) => (factor - (side % factor)) % factor; // pixels that a last block lacks
+  const left = fromRight ? outside(width) : 0;
+  const above = fromBottom ? outside(height) : 0;
   const length = 4 * Math.ceil(width / factor);
   const step = Math.max(Math.floor(STRIP / (width * factor)), 1) * factor;
-  for (let top = 0; top < height; top += step) {
-    const count = Math.min(step, height - top);
-    const strip = averageBlocks(rows(top, count), width, count, factor);
+  for (let start = -above; start < height; start += step) {
+    const top = Math.max(start, 0);
+    const count = Math.min(start + step, height) - top;
+    const strip = averageBlocks(rows(top, count), width, count, factor, left, top - start);
     for (let at = 0; at < strip.length; at += length) yield strip.subarray(at, at + length);
   }
 }

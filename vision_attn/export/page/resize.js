@@ -114,25 +114,28 @@ function toByte(sum) {
 }
 
 // Average blocks of `factor` x `factor` pixels of RGBA bytes, as JPEG decoders do that decode at
-// a half, a quarter or an eighth of the size; blocks at the edge have the pixels that there are.
-export function averageBlocks(pixels, width, height, factor) {
+// a half, a quarter or an eighth of the size. The first blocks lack `left` columns and `above` rows;
+// blocks at the edge have the pixels that there are.
+export function averageBlocks(pixels, width, height, factor, left, above) {
   if (factor === 1) return pixels;
-  const columns = Math.ceil(width / factor);
-  const rows = Math.ceil(height / factor);
+  const columns = Math.ceil((width + left) / factor);
+  const rows = Math.ceil((height + above) / factor);
   const out = new Uint8ClampedArray(4 * columns * rows);
   for (let y = 0; y < rows; y++) {
-    const bottom = Math.min((y + 1) * factor, height);
+    const top = Math.max(y * factor - above, 0);
+    const bottom = Math.min((y + 1) * factor - above, height);
     for (let x = 0; x < columns; x++) {
-      const right = Math.min((x + 1) * factor, width);
+      const from = Math.max(x * factor - left, 0);
+      const to = Math.min((x + 1) * factor - left, width);
       let red = 0, green = 0, blue = 0;
-      for (let row = y * factor; row < bottom; row++) {
-        for (let at = 4 * (row * width + x * factor); at < 4 * (row * width + right); at += 4) {
+      for (let row = top; row < bottom; row++) {
+        for (let at = 4 * (row * width + from); at < 4 * (row * width + to); at += 4) {
           red += pixels[at];
           green += pixels[at + 1];
           blue += pixels[at + 2];
         }
       }
-      const count = (bottom - y * factor) * (right - x * factor);
+      const count = (bottom - top) * (to - from);
       const at = 4 * (y * columns + x);
       out[at] = Math.floor(red / count + 0.5);
       out[at + 1] = Math.floor(green / count + 0.5);
