@@ -137,11 +137,20 @@ export function averageBlocks(pixels, width, height, factor, left, above) {
       }
       const count = (bottom - top) * (to - from);
       const at = 4 * (y * columns + x);
-      out[at] = Math.floor(red / count + 0.5);
-      out[at + 1] = Math.floor(green / count + 0.5);
-      out[at + 2] = Math.floor(blue / count + 0.5);
-      out[at + 3] = 255;
+      setRounded(out, at, red / count, green / count, blue / count);
     }
   }
   return out;
+}
+
+// Round a color as a JPEG decoder does: its luminance and its two color differences are integers.
+// Rounding red, green and blue instead would make pixels lighter by an eighth of a step on average.
+function setRounded(out, at, red, green, blue) {
+  const light = Math.round(0.299 * red + 0.587 * green + 0.114 * blue);
+  const toBlue = Math.round(-0.168735892 * red - 0.331264108 * green + 0.5 * blue);
+  const toRed = Math.round(0.5 * red - 0.418687589 * green - 0.081312411 * blue);
+  out[at] = light + Math.round(1.402 * toRed);
+  out[at + 1] = light + Math.round(-0.344136286 * toBlue - 0.714136286 * toRed);
+  out[at + 2] = light + Math.round(1.772 * toBlue);
+  out[at + 3] = 255;
 }
