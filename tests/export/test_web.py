@@ -57,6 +57,7 @@ def browser(address: str) -> Iterator[Chromium]:
     if FOUND is None:
         pytest.skip("there is no Chromium or Chrome")
     with chromium() as found:
+        found.screen(1200, 2000)  # all of the page can be clicked
         found.page("Page.navigate", url=address)
         found.wait("document.body?.dataset.ready")
         yield found

@@ -76,10 +76,9 @@ function show(photo) {
   element("result").hidden = !photo.maps;
   if (photo.error) return say(`${photo.file.name} was not read: ${photo.error}`, true);
   if (!photo.maps) return say(state.ready ? "Looking …" : "Loading the model …");
-  const { rows, columns } = photo.maps;
   [state.target] = ranked(photo.maps);
   state.rival = null;
-  stage.showPhoto(photo.url, photo.file.name, rows, columns);
+  stage.showPhoto(photo.url, photo.file.name, photo.maps);
   const best = `${names[state.target]}, ${percent(photo.maps.probabilities[state.target])}`;
   element("verdict").textContent = best;
   say(`${photo.file.name}: ${best}`, false, true);

@@ -16,8 +16,11 @@ export class Stage {
     element("opacity").oninput = () => this.strengthen();
   }
 
-  showPhoto(url, alt, rows, columns) {
+  // Show a photo at the width of the page, or as wide as its height allows.
+  showPhoto(url, alt, { rows, columns, width, height }) {
     Object.assign(this, { rows, columns });
+    element("stage").style.width = `min(100%, calc(62vh * ${width / height}))`;
+    element("stage").style.aspectRatio = `${width} / ${height}`;
     const photo = element("photo");
     if (photo.src !== url) photo.src = url;
     photo.alt = alt;
