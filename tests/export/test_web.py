@@ -126,6 +126,16 @@ def test_a_damaged_file_and_another_kind_are_named(browser: Chromium, tmp_path: 
     browser.wait(f"{status}.startsWith('a.tif was not read: TIFF')")
 
 
+def test_more_bits_than_the_model_knows_are_said(browser: Chromium, tmp_path: Path) -> None:
+    hidden = "document.getElementById('doubtful').hidden"
+    Image.new("L", (40, 40), 9).save(tmp_path / "8.png")
+    Image.fromarray(np.full((40, 40), 4095, np.uint16)).save(tmp_path / "16.png")
+    for index, name in enumerate(("8.png", "16.png")):
+        browser.choose_files("#files", [tmp_path / name])
+        browser.wait(SHOWN.format(index))
+        assert browser.run(hidden) == (name == "8.png")
+
+
 def test_another_class_another_map_and_one_place(
     browser: Chromium, trained: tuple[Path, Path]
 ) -> None:

@@ -74,6 +74,7 @@ function show(photo) {
   document.body.dataset.shown = "";
   state.maps = photo.maps ?? null;
   element("result").hidden = !photo.maps;
+  element("doubtful").hidden = !photo.maps?.doubtful;
   if (photo.error) return say(`${photo.file.name} was not read: ${photo.error}`, true);
   if (!photo.maps) return say(state.ready ? "Looking …" : "Loading the model …");
   [state.target] = ranked(photo.maps);

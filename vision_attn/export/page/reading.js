@@ -16,12 +16,14 @@ const isJpeg = (bytes) => starts(bytes, 0xff, 0xd8, 0xff);
 const isTiff = (bytes) => starts(bytes, 0x49, 0x49, 42, 0) || starts(bytes, 0x4d, 0x4d, 0, 42);
 
 // The pixels of an image file, uint8 planes (3, size, size), its width and height, and a preview
-// (a Blob) where browsers would show the file itself in another way. `about` describes the model.
+// (a Blob) where browsers would show the file itself in another way; and whether it may look unlike
+// the training images. `about` describes the model.
 export async function readImage(file, about) {
   const { image_size: size, gray_range: grayRange, tall_first: tallFirst } = about;
   const head = new Uint8Array(await file.slice(0, 64).arrayBuffer());
   if (isTiff(head)) throw new ReadingError("TIFF images are not read here; save it as PNG.");
-  const source = isDeepGray(head)
+  const isDeep = isDeepGray(head);
+  const source = isDeep
     ? await readDeepGray(file, grayRange, ReadingError)
     : await decoded(file);
   const { width, height } = source;
@@ -36,7 +38,7 @@ export async function readImage(file, about) {
   const [columns, lines] = [Math.ceil(width / factor), Math.ceil(height / factor)];
   const planes = resize(rows, columns, lines, size, tallFirst);
   source.close();
-  return { planes, width, height, preview: source.preview };
+  return { planes, width, height, preview: source.preview, doubtful: isDeep && !grayRange };
 }
 
 // Open an image with the browser's decoder: upright, and its colors as they are in the file.

@@ -34,14 +34,14 @@ async function get(path) {
 
 async function classify(file) {
   const size = about.image_size;
-  const { planes, width, height, preview } = await readImage(file, about);
+  const { planes, width, height, preview, doubtful } = await readImage(file, about);
   const images = new ort.Tensor("float32", Float32Array.from(planes, (v) => v / 255), [
     1, 3, size, size,
   ]);
   const outputs = await session.run({ images });
   const [, heads, rows, columns] = outputs.attention.dims;
   return {
-    width, height, preview, heads, rows, columns,
+    width, height, preview, doubtful, heads, rows, columns,
     logits: outputs.logits.data,
     probabilities: outputs.probabilities.data,
     attention: outputs.attention.data,
