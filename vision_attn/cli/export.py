@@ -10,6 +10,8 @@ EPILOG = """formats:
   onnx           one .onnx file, for onnxruntime and others (pip install "vision-attn[onnx]")
   torch_export   one .pt2 file, for PyTorch without this package
   hub            a folder for the Hugging Face Hub, which every command takes as a run, too
+  web            a folder with a page that classifies and explains photos in the browser, for any
+                 web server; needs the extra onnx, and downloads onnxruntime-web once (33 MB)
 
 The export is opened again and compared with the model on real images, in batches of several
 sizes. If any value of any output differs by more than the tolerance, nothing is written and the
@@ -22,10 +24,11 @@ def parser() -> ArgumentParser:
     found = ArgumentParser("export", "Write a run's model for other programs.", EPILOG)
     found.add_run()
     add = found.add_argument
-    add("--format", default="onnx", metavar="NAME", help="onnx, torch_export or hub (%(default)s)")
-    add("--out", metavar="PATH", help="a new file or folder (RUN/model.onnx, model.pt2 or hub)")
+    add("--format", default="onnx", metavar="NAME", help="one of those below (%(default)s)")
+    add("--out", metavar="PATH", help="a new file or folder (in RUN: model.onnx, web, ...)")
     add("--opset", type=int, metavar="N", help="version of ONNX's operators (18)")
     add("--fixed_size", action="store_true", help="accept images of the model's own size only")
+    add("--runtime", metavar="DIR", help="onnxruntime-web's files for web, to download nothing")
     add("--images", nargs="+", metavar="PATH", help="compare on these, not the run's own images")
     add("--tolerance", type=float, default=1e-4, metavar="X", help="(%(default)s)")
     return found
@@ -40,7 +43,11 @@ def run(argv: list[str]) -> int:
     from vision_attn.export.delivery import Export, ParityError
     from vision_attn.training.restore import comparison_images
 
-    given = {"opset": options.opset, "fixed_size": options.fixed_size or None}
+    given = {
+        "opset": options.opset,
+        "fixed_size": options.fixed_size or None,
+        "runtime": options.runtime,
+    }
     chosen = {name: value for name, value in given.items() if value is not None}
     out = Path(options.out) if options.out else None
     export = Export.prepare(

@@ -17,7 +17,8 @@ COMMANDS = {
     "predict": "classify image files and folders, into CSV, JSON Lines or Parquet",
     "explain": "draw where a run looked, for image files and folders",
     "evaluate": "score how faithful each kind of heatmap is",
-    "export": "write a run's model for other programs: ONNX, torch.export, the Hub",
+    "export": "write a run's model for other programs: ONNX, torch.export, the Hub, a web page",
+    "demo": "classify and explain photos in the browser",
     "report": "write one page on a run: scores, mistakes with their evidence, curves",
 }
 ALIASES = {"train": "fit", "val": "validate"}

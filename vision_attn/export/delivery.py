@@ -44,7 +44,7 @@ class Export:
         run: str | Path,
         name: str,
         out: Path | None,
-        options: Mapping[str, int | bool],
+        options: Mapping[str, int | bool | str],
         tolerance: float,
         trusted: Collection[str],
     ) -> "Export":
@@ -64,11 +64,11 @@ class Export:
         folder = RunFolder(Path(run))
         folder.load_spec()
         exporter = create_exporter(name, options)
-        exporter.check_installed()
         path = out or folder.path / exporter.file_name
         if path.suffix != Path(exporter.file_name).suffix:
             raise UserError(f"--out: {path} must have a name like {exporter.file_name}.")
         check_free(path)
+        exporter.check_installed()
         trained = LoadedModel.from_run(run, trusted, torch.device("cpu"))
         return cls(exporter, trained, path, tolerance)
 
@@ -90,7 +90,7 @@ class Export:
         ]
 
 
-def create_exporter(name: str, options: Mapping[str, int | bool]) -> Exporter:
+def create_exporter(name: str, options: Mapping[str, int | bool | str]) -> Exporter:
     """Create the exporter of a format by its name, with its options.
 
     Raises:
