@@ -34,7 +34,7 @@ EXPLAINERS = {
     "grad_cam": GradCam(),
     "integrated_gradients": IntegratedGradients(),
 }
-SHEET_ROWS = 6
+SHEET_ROWS = 3
 SAMPLES = 12
 
 

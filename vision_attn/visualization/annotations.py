@@ -104,7 +104,7 @@ def free_place(
     (15.0, 10.0)
     """
     x, y = place
-    while any(abs(x - a) < room and abs(y - b) < room for a, b in taken):
+    while any(max(abs(x - a), abs(y - b)) < 0.99 * room for a, b in taken):
         x += room
     return x, y
 

@@ -1,6 +1,6 @@
 """Layout of figures: boxes in inches from the top left, and rows of panels without stragglers."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -43,10 +43,21 @@ class Page:
         axes.set_axis_off()
         return axes
 
-    def text(self, left: float, top: float, text: str, va: str = "top", **style: Any) -> None:
+    def text(
+        self,
+        left: float,
+        top: float,
+        text: str,
+        va: str = "top",
+        ha: str = "left",
+        color: str = "black",
+        fontsize: float = 9,
+        weight: str = "normal",
+    ) -> None:
         """Write text whose top is `top` inches below that of the page; names may contain a $."""
         x, y = left / self.width, 1 - top / self.height
-        self.figure.text(x, y, text, va=va, parse_math=False, **style)
+        style = {"va": va, "ha": ha, "color": color, "fontsize": fontsize, "weight": weight}
+        self.figure.text(x, y, text, fontdict=style, parse_math=False)
 
 
 def balanced(count: int) -> list[int]:

@@ -152,7 +152,7 @@ def red_and_blue(pixels: NDArray[Any], share: NDArray[Any]) -> NDArray[Any]:
 def spotlight(pixels: NDArray[Any], share: NDArray[Any]) -> NDArray[Any]:
     """Darken an image where `share` (H, W) is low; it keeps its colors where it is 1.
 
-    >>> spotlight(np.full((1, 3, 3), 100.0), np.array([[0.0, 0.5, 1.0]]))[0, :, 0].tolist()
+    >>> spotlight(np.full((1, 3, 3), 100.0), np.array([[0.0, 0.5, 1.0]]))[0, :, 0].round(3).tolist()
     [10.0, 55.0, 100.0]
     """
     return pixels * (DARKEST + (1 - DARKEST) * share)[..., None]
@@ -178,7 +178,7 @@ def texts_of_ends(heatmap: Heatmap, scale: float) -> list[str]:
     >>> texts_of_ends(Heatmap("evidence", torch.ones(2, 2), True), 0.3125)
     ['speaks against\n-0.31', 'nothing\n0', 'speaks for\n+0.31']
     >>> texts_of_ends(Heatmap("attention", torch.ones(2, 2), False, expected_sum=1.0), 0.0625)
-    ['not looked at\n0 %', 'looked at most\n6.2 %']
+    ['not looked at\n0\xa0%', 'looked at most\n6.2\xa0%']
     """
     if heatmap.signed:
         return [f"speaks against\n-{scale:.2g}", "nothing\n0", f"speaks for\n+{scale:.2g}"]
@@ -188,13 +188,13 @@ def texts_of_ends(heatmap: Heatmap, scale: float) -> list[str]:
 
 
 def text_of_sum(heatmap: Heatmap) -> str:
-    """What is said below a map: its sum if that has a meaning, its size, and what was smoothed.
+    r"""What is said below a map: its sum if that has a meaning, its size, and what was smoothed.
 
     >>> import torch
     >>> text_of_sum(Heatmap("evidence", torch.full((7, 7), 0.05), signed=True))
     'adds up to +2.5, 7x7 places'
     >>> text_of_sum(Heatmap("attention", torch.full((4, 5), 0.05), False, expected_sum=1.0))
-    'highest 5.0 % (even: 5.0 %), 4x5 places'
+    'highest 5.0\xa0% (even: 5.0\xa0%), 4x5 places'
     """
     height, width = heatmap.values.shape[-2:]
     places = f"{height}x{width} places"
