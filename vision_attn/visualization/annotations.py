@@ -64,7 +64,7 @@ def draw_windows(
         (y, x), (up, left) = window.center, window.reach
         center = (x * width - 0.5, y * height - 0.5)
         single = windows_per_heads[window.heads] == 1
-        color = COLORS[window.heads[0] % len(COLORS)] if single else SEVERAL_COLOR
+        color = color_of(window.heads[0], names) if single else SEVERAL_COLOR
         if window.sigma is None:
             corner = ((x - left) * width - 0.5, (y - up) * height - 0.5)
             frame = Rectangle(corner, 2 * left * width, 2 * up * height)
@@ -78,6 +78,16 @@ def draw_windows(
             place = free_place(center, taken, 0.08 * width)
             taken.append(place)
             draw_numbers(axes, place, numbers_of(window.heads, names), color)
+
+
+def color_of(head: int, names: Sequence[str]) -> str:
+    """The color of a head, by the number in its name: parts of a wide head have the same.
+
+    >>> color_of(1, []) == color_of(20, [*["global 1"] * 20, "window 2"]) == COLORS[1]
+    True
+    """
+    number = names[head].rpartition(" ")[2] if names else ""
+    return COLORS[(int(number) - 1 if number.isdigit() else head) % len(COLORS)]
 
 
 def edges_inside(window: Window, height: int, width: int) -> list[list[tuple[float, float]]]:

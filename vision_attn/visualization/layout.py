@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 DPI = 110
 PANEL = 3.0  # inches: the side of a square panel
-NARROWEST, WIDEST, LOWEST, TALLEST = 2.5, 4.2, 1.5, 4.0  # inches
+NARROWEST, WIDEST, LOWEST, TALLEST = 2.5, 4.2, 1.05, 4.0  # inches
 MOST_COLUMNS = 4
 
 
