@@ -60,9 +60,8 @@ class TestExplain:
             assert list(entry["maps"]) == [
                 "attention", "evidence", "contrast", "grad_cam",
             ]  # fmt: skip
-            assert entry["label"] == {
-                "name": Path(entry["file"]).parent.name, "source": "the folder's name",
-            }  # fmt: skip
+            assert entry["label"]["name"] == Path(entry["file"]).parent.name
+            assert entry["label"]["source"].startswith("the run's split.csv (test")
             evidence = np.load(out / entry["maps"]["evidence"]["file"])
             assert list(evidence.shape) == entry["maps"]["evidence"]["shape"]
             total = evidence.astype(np.float64).sum() + entry["bias"]
@@ -204,7 +203,9 @@ class TestExplain:
         words += ["--truth", str(boxes), "--explainers", "evidence", "--out", str(out)]
         assert main(words) == 0
         labels = [e["label"] for e in json.loads((out / "manifest.json").read_text())["images"]]
-        assert labels == [{"name": "green", "source": "labels.csv"}, None]
+        assert labels[0] == {"name": "green", "source": "labels.csv"}
+        assert labels[1]["name"] == "red"
+        assert labels[1]["source"].startswith("the run's split.csv (test")  # by its content
 
     def test_a_shared_scale_is_that_of_the_strongest_image(
         self, trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -118,7 +118,9 @@ def explain_files(
     masks = read_masks_of_files(truth)
     check_masks(files, masks)
     scales = scales_of_all(model, files, request, batch_size) if shared_scale else None
-    writer = ExplanationWriter(out, cells, masks, label_reader(model.class_names, truth), scales)
+    writer = ExplanationWriter(
+        out, cells, masks, label_reader(model.class_names, truth, model.folder.split), scales
+    )
     check, drawn = CompletenessCheck(), Drawn()
     explanations = model.explanations(files, request, batch_size)
     for explanation in progress(explanations, "explaining", len(files)):
