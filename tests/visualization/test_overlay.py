@@ -211,6 +211,16 @@ def test_the_texts_of_bars_stand_to_the_right_of_the_bars() -> None:
     assert all(start > end for start, end in zip(starts, ends, strict=True))
 
 
+def test_long_names_are_cut_only_where_the_panel_ends() -> None:
+    names = [("british_shorthair_of_the_long_name", 1.0), ("british_shorthair", 0.0)]
+    axes = panel(sheet(OverlayRow("x", GRAY, names, [], "ant")), "probabilities")
+    axes.figure.canvas.draw()
+    assert "…" in axes.texts[0].get_text()
+    assert axes.texts[1].get_text().startswith("british shorthair ")
+    right = axes.get_window_extent().x1
+    assert all(text.get_window_extent().x1 <= right for text in axes.texts)
+
+
 def test_a_line_says_that_percentages_do_not_add_up() -> None:
     row = OverlayRow("x.png", GRAY, [("ant", 0.75), ("bee", 0.5)], [], "ant")
     assert any("need not add up to 100 %" in text.replace("\n", " ") for text in texts(sheet(row)))

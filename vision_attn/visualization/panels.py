@@ -143,10 +143,11 @@ class Drawing:
         axes.barh(
             range(len(shown)), [FULL_BAR * p for p in probabilities], color=colors, height=0.7
         )
-        room = int((1 - FULL_BAR) * box.width * 72 / (0.56 * 9.5)) - 8
         for y, (name, share) in enumerate(shown):
             labeled = self.row.label is not None and self.row.label.name == name
-            text = f"{shown_name(name, room)} {percent(share)}" + " (label)" * labeled
+            after = f" {percent(share)}" + " (label)" * labeled
+            room = (0.98 - FULL_BAR * share) * box.width * 72 / (0.62 * 9) - len(after)
+            text = shown_name(name, max(3, int(room))) + after
             bold = "bold" if name == self.row.target else "normal"
             place = FULL_BAR * share + 0.02
             axes.text(place, y, text, va="center", fontsize=9, color=INK, weight=bold,
