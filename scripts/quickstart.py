@@ -5,6 +5,7 @@ python scripts/quickstart.py RUN      about 2 minutes on 2 CPU cores
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from vision_attn.cli.main import main
+from vision_attn.core.heatmap import Heatmap
 from vision_attn.data.sources.shapes import Shapes
 from vision_attn.data.split import Split
 from vision_attn.explainers.attention import Attention
@@ -22,7 +24,9 @@ from vision_attn.metrics.explanation.base import EvaluationBatch
 from vision_attn.metrics.explanation.pointing_game import PointingGame
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.runs.folder import RunFolder
-from vision_attn.visualization.overlay import Heatmap, OverlayRow, sheet
+from vision_attn.visualization.panels import OverlayRow
+from vision_attn.visualization.sheet import table
+from vision_attn.visualization.text import Label
 
 EXPLAINERS = {
     "attention": Attention(),
@@ -30,7 +34,7 @@ EXPLAINERS = {
     "grad_cam": GradCam(),
     "integrated_gradients": IntegratedGradients(),
 }
-SHEET_ROWS = 6
+SHEET_ROWS = 3
 SAMPLES = 12
 
 
@@ -67,7 +71,13 @@ def peaks_on_object(
     return {name: float(torch.cat(found).mean()) for name, found in hits.items()}
 
 
-def draw(model: AttentionClassifier, classes: list[str], images: Tensor, masks: Tensor) -> list:
+def draw(
+    model: AttentionClassifier,
+    classes: list[str],
+    images: Tensor,
+    masks: Tensor,
+    labels: Sequence[str],
+) -> list[OverlayRow]:
     """The rows of a sheet: the first images with all their maps."""
     pixels = images[:SHEET_ROWS].float() / 255
     probabilities = model(pixels).softmax(1).detach()
@@ -75,7 +85,7 @@ def draw(model: AttentionClassifier, classes: list[str], images: Tensor, masks: 
     maps = {name: explain(model, pixels, targets) for name, explain in EXPLAINERS.items()}
     rows = []
     for k in range(SHEET_ROWS):
-        best = probabilities[k].topk(3)
+        best = probabilities[k].topk(len(classes))
         rows.append(
             OverlayRow(
                 title=f"test image {k}",
@@ -85,10 +95,18 @@ def draw(model: AttentionClassifier, classes: list[str], images: Tensor, masks: 
                     for p, c in zip(best.values, best.indices, strict=True)
                 ],
                 heatmaps=[
-                    Heatmap(name, found[k], EXPLAINERS[name].signed) for name, found in maps.items()
+                    Heatmap(
+                        name,
+                        found[k],
+                        EXPLAINERS[name].signed,
+                        classes[int(targets[k])],
+                        expected_sum=1.0 if name == "attention" else None,
+                    )
+                    for name, found in maps.items()
                 ],
                 target=classes[int(targets[k])],
                 outline=masks[k].numpy(),
+                label=Label(labels[k], "the data set"),
             )
         )
     return rows
@@ -117,7 +135,7 @@ def run(path: str) -> int:
     folder.add_metrics({f"test/peak_on_object/{name}": hit for name, hit in hits.items()})
     folder.pictures.mkdir(exist_ok=True)
     picture = folder.pictures / "quickstart.png"
-    sheet(draw(model, spec.class_names, images, masks)).savefig(picture)
+    table(draw(model, spec.class_names, images, masks, split.labels)).savefig(picture)
     samples = folder.path / "samples"
     save_samples(split, images, samples)
     accuracy = json.loads(folder.metrics.read_text())["test/accuracy"]

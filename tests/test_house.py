@@ -34,7 +34,7 @@ LIBRARIES = {
     "onnx": {"export"},
     "onnxruntime": {"export"},
     "pyarrow": {"data", "inference"},
-    "scipy": {"metrics"},
+    "scipy": {"metrics", "visualization"},
     "sklearn": {"training"},
     "matplotlib": {"evaluation", "inference", "visualization"},
     "lightning": {"data", "training"},

@@ -10,6 +10,8 @@ from PIL import Image
 
 from tests.conftest import TINY_RUN, write_images
 from vision_attn.cli.main import main
+from vision_attn.inference.explanation import Explanation
+from vision_attn.inference.trained_model import load
 
 
 def green(sheet: np.ndarray) -> int:
@@ -56,8 +58,10 @@ class TestExplain:
             sheet = np.asarray(Image.open(out / entry["sheet"]).convert("RGB"))
             assert sheet.std() > 20  # not blank
             assert list(entry["maps"]) == [
-                "attention", "evidence", "contrast", "grad_cam", "integrated_gradients",
+                "attention", "evidence", "contrast", "grad_cam",
             ]  # fmt: skip
+            assert entry["label"]["name"] == Path(entry["file"]).parent.name
+            assert entry["label"]["source"].startswith("the run's split.csv (test")
             evidence = np.load(out / entry["maps"]["evidence"]["file"])
             assert list(evidence.shape) == entry["maps"]["evidence"]["shape"]
             total = evidence.astype(np.float64).sum() + entry["bias"]
@@ -165,6 +169,60 @@ class TestExplain:
         (masks / "000.png").rename(masks / "another.png")
         assert main([*words, "--out", str(tmp_path / "again")]) == 1
         assert "has no object for any image" in capsys.readouterr().err
+
+    def test_photographs_are_refused_as_masks_before_anything_is_written(
+        self, trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        run, images = trained
+        photos = tmp_path / "photos" / "red"
+        photos.mkdir(parents=True)
+        ramp = Image.linear_gradient("L").resize((24, 20)).convert("RGB")
+        ramp.save(photos / "001.png")  # of the second of eight images
+        words = ["explain", str(run), str(images / "test"), "--out", str(tmp_path / "out")]
+        assert main([*words, "--truth", str(tmp_path / "photos")]) == 2
+        said = capsys.readouterr().err
+        assert "001.png is not a mask but a picture with many shades of gray" in said
+        assert len(said.splitlines()) == 1
+        assert not (tmp_path / "out").exists()
+
+    def test_labels_of_a_list_of_boxes_and_names_of_heads(
+        self, trained: tuple[Path, Path], tmp_path: Path
+    ) -> None:
+        run, images = trained
+        for name in ("a.png", "b.png"):
+            shutil.copy(images / "test" / "red" / "000.png", tmp_path / name)
+        boxes = tmp_path / "labels.csv"
+        boxes.write_text("file,label,xmin,ymin,xmax,ymax\na.png,green,6,5,17,14\n")
+        (one,) = load(run).explain(tmp_path / "a.png", "evidence", heads=True)
+        assert one.label is None  # its folder is no class
+        kinds = ["global"] * 4 + ["window"] * 4
+        assert one.head_names == [f"{kind} {k}" for k, kind in enumerate(kinds, 1)]
+        assert [m.name for m in one.heatmaps.values()][1:] == one.head_names
+        out = tmp_path / "out"
+        words = ["explain", str(run), str(tmp_path / "a.png"), str(tmp_path / "b.png")]
+        words += ["--truth", str(boxes), "--explainers", "evidence", "--out", str(out)]
+        assert main(words) == 0
+        labels = [e["label"] for e in json.loads((out / "manifest.json").read_text())["images"]]
+        assert labels[0] == {"name": "green", "source": "labels.csv"}
+        assert labels[1]["name"] == "red"
+        assert labels[1]["source"].startswith("the run's split.csv (test")  # by its content
+
+    def test_a_shared_scale_is_that_of_the_strongest_image(
+        self, trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run, images = trained
+        used = []
+        monkeypatch.setattr(
+            Explanation, "save", lambda self, path, cells, masks, scales: used.append(scales)
+        )
+        words = ["explain", str(run), str(images / "test"), "--explainers", "evidence"]
+        assert main([*words, "--scale", "shared", "--out", str(tmp_path / "out")]) == 0
+        maps = [np.load(file) for file in (tmp_path / "out" / "maps").glob("*.npy")]
+        strongest = max(float(abs(values).max()) for values in maps)
+        assert used == [{"evidence": pytest.approx(strongest, rel=1e-5)}] * 8
+        used.clear()
+        assert main([*words, "--out", str(tmp_path / "own")]) == 0
+        assert used == [None] * 8
 
     def test_it_refuses_windows_of_a_pooling_without_them(
         self, image_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

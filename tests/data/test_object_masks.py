@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageFilter
 from torch import Tensor
 
 from vision_attn.core.errors import UserError
@@ -109,6 +109,24 @@ class TestMasks:
         first, second = masks(root, root / "masks")
         assert first.sum(0).tolist() == [0] * 4 + [8] * 4
         assert not second.any()
+
+    def test_a_photograph_is_no_mask(self, root: Path) -> None:
+        photos = root.parent / "photos" / "train" / "a"
+        photos.mkdir(parents=True)
+        Image.linear_gradient("L").convert("RGB").save(photos / "1.jpg")
+        with pytest.raises(UserError, match="1.jpg is not a mask but a picture with many shades"):
+            masks(root, root.parent / "photos")
+
+    def test_a_mask_with_smooth_edges_as_jpeg_is_one(self, root: Path) -> None:
+        folder = root.parent / "soft" / "train" / "a"
+        folder.mkdir(parents=True)
+        mask = Image.new("L", (200, 100))
+        mask.paste(255, (50, 25, 150, 75))
+        blurred = mask.filter(ImageFilter.GaussianBlur(2))
+        assert sum(count > 0 for count in blurred.histogram()) > 16
+        blurred.save(folder / "1.jpg", quality=50)
+        found, _ = masks(root, root.parent / "soft")
+        assert found.sum() == 16  # 2 to 5 of 8 rows and of 8 columns
 
     def test_a_damaged_mask_is_an_error(self, root: Path) -> None:
         (root / "masks" / "a").mkdir(parents=True)

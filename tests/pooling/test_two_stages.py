@@ -11,7 +11,7 @@ from tests.pooling.test_pooling import EARLIER, B, C, H, W, layer_norm, randomiz
 from vision_attn.core.errors import UserError
 from vision_attn.inference.explain import ExplanationRequest
 from vision_attn.pooling.average import Average
-from vision_attn.pooling.base import Channels, Pooled
+from vision_attn.pooling.base import Channels, Pooled, head_names
 from vision_attn.pooling.global_local import GlobalLocal
 from vision_attn.pooling.jetley import Jetley
 from vision_attn.pooling.two_stages import TwoStages, WideAttention
@@ -109,9 +109,16 @@ def test_each_head_is_shown_once_although_wide_heads_are_cut() -> None:
             features = torch.rand(len(images), 8, 3, 3, generator=random)
             return pooling(features, torch.rand(len(images), 5, 6, 6, generator=random))
 
+        def head_names(self, images: torch.Tensor) -> list[str]:
+            kinds = pooling.head_kinds(torch.rand(1, 8, 3, 3), torch.rand(1, 5, 6, 6))
+            return head_names(self.attend(images).weights, kinds)
+
     pooling = TwoStages(Channels(8, earlier_channels=(5,)), heads=3).eval()
     assert Model().attend(torch.zeros(2, 3, 8, 8)).weights.shape[1] > 11
     request = ExplanationRequest.from_names(["a", "b"], ["attention"], None, None, 0, True, False)
     found: list[dict] = [{}, {}]
     request.add_heads(found, Model(), torch.zeros(2, 3, 8, 8), torch.tensor([0, 1]))
     assert [list(maps) for maps in found] == [[f"head.{k}" for k in range(1, 12)]] * 2
+    kinds = ["global"] * 4 + ["window"] * 4 + ["earlier stage"] * 3
+    names = [f"{kind} {k}" for k, kind in enumerate(kinds, 1)]
+    assert [[heatmap.name for heatmap in maps.values()] for maps in found] == [names] * 2

@@ -13,7 +13,8 @@ from matplotlib import font_manager
 from vision_attn.core.heatmap import Heatmap
 from vision_attn.visualization import fonts
 from vision_attn.visualization.fonts import font_families
-from vision_attn.visualization.overlay import OverlayRow, sheet
+from vision_attn.visualization.panels import OverlayRow
+from vision_attn.visualization.sheet import sheet
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +72,6 @@ def test_a_line_names_characters_that_no_font_has_once(
         CHARACTER,
     )
     for _ in range(2):
-        sheet([row]).canvas.draw()
+        sheet(row).canvas.draw()
     said = capsys.readouterr().err
     assert said.count(f"no installed font has {CHARACTER}: boxes are drawn instead") == 1

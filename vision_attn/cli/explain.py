@@ -5,7 +5,7 @@ from pathlib import Path
 from vision_attn.cli.arguments import ArgumentParser, check_at_least, names_in, output_folder
 from vision_attn.core.terminal import say
 
-DEFAULT_EXPLAINERS = "attention,evidence,contrast,grad_cam,integrated_gradients"
+DEFAULT_EXPLAINERS = "attention,evidence,contrast,grad_cam"
 EPILOG = """PATH: an image file, a folder, a pattern ('photos/**/*.jpg'), or @list.txt, a file with
 one path per line.
 
@@ -19,7 +19,7 @@ def parser() -> ArgumentParser:
     found.add_run()
     add = found.add_argument
     add("paths", nargs="+", metavar="PATH", help="image files and folders")
-    add("--explainers", default=DEFAULT_EXPLAINERS, metavar="A,B", help="(%(default)s)")
+    add("--explainers", default=DEFAULT_EXPLAINERS, metavar="A,B", help="default: %(default)s")
     add("--target", metavar="CLASS", help="the class to explain (the predicted one)")
     add("--against", metavar="CLASS", help="contrast with this class, not the strongest rival")
     add("--classes", type=int, default=0, metavar="N", help="maps of the N most probable classes")
@@ -27,6 +27,8 @@ def parser() -> ArgumentParser:
     add("--windows", action="store_true", help="the windows of local heads")
     add("--truth", metavar="PATH", help="outline objects: boxes.csv, or a folder of masks")
     add("--cells", action="store_true", help="draw the borders of each map's cells")
+    about = "each image has its own color scale, or all share one (%(default)s)"
+    add("--scale", choices=("own", "shared"), default="own", help=about)
     add("--out", metavar="DIR", help="where to write (RUN/pictures/<date-time>)")
     add("--batch_size", type=int, default=16, metavar="N", help="images per batch (%(default)s)")
     return found
@@ -53,7 +55,14 @@ def run(argv: list[str]) -> int:
     truth = Path(options.truth) if options.truth else None
     with output_folder(options.out, model.folder.pictures) as out:
         drawn = explain_files(
-            model, options.paths, request, out, options.cells, truth, options.batch_size
+            model,
+            options.paths,
+            request,
+            out,
+            options.cells,
+            truth,
+            options.batch_size,
+            options.scale == "shared",
         )
     if drawn.outlined:
         say(f"objects    known in {drawn.outlined} of {drawn.sheets} images")

@@ -16,6 +16,8 @@ class Heatmap:
         target: the class that the map explains.
         expected_sum: what the values should add up to; None if the method makes no such claim.
         head: the index of the attention head, if the values are its weights.
+        group: the name of the maps whose values can be compared with these and which are drawn in
+            the same colors; empty for the maps of the same method.
 
     >>> import torch
     >>> Heatmap("evidence", torch.tensor([[1.0, 2.0]]), signed=True, expected_sum=4.0).error
@@ -28,6 +30,7 @@ class Heatmap:
     target: str = ""
     expected_sum: float | None = None
     head: int | None = None
+    group: str = ""
 
     @property
     def error(self) -> float | None:

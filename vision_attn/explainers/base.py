@@ -55,6 +55,13 @@ class Explainer(ABC):
         """Compute the sum (B,) that each map should have (completeness); None if not defined."""
         return None
 
+    def comparable_with(self, name: str) -> str:
+        """The name of the maps whose values can be compared with these: the explainer's own name.
+
+        Maps that can be compared are drawn in the same colors.
+        """
+        return name
+
 
 def gather_classes(class_maps: Tensor, targets: Tensor) -> Tensor:
     """Select the maps of the target classes (B, M) from those of all classes (B, K, h, w).

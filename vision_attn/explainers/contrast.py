@@ -75,3 +75,11 @@ class Contrast(Explainer):
         if own_sum is None or other_sum is None:
             return None
         return (own_sum - other_sum).masked_fill(targets == self.against, float("nan"))
+
+    def comparable_with(self, name: str) -> str:
+        """The name of the maps of which these are differences.
+
+        >>> Contrast().comparable_with("contrast"), Contrast().comparable_with("contrast:grad_cam")
+        ('evidence', 'grad_cam')
+        """
+        return name.partition(":")[2] or "evidence"

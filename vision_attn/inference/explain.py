@@ -13,11 +13,12 @@ from vision_attn.core.registry import create_all
 from vision_attn.explainers.base import Explainer
 from vision_attn.explainers.contrast import Contrast
 from vision_attn.inference.explanation import Explanation
+from vision_attn.inference.labels import label_of_folder
 from vision_attn.inference.prediction import Prediction
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.pooling.base import Window
 
-DEFAULT_EXPLAINERS = ("attention", "evidence", "contrast", "grad_cam", "integrated_gradients")
+DEFAULT_EXPLAINERS = ("attention", "evidence", "contrast", "grad_cam")
 MOST_HEADS = 16  # max pooling has a head per channel
 LARGE_ERROR = 0.05  # completeness errors above this are reported
 
@@ -86,6 +87,7 @@ class ExplanationRequest:
             targets = torch.full_like(targets, self.target)
         heatmaps = self.heatmaps(model, images, logits, targets)
         windows = self.windows_of(model, images)
+        names = self.head_names(model, images)
         return [
             Explanation(
                 prediction,
@@ -94,6 +96,10 @@ class ExplanationRequest:
                 float(model.head.bias[target].detach()),
                 heatmaps[index],
                 windows[index],
+                names,
+                label_of_folder(prediction.path, self.class_names)
+                if prediction.image is None
+                else None,
             )
             for index, (prediction, target) in enumerate(
                 zip(predictions, targets.tolist(), strict=True)
@@ -104,6 +110,11 @@ class ExplanationRequest:
     def windows_of(self, model: AttentionClassifier, images: Tensor) -> list[list[Window]]:
         """The windows of local heads in each image, if they are requested."""
         return model.windows(images) if self.windows else [[]] * len(images)
+
+    @torch.no_grad()
+    def head_names(self, model: AttentionClassifier, images: Tensor) -> list[str]:
+        """The names of all heads, if their maps or windows are requested."""
+        return model.head_names(images) if self.heads or self.windows else []
 
     def heatmaps(
         self, model: AttentionClassifier, images: Tensor, logits: Tensor, targets: Tensor
@@ -120,6 +131,7 @@ class ExplanationRequest:
                     explainer.signed,
                     self.class_names[target],
                     sums[index],
+                    group=explainer.comparable_with(key),
                 )
         if self.classes:
             self.add_classes(found, model, images, logits, targets)
@@ -155,6 +167,7 @@ class ExplanationRequest:
                             explainer.signed,
                             name,
                             sums[index],
+                            group=explainer.comparable_with(key),
                         )
 
     @torch.no_grad()
@@ -170,13 +183,12 @@ class ExplanationRequest:
         A pooling that concatenates others cuts wide heads into parts with the same weights; of
         these the first is shown.
         """
-        weights = model.attend(images).weights
-        different = (weights[:, 1:] != weights[:, :-1]).flatten(2).any(2).any(0).tolist()
-        shown = [head for head, is_new in enumerate([True, *different]) if is_new][:MOST_HEADS]
+        weights, names = model.attend(images).weights, model.head_names(images)
+        shown = [names.index(name) for name in dict.fromkeys(names)][:MOST_HEADS]
         for number, head in enumerate(shown, start=1):
             for index, target in enumerate(targets.tolist()):
                 found[index][f"head.{number}"] = Heatmap(
-                    f"head {number}",
+                    names[head],
                     weights[index, head].cpu(),
                     False,
                     self.class_names[target],

@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,9 @@ from vision_attn.pooling.base import Window
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TOP = 5  # predicted classes on a sheet
+    from vision_attn.visualization.text import Label
+
+TOP = 5  # predicted classes in the manifest
 MOST_PIXELS = 1024  # height and width of an image on a sheet
 
 
@@ -35,6 +37,8 @@ class Explanation:
         bias: the bias of that class; the sum of the heatmap `evidence` plus it is the logit.
         heatmaps: the requested maps, by key: `evidence`, `evidence.2`, `head.1`.
         windows: the windows of local heads, if they were requested.
+        head_names: the names of all attention heads, if their maps or windows were requested.
+        label: the true class and where it is known from; None if it is not known.
     """
 
     prediction: Prediction
@@ -43,20 +47,29 @@ class Explanation:
     bias: float = math.nan
     heatmaps: dict[str, Heatmap] = field(default_factory=dict)
     windows: Sequence[Window] = ()
+    head_names: Sequence[str] = ()
+    label: "Label | None" = None
 
-    def figure(self, cells: bool = False, masks: ReadMask | None = None) -> "Figure":
+    def figure(
+        self,
+        cells: bool = False,
+        masks: ReadMask | None = None,
+        scales: Mapping[str, float] | None = None,
+    ) -> "Figure":
         """A sheet: the image, its predictions, and every heatmap over the image.
 
         Args:
             cells: whether to draw the borders of each map's cells.
             masks: gives the mask of the object, which is then outlined.
+            scales: the value in full color of each group of maps; None means the image's own.
 
         Raises:
             OSError: the image cannot be read.
         """
         import numpy as np
 
-        from vision_attn.visualization.overlay import OverlayRow, sheet
+        from vision_attn.visualization.panels import OverlayRow
+        from vision_attn.visualization.sheet import sheet
 
         if self.prediction.error is not None:
             raise OSError(self.prediction.error)
@@ -66,22 +79,30 @@ class Explanation:
         row = OverlayRow(
             path.name,
             pixels,
-            self.prediction.top(TOP),
+            self.prediction.top(len(self.prediction.probabilities)),
             list(self.heatmaps.values()),
             self.target,
             mask if mask is not None and mask.any() else None,
             list(self.windows),
+            self.label,
+            self.head_names,
         )
-        return sheet([row], cells)
+        return sheet(row, cells, scales)
 
-    def save(self, path: str | Path, cells: bool = False, masks: ReadMask | None = None) -> None:
+    def save(
+        self,
+        path: str | Path,
+        cells: bool = False,
+        masks: ReadMask | None = None,
+        scales: Mapping[str, float] | None = None,
+    ) -> None:
         """Write the sheet as a picture; the file extension sets its format: .png, .pdf, .svg.
 
         Raises:
             OSError: the image cannot be read.
             UserError: the picture cannot be written.
         """
-        figure, path = self.figure(cells, masks), Path(path)
+        figure, path = self.figure(cells, masks, scales), Path(path)
         kind = path.suffix.removeprefix(".") or "png"
         atomic_write(path, lambda temporary: figure.savefig(temporary, format=kind))
 

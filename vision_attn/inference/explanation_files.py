@@ -1,7 +1,8 @@
 """Write explanations of image files: a sheet per image, raw maps, and a manifest."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,13 @@ from vision_attn.data.io.paths import listed_images
 from vision_attn.data.io.skipped_files import SkippedFiles
 from vision_attn.inference.explain import CompletenessCheck, ExplanationRequest
 from vision_attn.inference.explanation import TOP, Explanation
+from vision_attn.inference.labels import ReadLabel, label_reader
 from vision_attn.inference.trained_model import TrainedModel
 from vision_attn.pooling.base import Window
 from vision_attn.runs.loaded_model import LoadedModel
+from vision_attn.visualization.overlay import scale_groups
+
+CHECKED_MASKS = 100  # before anything is drawn
 
 
 @dataclass
@@ -90,6 +95,7 @@ def explain_files(
     cells: bool = False,
     truth: Path | None = None,
     batch_size: int = 16,
+    shared_scale: bool = False,
 ) -> Drawn:
     """Explain image files and write sheets, raw maps and `manifest.json` into a folder.
 
@@ -101,14 +107,20 @@ def explain_files(
         cells: whether to draw the borders of each map's cells.
         truth: where the objects are: boxes.csv or a folder of masks; None looks for a boxes.csv.
         batch_size: images per forward pass.
+        shared_scale: whether all images share their color scales; else each has its own.
 
     Raises:
-        UserError: a path names no image, or a file cannot be written.
+        UserError: a path names no image, a mask is a photograph, or a file cannot be written.
     """
     skipped = SkippedFiles()
     files = list(dict.fromkeys(listed_images(paths, skipped)))
     skipped.report()
-    writer = ExplanationWriter(out, cells, read_masks_of_files(truth))
+    masks = read_masks_of_files(truth)
+    check_masks(files, masks)
+    scales = scales_of_all(model, files, request, batch_size) if shared_scale else None
+    writer = ExplanationWriter(
+        out, cells, masks, label_reader(model.class_names, truth, model.folder.split), scales
+    )
     check, drawn = CompletenessCheck(), Drawn()
     explanations = model.explanations(files, request, batch_size)
     for explanation in progress(explanations, "explaining", len(files)):
@@ -126,6 +138,33 @@ def explain_files(
     return drawn
 
 
+def check_masks(files: Sequence[Path], masks: ReadMask) -> None:
+    """Read the masks of the first files before anything is written.
+
+    Raises:
+        UserError: one of them is not a mask.
+    """
+    for file in files[:CHECKED_MASKS]:
+        with suppress(OSError):  # an unreadable image is reported when it is explained
+            masks(file, 1, 1)
+
+
+def scales_of_all(
+    model: TrainedModel, files: Sequence[Path], request: ExplanationRequest, batch_size: int
+) -> dict[str, float]:
+    """The value in full color of each group of maps, over all images.
+
+    The maps are computed a second time when they are drawn, so that memory does not grow with the
+    number of images.
+    """
+    scales: dict[str, float] = {}
+    explanations = model.explanations(files, request, batch_size)
+    for explanation in progress(explanations, "measuring the shared scale", len(files)):
+        for group, value in scale_groups(explanation.heatmaps.values()).items():
+            scales[group] = max(scales.get(group, 0.0), value)
+    return scales
+
+
 class ExplanationWriter:
     """Writes sheets and raw maps, and collects the manifest.
 
@@ -133,12 +172,23 @@ class ExplanationWriter:
         out: the folder.
         cells: whether to draw the borders of each map's cells.
         read_masks: gives the mask of an image's object.
+        read_label: gives the true class of an image.
+        scales: the value in full color of each group of maps; None means each image's own.
     """
 
-    def __init__(self, out: Path, cells: bool, read_masks: ReadMask) -> None:
+    def __init__(
+        self,
+        out: Path,
+        cells: bool,
+        read_masks: ReadMask,
+        read_label: ReadLabel,
+        scales: Mapping[str, float] | None,
+    ) -> None:
         self.out = out
         self.cells = cells
         self.read_masks = read_masks
+        self.read_label = read_label
+        self.scales = scales
         self.outlined = 0
         self.entries: list[dict[str, Any]] = []
         self.names: set[str] = set()
@@ -147,7 +197,8 @@ class ExplanationWriter:
         """Write one image's sheet and raw maps, and add it to the manifest."""
         path = explanation.prediction.path
         name, size = self.free_name(path), upright_size(path)
-        explanation.save(self.out / f"{name}.png", self.cells, self.mask)
+        explanation = replace(explanation, label=self.read_label(path))
+        explanation.save(self.out / f"{name}.png", self.cells, self.mask, self.scales)
         for key, heatmap in explanation.heatmaps.items():
             save_map(self.out / map_file(name, key), heatmap.values)
         self.entries.append(
@@ -156,6 +207,7 @@ class ExplanationWriter:
                 "sheet": f"{name}.png",
                 "size": list(size),
                 "predictions": dict(explanation.prediction.top(TOP)),
+                "label": explanation.label and explanation.label._asdict(),
                 "target": explanation.target,
                 "logit": explanation.logit,
                 "bias": explanation.bias,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vision_attn.core.errors import UserError
 from vision_attn.models.backbone import Backbone
-from vision_attn.pooling.base import Channels, Pooled, PoolingFactory, Window
+from vision_attn.pooling.base import Channels, Pooled, PoolingFactory, Window, head_names
 
 Activation = Literal["softmax", "sigmoid"]
 
@@ -59,6 +59,12 @@ class AttentionClassifier(nn.Module):
         """Attention windows of the heads, for each image; global poolings have none."""
         features, *earlier = self.features(images)
         return self.pooling.windows_of(features, *earlier)
+
+    def head_names(self, images: Tensor) -> list[str]:
+        """Names of the attention heads, given by the pooling, such as "global 1"."""
+        features, *earlier = self.features(images)
+        pooled = self.pooling(features, *earlier)
+        return head_names(pooled.weights, self.pooling.head_kinds(features, *earlier))
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Inputs of the pooling: the last features, then the earlier feature maps that it uses.

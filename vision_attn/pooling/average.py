@@ -21,6 +21,8 @@ class Average(Pooling):
     tensor([[2., 2.]])
     """
 
+    head_kind = "average"
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.context_channels = channels

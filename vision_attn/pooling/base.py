@@ -109,11 +109,12 @@ class Pooling(nn.Module, ABC):
     all other arguments, and sets `context_channels`, the width n*d of the context vector. A
     pooling that also attends to earlier layers of the backbone sets `earlier_layers` to their
     number. It then receives their feature maps after the last one, finest grid first:
-    `forward(features, *earlier)`.
+    `forward(features, *earlier)`. In pictures a head is called by `head_kind` and a number.
     """
 
     context_channels: int
     earlier_layers: int = 0
+    head_kind: str = "head"
 
     @abstractmethod
     def forward(self, features: Tensor) -> Pooled:
@@ -123,9 +124,35 @@ class Pooling(nn.Module, ABC):
         """The heads' attention windows for each image; empty lists for global attention."""
         return [[] for _ in features]
 
+    def head_kinds(self, features: Tensor, *earlier: Tensor) -> list[str]:
+        """What kind of attention each head is, for its name in pictures: `head_kind` for all.
+
+        A pooling that is composed of others gives the kinds of theirs.
+        """
+        return [self.head_kind] * self(features, *earlier).weights.shape[1]
+
     def make_head(self, num_classes: int) -> nn.Linear:
         """Create the linear head on the context; class-specific poolings override this."""
         return nn.Linear(self.context_channels, num_classes)
+
+
+def head_names(weights: Tensor, kinds: list[str]) -> list[str]:
+    """Names of all heads: kind and number, or the kind alone if there is one head.
+
+    A pooling that concatenates others cuts wide heads into parts with the same weights, which
+    have the same number.
+
+    >>> weights = torch.tensor([[0.25, 0.75], [0.25, 0.75], [0.5, 0.5]]).view(1, 3, 1, 2)
+    >>> head_names(weights, ["global", "global", "window"])
+    ['global 1', 'global 1', 'window 2']
+    >>> head_names(weights[:, :2], ["average", "average"])
+    ['average', 'average']
+    """
+    different = (weights[:, 1:] != weights[:, :-1]).flatten(2).any(2).any(0)
+    numbers = torch.cat([different.new_ones(1), different]).cumsum(0).tolist()
+    if numbers[-1] == 1:
+        return kinds
+    return [f"{kind} {number}" for kind, number in zip(kinds, numbers, strict=True)]
 
 
 PoolingFactory = Callable[[Channels], Pooling]

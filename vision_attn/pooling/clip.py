@@ -46,6 +46,8 @@ class ClipAttention(Pooling):
     tensor([[[[0.2124, 0.7876]]]], grad_fn=<ViewBackward0>)
     """
 
+    head_kind = "CLIP"
+
     def __init__(self, channels: int, heads: int = 4, grid: int = 7) -> None:
         super().__init__()
         check_heads(channels, heads)

@@ -64,6 +64,19 @@ def concatenate_windows(
     return result
 
 
+def concatenate_kinds(pooled: Sequence[Pooled], kinds: Sequence[list[str]]) -> list[str]:
+    """The kinds of heads of several poolings, in the order of the heads of `concatenate`.
+
+    >>> wide = Pooled(torch.ones(1, 1, 1, 1), torch.ones(1, 1, 2, 1, 1))    # becomes heads 0 and 1
+    >>> narrow = Pooled(torch.ones(1, 1, 1, 1), torch.ones(1, 1, 1, 1, 1))  # becomes head 2
+    >>> concatenate_kinds([wide, narrow], [["global"], ["window"]])
+    ['global', 'global', 'window']
+    """
+    channels = math.gcd(*(one.values.shape[2] for one in pooled))
+    splits = [one.values.shape[2] // channels for one in pooled]
+    return [k for own, n in zip(kinds, splits, strict=True) for kind in own for k in [kind] * n]
+
+
 def split_wide_heads(pooled: Pooled, channels: int) -> Pooled:
     """Split each head of d channels into d/channels heads with the same attention weights.
 

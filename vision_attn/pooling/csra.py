@@ -58,6 +58,8 @@ class ClassSpecificResidualAttention(Pooling):
     tensor([[1.2311]], grad_fn=<ViewBackward0>)
     """
 
+    head_kind = "class and temperature"
+
     def __init__(self, channels: Channels, heads: int = 4, attention: float = 0.4) -> None:
         super().__init__()
         if heads not in TEMPERATURES:

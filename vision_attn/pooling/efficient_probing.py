@@ -28,6 +28,8 @@ class EfficientProbing(Pooling):
     tensor([[1.4621]], grad_fn=<ViewBackward0>)
     """
 
+    head_kind = "global"
+
     def __init__(self, channels: int, heads: int = 4) -> None:
         super().__init__()
         check_heads(channels, heads)

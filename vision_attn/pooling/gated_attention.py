@@ -30,6 +30,8 @@ class GatedAttention(Pooling):
     tensor([[[[0.3643, 0.6357]]]], grad_fn=<ViewBackward0>)
     """
 
+    head_kind = "gated"
+
     def __init__(self, channels: int, heads: int = 1, hidden: int = 128) -> None:
         super().__init__()
         check_heads(channels, heads)

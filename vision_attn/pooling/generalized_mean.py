@@ -30,6 +30,8 @@ class GeneralizedMean(Pooling):
     tensor([[1.8000]], grad_fn=<ViewBackward0>)
     """
 
+    head_kind = "channel"
+
     def __init__(self, channels: int, power: float = 3.0) -> None:
         super().__init__()
         self.context_channels = channels

@@ -39,6 +39,8 @@ class GlobalAttention(Pooling):
     tensor([[[[0.8808, 0.1192]]]], grad_fn=<ViewBackward0>)
     """
 
+    head_kind = "global"
+
     def __init__(self, channels: int, heads: int = 4) -> None:
         super().__init__()
         check_heads(channels, heads)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from vision_attn.pooling.base import Channels, Pooled, Pooling, PoolingFactory, Window
-from vision_attn.pooling.concatenate import concatenate, concatenate_windows
+from vision_attn.pooling.concatenate import concatenate, concatenate_kinds, concatenate_windows
 from vision_attn.pooling.global_attention import GlobalAttention
 from vision_attn.pooling.local_gaussian import LocalGaussian
 
@@ -53,6 +53,12 @@ class GlobalLocal(Pooling):
         pooled = [pooling(features, *maps) for pooling, maps in self.inputs(earlier)]
         windows = [pooling.windows_of(features, *maps) for pooling, maps in self.inputs(earlier)]
         return concatenate_windows(pooled, windows)
+
+    def head_kinds(self, features: Tensor, *earlier: Tensor) -> list[str]:
+        """The kinds of heads of both poolings."""
+        pooled = [pooling(features, *maps) for pooling, maps in self.inputs(earlier)]
+        kinds = [pooling.head_kinds(features, *maps) for pooling, maps in self.inputs(earlier)]
+        return concatenate_kinds(pooled, kinds)
 
     def inputs(self, earlier: tuple[Tensor, ...]) -> Iterator[tuple[Pooling, tuple[Tensor, ...]]]:
         """Each of the two poolings, with the feature maps of the earlier layers it uses."""

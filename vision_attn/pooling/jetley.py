@@ -12,7 +12,7 @@ from vision_attn.pooling.base import (
     learned_queries,
     softmax_over_places,
 )
-from vision_attn.pooling.concatenate import concatenate
+from vision_attn.pooling.concatenate import concatenate, concatenate_kinds
 
 
 class DotProduct(nn.Module):
@@ -100,11 +100,18 @@ class Jetley(Pooling):
 
     def forward(self, features: Tensor, *earlier: Tensor) -> Pooled:
         """Attention weights (B, n, h, w) and values (B, n, d, h, w) on the finest of the grids."""
+        return concatenate(*self.by_layer(features, *earlier))
+
+    def by_layer(self, features: Tensor, *earlier: Tensor) -> list[Pooled]:
+        """Attention over each layer on its own grid."""
         global_vector = features.mean((-2, -1))
         layers = [*earlier, features]
-        return concatenate(
-            *(
-                Pooled(softmax_over_places(score(layer, global_vector)), layer.unsqueeze(1))
-                for layer, score in zip(layers, self.compatibility, strict=True)
-            )
-        )
+        return [
+            Pooled(softmax_over_places(score(layer, global_vector)), layer.unsqueeze(1))
+            for layer, score in zip(layers, self.compatibility, strict=True)
+        ]
+
+    def head_kinds(self, features: Tensor, *earlier: Tensor) -> list[str]:
+        """Each head is a layer, the finest grid first."""
+        pooled = self.by_layer(features, *earlier)
+        return concatenate_kinds(pooled, [["layer"]] * len(pooled))

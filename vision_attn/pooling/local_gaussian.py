@@ -18,7 +18,7 @@ from vision_attn.pooling.base import (
 
 MIN_SIGMA = 0.5  # in cells: a narrower window would give no gradient to its center
 TRUNCATE = 2  # the window ends this many sigmas from its center
-CAPTION = "ellipse: 1 sigma of the predicted Gaussian window; dashed box: edge of the window"
+CAPTION = "oval: where window N looks (1 sigma); dashed: its end"
 
 
 class WindowPredictor(nn.Module):
@@ -108,6 +108,8 @@ class LocalGaussian(Pooling):
     >>> pooled.weights[0].flatten(1).argmax(1)  # four windows, centered on the four quadrants
     tensor([20, 24, 56, 60])
     """
+
+    head_kind = "window"
 
     def __init__(self, channels: int, heads: int = 4) -> None:
         super().__init__()

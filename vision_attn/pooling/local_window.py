@@ -87,6 +87,8 @@ class LocalWindow(Pooling):
               [0.1250, 0.1250, 0.2500]]]], grad_fn=<SliceBackward0>)
     """
 
+    head_kind = "local"
+
     def __init__(self, channels: int, heads: int = 4, window: int = 2) -> None:
         super().__init__()
         check_heads(channels, heads)

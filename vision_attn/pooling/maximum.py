@@ -24,6 +24,8 @@ class Maximum(Pooling):
     tensor([[3., 4.]])
     """
 
+    head_kind = "channel"
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.context_channels = channels

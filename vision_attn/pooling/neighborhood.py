@@ -57,6 +57,8 @@ class Neighborhood(Pooling):
               [0.1875, 0.1250, 0.1875]]]], grad_fn=<DivBackward0>)
     """
 
+    head_kind = "neighborhood"
+
     def __init__(self, channels: int, heads: int = 4, kernel_size: int = 3) -> None:
         super().__init__()
         check_heads(channels, heads)

@@ -40,6 +40,8 @@ class SimPool(Pooling):
     tensor([[[[0.5000, 0.5000]]]], grad_fn=<ViewBackward0>)
     """
 
+    head_kind = "global"
+
     def __init__(self, channels: int, heads: int = 1) -> None:
         super().__init__()
         check_heads(channels, heads)

@@ -14,7 +14,7 @@ from vision_attn.pooling.base import (
     learned_queries,
     softmax_over_places,
 )
-from vision_attn.pooling.concatenate import concatenate, concatenate_windows
+from vision_attn.pooling.concatenate import concatenate, concatenate_kinds, concatenate_windows
 from vision_attn.pooling.global_local import GlobalLocal
 
 MOST_HEADS = 64
@@ -101,3 +101,9 @@ class TwoStages(Pooling):
         pooled = [self.last(features), self.earlier(*earlier)]
         none: list[list[Window]] = [[] for _ in features]
         return concatenate_windows(pooled, [self.last.windows_of(features), none])
+
+    def head_kinds(self, features: Tensor, *earlier: Tensor) -> list[str]:
+        """The kinds of heads of the last stage, and "earlier stage"."""
+        pooled = [self.last(features), self.earlier(*earlier)]
+        of_earlier = ["earlier stage"] * len(self.earlier.queries)
+        return concatenate_kinds(pooled, [self.last.head_kinds(features), of_earlier])

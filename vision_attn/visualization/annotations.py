@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import Ellipse, Patch, Rectangle
+from matplotlib.patches import Ellipse, Patch, Polygon, Rectangle
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
@@ -42,27 +42,92 @@ def draw_outline(axes: Axes, mask: NDArray[np.bool_]) -> None:
     axes.set(xlim=limits[0], ylim=limits[1])
 
 
-def draw_windows(axes: Axes, windows: Sequence[Window], height: int, width: int) -> None:
+def draw_windows(
+    axes: Axes, windows: Sequence[Window], height: int, width: int, names: Sequence[str] = ()
+) -> None:
     """Draw attention windows as frames, with one-sigma ellipses, on height x width pixels.
 
     If a head has a single window, it gets the head's color, and the head's number at its center.
+    The edge of a Gaussian window is left out where it is at the border of the image or beyond.
+
+    Args:
+        axes: the axes to draw on.
+        windows: the windows.
+        height: of the image.
+        width: of the image.
+        names: of the heads by their index, such as "window 5", whose number is written.
     """
     distinct = merged(windows)
     windows_per_heads = Counter(window.heads for window in distinct)
+    taken: list[tuple[float, float]] = []
     for window in distinct:
         (y, x), (up, left) = window.center, window.reach
         center = (x * width - 0.5, y * height - 0.5)
         single = windows_per_heads[window.heads] == 1
-        color = COLORS[window.heads[0] % len(COLORS)] if single else SEVERAL_COLOR
-        corner = ((x - left) * width - 0.5, (y - up) * height - 0.5)
-        dashed = "-" if window.sigma is None else (0, (4, 3))
-        frame = Rectangle(corner, 2 * left * width, 2 * up * height, linestyle=dashed)
-        draw_edged(axes, frame, color, 1.0)
-        if window.sigma is not None:
+        color = color_of(window.heads[0], names) if single else SEVERAL_COLOR
+        if window.sigma is None:
+            corner = ((x - left) * width - 0.5, (y - up) * height - 0.5)
+            frame = Rectangle(corner, 2 * left * width, 2 * up * height)
+            draw_edged(axes, frame, color, 1.0)
+        else:
+            for edge in edges_inside(window, height, width):
+                draw_edged(axes, Polygon(edge, closed=False, linestyle=(0, (4, 3))), color, 1.0)
             sides = 2 * window.sigma[1] * width, 2 * window.sigma[0] * height
             draw_edged(axes, Ellipse(center, sides[0], sides[1]), color, 1.4)
         if single:
-            draw_numbers(axes, center, window.heads, color)
+            place = free_place(center, taken, 0.08 * width)
+            taken.append(place)
+            draw_numbers(axes, place, numbers_of(window.heads, names), color)
+
+
+def color_of(head: int, names: Sequence[str]) -> str:
+    """The color of a head, by the number in its name: parts of a wide head have the same.
+
+    >>> color_of(1, []) == color_of(20, [*["global 1"] * 20, "window 2"]) == COLORS[1]
+    True
+    """
+    number = names[head].rpartition(" ")[2] if names else ""
+    return COLORS[(int(number) - 1 if number.isdigit() else head) % len(COLORS)]
+
+
+def edges_inside(window: Window, height: int, width: int) -> list[list[tuple[float, float]]]:
+    """The sides of a window's frame that lie within the image, as lines in pixels.
+
+    >>> window = Window((0,), (0.5, 0.25), (0.25, 0.5), None, "")   # x from -1/4 to 3/4
+    >>> [len(edges_inside(window, 40, 60)), edges_inside(window, 40, 60)[-1]]
+    [3, [(44.5, 9.5), (44.5, 29.5)]]
+    """
+    (y, x), (up, left) = window.center, window.reach
+    rows, columns = (y - up, y + up), (x - left, x + left)
+    (top, bottom), (first, last) = ([min(max(e, 0), 1) for e in pair] for pair in (rows, columns))
+    lines = [((first, e), (last, e)) for e in rows if 0.01 < e < 0.99]
+    lines += [((e, top), (e, bottom)) for e in columns if 0.01 < e < 0.99]
+    return [[(a * width - 0.5, b * height - 0.5) for a, b in line] for line in lines]
+
+
+def free_place(
+    place: tuple[float, float], taken: Sequence[tuple[float, float]], room: float
+) -> tuple[float, float]:
+    """The place itself, or the next one to the right of it that no number is near.
+
+    >>> free_place((10.0, 10.0), [(9.0, 11.0)], room=5.0)
+    (15.0, 10.0)
+    """
+    x, y = place
+    while any(max(abs(x - a), abs(y - b)) < 0.99 * room for a, b in taken):
+        x += room
+    return x, y
+
+
+def numbers_of(heads: tuple[int, ...], names: Sequence[str]) -> str:
+    """The numbers in the names of some heads; their own numbers, from 1, if they have no names.
+
+    >>> numbers_of((4, 5), []), numbers_of((1, 2), ["global 1", "window 2", "window 2"])
+    ('5, 6', '2')
+    """
+    if not names:
+        return head_numbers(heads)
+    return ", ".join(dict.fromkeys(names[head].rpartition(" ")[2] for head in heads))
 
 
 def merged(windows: Sequence[Window]) -> list[Window]:
@@ -98,16 +163,14 @@ def head_numbers(heads: tuple[int, ...]) -> str:
     return ", ".join(str(head + 1) for head in heads)
 
 
-def draw_numbers(
-    axes: Axes, position: tuple[float, float], heads: tuple[int, ...], color: str
-) -> None:
-    """Write head numbers at a position in pixels."""
+def draw_numbers(axes: Axes, position: tuple[float, float], numbers: str, color: str) -> None:
+    """Write the numbers of heads at a position in pixels."""
     stroke = [withStroke(linewidth=2, foreground="black")]
     axes.text(
         *position,
-        head_numbers(heads),
+        numbers,
         color=color,
-        fontsize=8,
+        fontsize=10,
         fontweight="bold",
         ha="center",
         va="center",

@@ -43,9 +43,10 @@ def font_families(texts: list[str]) -> list[str]:
 def characters_of(family: str) -> frozenset[int]:
     """The code points that a font has; none if its file cannot be read."""
     try:
-        path = font_manager.findfont(family, fallback_to_default=False)
+        # Searching by name warns about families that have no font of normal weight.
+        path = next(font.fname for font in font_manager.fontManager.ttflist if font.name == family)
         return frozenset(font_manager.get_font(path).get_charmap())
-    except (ValueError, OSError, RuntimeError):  # not found, or a format that FreeType lacks
+    except (StopIteration, OSError, RuntimeError):  # not found, or a format that FreeType lacks
         return frozenset()
 
 

@@ -1,286 +1,209 @@
-"""Heatmap overlays on images, with Captum's visualization, and figures that combine them."""
+"""Heatmap overlays: blend a map with its image into pixels, and the scales that maps share.
+
+Signed maps are drawn in red (for the class) and blue (against it) over a gray image; the two can be
+told apart with every kind of color blindness. Maps without signs are drawn as a spotlight: the
+image is as bright as the map is high, and dark where the map is 0.
+"""
 
 import math
-import textwrap
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from captum.attr import visualization
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from vision_attn.core.grid import upsample
 from vision_attn.core.heatmap import Heatmap
-from vision_attn.core.terminal import printable
-from vision_attn.pooling.base import Window
-from vision_attn.visualization.annotations import draw_cells, draw_outline, draw_windows
-from vision_attn.visualization.fonts import font_families
 
-COLORS = {True: "RdBu_r", False: "inferno"}  # colormaps of signed and unsigned maps
-ALPHA = 0.6  # opacity of the overlay on the image
-PANEL = 2.4  # inches
-TEXT_HEIGHT = 0.35  # inches, for title and caption
-COLUMNS = 6
-TITLE = 32  # maximum characters in a line of a title
-MAX_PIXELS = 1024  # per side; a panel cannot show more
-PLAIN: dict[str, Any] = {"fontsize": 9, "parse_math": False}  # names may contain a $
-SMALL: dict[str, Any] = PLAIN | {"fontsize": 7}
-
-
-@dataclass(frozen=True)
-class OverlayRow:
-    """One image with its predictions and heatmaps, to be drawn as a row of panels.
-
-    Attributes:
-        title: the file name.
-        pixels: (H, W, 3), uint8.
-        predictions: class names and probabilities, most probable first.
-        heatmaps: in drawing order.
-        target: the class that the maps explain.
-        outline: the object mask, bool (H, W), if it is known.
-        windows: the attention windows of the heads; they get an extra panel if there are any.
-    """
-
-    title: str
-    pixels: NDArray[np.uint8]
-    predictions: Sequence[tuple[str, float]]
-    heatmaps: Sequence[Heatmap]
-    target: str
-    outline: NDArray[np.bool_] | None = None
-    windows: Sequence[Window] = ()
-
-    @property
-    def panels(self) -> int:
-        """Number of panels: the image, the predictions, the maps and the windows."""
-        return 2 + len(self.heatmaps) + bool(self.windows)
+FOR, AGAINST = (0.84, 0.15, 0.10), (0.10, 0.36, 0.86)  # red and blue, as red, green, blue
+OPACITY = 0.85  # of the color of the strongest evidence
+DARKEST = 0.1  # brightness of the image where an unsigned map is 0
+FINE = 1000  # a map of more places may have outliers, which are drawn in full color
+BLUR = 0.01  # of the side: pixel maps are smoothed by this much for display
+MIN_PIXELS, MAX_PIXELS = 256, 1024  # per side of a drawn image
 
 
 def vmax(heatmap: Heatmap) -> float:
-    """Compute the value drawn in full color: 99.5th percentile of drawn values; 0 with NaN.
+    """Compute the value drawn in full color: the largest one; 0 for an empty map or with NaN.
+
+    Of more than 1,000 places it is the 99.5th percentile, so that single pixels do not rule.
 
     >>> import torch
-    >>> round(vmax(Heatmap("a", torch.tensor([[0.0, -2.0]]), signed=True)), 2)
-    1.99
+    >>> vmax(Heatmap("a", torch.tensor([[0.0, -2.0]]), signed=True))
+    2.0
     """
-    shown = heatmap.values.abs() if heatmap.signed else heatmap.values.clamp(min=0)
-    return float(shown.float().flatten().quantile(0.995)) if shown.isfinite().all() else 0.0
+    values = heatmap.values.float().cpu()
+    if not values.isfinite().all():
+        return 0.0
+    smooth = smoothed(values.numpy())
+    shown = np.abs(smooth) if heatmap.signed else smooth.clip(min=0)
+    return float(np.quantile(shown, 0.995) if shown.size > FINE else shown.max())
 
 
-def downsample(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Downsample an image that is larger than a panel can show, by taking every k-th pixel."""
-    step = math.ceil(max(pixels.shape[:2]) / MAX_PIXELS)
-    return pixels[::step, ::step]
+def is_smoothed(height: int, width: int) -> bool:
+    """Whether a map is smoothed for display: if 1 % of its side is at least a place.
 
-
-def draw_heatmap(
-    axes: Axes, pixels: NDArray[np.uint8], heatmap: Heatmap, scale: float | None = None
-) -> None:
-    """Draw a heatmap over its image; an empty map leaves the image unchanged.
-
-    Args:
-        axes: the axes to draw on.
-        pixels: the image.
-        heatmap: the map.
-        scale: the value that is drawn in full color; None means the map's own.
+    >>> is_smoothed(224, 224), is_smoothed(32, 32), is_smoothed(7, 7)
+    (True, False, False)
     """
-    height, width = pixels.shape[:2]
-    values = upsample(heatmap.values[None].cpu(), height, width)[0].numpy()
-    full = vmax(heatmap) if scale is None else scale
-    shown = np.abs(values) if heatmap.signed else values.clip(min=0)
-    if not np.isfinite(values).all() or shown.max() <= 0 or full <= 0:
-        axes.imshow(pixels)
-        axes.set_title(f"{title_of(heatmap.name)} (empty)", **PLAIN)
-    else:
-        # Captum draws the largest value in full color. A hidden row below the image contains the
-        # value of the common scale, so that a weak map looks weak beside a strong one.
-        values = np.concatenate([values.clip(-full, full), np.full((1, width), full)])
-        visualization.visualize_image_attr(
-            values[..., None],
-            np.concatenate([pixels, pixels[-1:]]),
-            method="blended_heat_map",
-            sign="all" if heatmap.signed else "positive",
-            cmap=COLORS[heatmap.signed],
-            alpha_overlay=ALPHA,
-            outlier_perc=1e-3,  # 0 fails in Captum where sums are rounded up
-            plt_fig_axis=(axes.figure, axes),
-            use_pyplot=False,
-        )
-        axes.set_ylim(height - 0.5, -0.5)
-        axes.set_title(title_of(heatmap.name), **PLAIN)
-        caption(axes, f"full color: {'±' if heatmap.signed else ''}{full:.2g}")
-    axes.set_axis_off()
+    return BLUR * min(height, width) >= 1
 
 
-def common_scales(rows: Sequence[OverlayRow]) -> dict[str, float]:
-    """Compute one color scale per method, so that maps can be compared across rows."""
+def smoothed(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Smooth a pixel map (h, w) by a Gaussian of 1 % of its side; coarser maps stay as they are.
+
+    Pixel attributions are noise from pixel to pixel, in which nothing can be seen. The sum is kept.
+    """
+    if not is_smoothed(*values.shape):
+        return values
+    return gaussian_filter(values, BLUR * min(values.shape), mode="reflect")
+
+
+def scale_groups(heatmaps: Iterable[Heatmap]) -> dict[str, float]:
+    """Compute the value in full color of each group of maps that are compared.
+
+    >>> import torch
+    >>> maps = [Heatmap(n, torch.full((2, 2), v), True) for n, v in (("evidence", 1.0), ("b", 3.0))]
+    >>> scale_groups([*maps, Heatmap("contrast", torch.full((2, 2), -2.0), True, group="evidence")])
+    {'evidence': 2.0, 'b': 3.0}
+    """
     scales: dict[str, float] = {}
-    for heatmap in (heatmap for row in rows for heatmap in row.heatmaps):
-        name = family(heatmap.name)
-        scales[name] = max(scales.get(name, 0.0), vmax(heatmap))
+    for heatmap in heatmaps:
+        group = group_of(heatmap)
+        scales[group] = max(scales.get(group, 0.0), vmax(heatmap))
     return scales
 
 
-def family(name: str) -> str:
-    """Get the method of a map, without class or head; its maps share a color scale.
+def group_of(heatmap: Heatmap) -> str:
+    """Get the name of the group of maps whose colors can be compared; usually its method."""
+    return heatmap.group or family(heatmap)
 
-    >>> family("evidence: cat"), family("head 3"), family("contrast:grad_cam: cat")
-    ('evidence', 'head', 'contrast:grad_cam')
+
+def family(heatmap: Heatmap) -> str:
+    """Get the method of a map, without class or head.
+
+    >>> import torch
+    >>> family(Heatmap("evidence: cat", torch.ones(1, 1), True))
+    'evidence'
     """
-    return name.split(": ")[0].rstrip("0123456789 ")
+    return "head" if heatmap.head is not None else heatmap.name.split(": ")[0]
 
 
-def title_of(name: str) -> str:
-    r"""Format a map's name as a title, with the class on its own line if both do not fit.
+def is_empty(heatmap: Heatmap, scale: float) -> bool:
+    """Whether there is nothing to draw: NaN, no value above 0, or nothing in the whole group."""
+    values = heatmap.values.float()
+    shown = values.abs() if heatmap.signed else values
+    return not bool(values.isfinite().all()) or float(shown.max()) <= 0 or scale <= 0
 
-    >>> title_of("grad_cam: maine_coon")
-    'grad cam: maine_coon'
-    >>> title_of("integrated_gradients: maine_coon_of_the_neighbors")
-    'integrated gradients:\nmaine_coon_of_the_neighbors'
+
+def display_size(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Reduce an image (H, W, ...) that is larger than a panel shows; enlarge a tiny one.
+
+    Every k-th pixel is taken, or each is repeated k times, which works for masks, too.
+
+    >>> [display_size(np.zeros((h, w, 3))).shape for h, w in ((3000, 2000), (32, 24), (500, 300))]
+    [(1000, 667, 3), (256, 192, 3), (500, 300, 3)]
     """
-    method, colon, label = name.partition(": ")
-    method, label = method.replace("_", " "), shorten(label)
-    fits = len(method) + len(label) < TITLE
-    return f"{method}{colon}{label}" if fits or not label else f"{method}:\n{label}"
+    longest = max(pixels.shape[:2])
+    step, times = math.ceil(longest / MAX_PIXELS), math.ceil(MIN_PIXELS / longest)
+    return pixels[::step, ::step].repeat(times, axis=0).repeat(times, axis=1)
 
 
-def shorten(name: str) -> str:
-    """Shorten a name, on one line, to the width of a panel.
-
-    >>> shorten("abcdefghijklmnopqrstuvwxyz0123456789")
-    'abcdefghijklmnopqrstuvwxyz01234…'
-    """
-    name = printable(name)
-    return name if len(name) <= TITLE else f"{name[: TITLE - 1]}…"
-
-
-def draw_image(axes: Axes, row: OverlayRow) -> None:
-    """Draw the image itself."""
-    axes.imshow(downsample(row.pixels))
-    axes.set_title(printable(row.title)[-34:], **PLAIN)
-    axes.set_axis_off()
-
-
-def draw_windows_panel(axes: Axes, row: OverlayRow) -> None:
-    """Draw the attention windows of all heads over a paler image."""
-    pixels = downsample(row.pixels)
-    axes.imshow(pixels // 2 + 96)  # paler, so that thin lines stay visible
-    draw_windows(axes, row.windows, *pixels.shape[:2])
-    axes.set_title("windows", **PLAIN)
-    axes.set_axis_off()
-    caption(axes, "; ".join(dict.fromkeys(window.about for window in row.windows)))
-
-
-def caption(axes: Axes, text: str) -> None:
-    """Write small text below a panel."""
-    lines = textwrap.fill(text, 46)
-    axes.text(0.5, -0.02, lines, transform=axes.transAxes, ha="center", va="top", **SMALL)
-
-
-def draw_predictions(axes: Axes, row: OverlayRow) -> None:
-    """Draw probabilities as bars, with the explained class in a different color."""
-    names = [name for name, _ in row.predictions]
-    probabilities = [probability for _, probability in row.predictions]
-    colors = ["#c44e52" if name == row.target else "#b0b7c3" for name in names]
-    positions = np.arange(len(names))
-    axes.barh(positions, probabilities, color=colors, height=0.72)
-    for y, name, probability in zip(positions, names, probabilities, strict=True):
-        axes.text(
-            0.02,
-            float(y),
-            f"{shorten(name)}  {probability:.1%}",
-            va="center",
-            **(PLAIN | {"fontsize": 8}),
-        )
-    axes.set(xlim=(0, 1), ylim=(len(names) - 0.4, -0.6), xticks=[], yticks=[])
-    axes.set_title(title_of(f"maps for: {row.target}"), **PLAIN)
-    height, width = row.pixels.shape[:2]
-    axes.set_box_aspect(min(max(height / width, 0.6), 1.6))  # leaves room for the bars
-    for side in axes.spines.values():
-        side.set_visible(False)
-
-
-def draw_row(
-    panels: Sequence[Axes], row: OverlayRow, scales: dict[str, float], cells: bool
-) -> None:
-    """Draw all panels of one image; surplus panels stay empty."""
-    image, predictions, *others = panels
-    draw_image(image, row)
-    draw_predictions(predictions, row)
-    pixels = downsample(row.pixels)
-    drawn_panels = [image]
-    for heatmap in row.heatmaps:
-        drawn_panels.append(others.pop(0))
-        draw_heatmap(drawn_panels[-1], pixels, heatmap, scales[family(heatmap.name)])
-        if cells:
-            draw_cells(drawn_panels[-1], heatmap.values.shape[-2:], *pixels.shape[:2])
-        own = [window for window in row.windows if heatmap.head in window.heads]
-        draw_windows(drawn_panels[-1], own, *pixels.shape[:2])
-    if row.windows:
-        drawn_panels.append(others.pop(0))
-        draw_windows_panel(drawn_panels[-1], row)
-    for cell in others:
-        cell.set_axis_off()
-    if row.outline is not None:
-        for panel in drawn_panels:
-            draw_outline(panel, downsample(row.outline))
-
-
-def sheet(rows: Sequence[OverlayRow], cells: bool = False) -> Figure:
-    """Draw a figure with the input, predictions and heatmaps of each image.
-
-    Args:
-        rows: the images. A single image takes as many lines as it needs, several images take one
-            line each.
-        cells: whether to draw grid lines between the cells of each map.
-    """
-    texts = [text for row in rows for text in (row.title, *dict(row.predictions))]
-    with mpl.rc_context({"font.family": font_families(texts)}):
-        return draw_sheet(rows, cells)
-
-
-def draw_sheet(rows: Sequence[OverlayRow], cells: bool) -> Figure:
-    """Draw the figure of `sheet` with the current fonts."""
-    panels = max(row.panels for row in rows)
-    columns = min(panels, COLUMNS) if len(rows) == 1 else panels
-    lines = math.ceil(panels / columns)
-    tallest = max(row.pixels.shape[0] / row.pixels.shape[1] for row in rows)
-    height = PANEL * min(max(tallest, 0.6), 1.0) + TEXT_HEIGHT
-    figure = Figure(figsize=(PANEL * columns, height * lines * len(rows)), dpi=110)
-    FigureCanvasAgg(figure)
-    scales = common_scales(rows)
-    grid = figure.subplots(lines * len(rows), columns, squeeze=False)
-    for index, row in enumerate(rows):
-        panels_of_row = list(grid[index * lines : (index + 1) * lines].flat)
-        draw_row(panels_of_row, row, scales, cells)
-    figure.tight_layout(pad=0.6)
-    return figure
+def strength(heatmap: Heatmap, scale: float, height: int, width: int) -> NDArray[np.float32]:
+    """A map at the size of an image, as a share of the value in full color: -1 to 1, or 0 to 1."""
+    fine = smoothed(heatmap.values.float().cpu().numpy())
+    values = upsample(heatmap.values.new_tensor(fine)[None].float().cpu(), height, width)[0].numpy()
+    return (values / scale).clip(-1 if heatmap.signed else 0, 1)
 
 
 def blend(
     pixels: NDArray[np.uint8], heatmap: Heatmap, scale: float | None = None
 ) -> NDArray[np.uint8]:
-    """Blend a heatmap with its image into pixels (H, W, 3), as `draw_heatmap` but far faster.
+    """Blend a heatmap with its image (H, W, 3) into pixels; an empty map leaves it unchanged.
 
     Args:
         pixels: the image.
         heatmap: the map.
         scale: the value that is drawn in full color; None means the map's own.
     """
-    values = upsample(heatmap.values[None].cpu(), *pixels.shape[:2])[0].numpy()
     full = vmax(heatmap) if scale is None else scale
-    shown = np.abs(values) if heatmap.signed else values
-    if not np.isfinite(values).all() or shown.max() <= 0 or full <= 0:
+    if is_empty(heatmap, full):
         return pixels
-    strength = values / full
-    colors = mpl.colormaps[COLORS[heatmap.signed]](
-        (strength.clip(-1, 1) + 1) / 2 if heatmap.signed else strength.clip(0, 1)
-    )[..., :3]
+    share = strength(heatmap, full, *pixels.shape[:2])
+    colored = red_and_blue(pixels, share) if heatmap.signed else spotlight(pixels, share)
+    return colored.round().astype(np.uint8)
+
+
+def red_and_blue(pixels: NDArray[Any], share: NDArray[Any]) -> NDArray[Any]:
+    """Color a gray copy of an image, red where `share` (H, W) is positive, blue where negative.
+
+    The color covers the image as far as |share| says; nothing is covered where it is 0.
+
+    >>> red_and_blue(np.full((1, 2, 3), 100.0), np.array([[0.0, 1.0]])).round()[0].tolist()
+    [[100.0, 100.0, 100.0], [197.0, 48.0, 37.0]]
+    """
     gray = pixels.mean(2, keepdims=True)
-    gray = (gray - gray.min()) / max(np.ptp(gray), 1)  # min-max scaled, as in Captum
-    mixed = ALPHA * colors + (1 - ALPHA) * gray
-    return (255 * mixed).round().astype(np.uint8)
+    opacity = OPACITY * np.abs(share)[..., None]
+    color = 255 * np.where(share[..., None] > 0, FOR, AGAINST)
+    return opacity * color + (1 - opacity) * gray
+
+
+def spotlight(pixels: NDArray[Any], share: NDArray[Any]) -> NDArray[Any]:
+    """Darken an image where `share` (H, W) is low; it keeps its colors where it is 1.
+
+    >>> spotlight(np.full((1, 3, 3), 100.0), np.array([[0.0, 0.5, 1.0]]))[0, :, 0].round(3).tolist()
+    [10.0, 55.0, 100.0]
+    """
+    return pixels * (DARKEST + (1 - DARKEST) * share)[..., None]
+
+
+def gradient(signed: bool) -> NDArray[np.uint8]:
+    """The pixels (1, 256, 3) of a color bar, as the map would color a medium gray.
+
+    >>> gradient(signed=False)[0, [0, -1], 0].tolist()
+    [23, 230]
+    """
+    if signed:
+        colored = red_and_blue(np.full((1, 256, 3), 150.0), np.linspace(-1, 1, 256)[None])
+    else:
+        colored = spotlight(np.full((1, 256, 3), 230.0), np.linspace(0, 1, 256)[None])
+    return colored.round().astype(np.uint8)
+
+
+def texts_of_ends(heatmap: Heatmap, scale: float) -> list[str]:
+    r"""The words and values below a color bar, from left to right.
+
+    >>> import torch
+    >>> texts_of_ends(Heatmap("evidence", torch.ones(2, 2), True), 0.3125)
+    ['speaks against\n-0.31', 'nothing\n0', 'speaks for\n+0.31']
+    >>> texts_of_ends(Heatmap("attention", torch.ones(2, 2), False, expected_sum=1.0), 0.0625)
+    ['not looked at\n0\xa0%', 'looked at most\n6.2\xa0%']
+    """
+    if heatmap.signed:
+        return [f"speaks against\n-{scale:.2g}", "nothing\n0", f"speaks for\n+{scale:.2g}"]
+    if heatmap.expected_sum == 1:  # attention weights
+        return ["not looked at\n0\u00a0%", f"looked at most\n{100 * scale:.2g}\u00a0%"]
+    return ["nothing\n0", f"most\n{scale:.2g}"]
+
+
+def text_of_sum(heatmap: Heatmap) -> str:
+    r"""What is said below a map: its sum if that has a meaning, its size, and what was smoothed.
+
+    >>> import torch
+    >>> text_of_sum(Heatmap("evidence", torch.full((7, 7), 0.05), signed=True))
+    'adds up to +2.5, 7x7 places'
+    >>> text_of_sum(Heatmap("attention", torch.full((4, 5), 0.05), False, expected_sum=1.0))
+    'highest 5.0\xa0% (even: 5.0\xa0%), 4x5 places'
+    """
+    height, width = heatmap.values.shape[-2:]
+    places = f"{height}x{width} places"
+    if is_smoothed(height, width):
+        places = f"{height}x{width} pixels, smoothed by 1\u00a0% of the side"
+    if heatmap.signed:
+        return f"adds up to {float(heatmap.values.double().sum()):+.1f}, {places}"
+    if heatmap.expected_sum == 1:
+        highest = 100 * float(heatmap.values.max())
+        even = 100 / (height * width)
+        return f"highest {highest:.1f}\u00a0% (even: {even:.1f}\u00a0%), {places}"
+    return places

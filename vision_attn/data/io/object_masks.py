@@ -15,6 +15,9 @@ from vision_attn.data.io.formats import EXTENSIONS
 from vision_attn.data.io.gray_range import GrayRange, is_deep
 from vision_attn.data.io.image import open_header, open_image, stored_size, upright
 
+GRAYS = slice(32, 224)  # neither dark nor light
+MOST_SHADES = 16  # of a mask that has more than a few pixels between dark and light
+MOST_BETWEEN = 0.15  # share of its pixels
 COLUMNS = ("file", "xmin", "ymin", "xmax", "ymax")
 Box = tuple[float, float, float, float]
 ReadMask = Callable[[Path, int, int], Tensor]
@@ -225,14 +228,34 @@ def mask_from_file(mask: Path | None, path: Path, height: int, width: int) -> Te
     """Read a mask file, bool (height, width); an empty mask if the image has none.
 
     Raises:
-        UserError: the file is not a readable image.
+        UserError: the file is not a readable image, or it is a photograph.
     """
     if mask is None:
         return torch.zeros(height, width, dtype=torch.bool)
     try:
-        return resize_mask(open_mask(mask), height, width)
+        found = open_mask(mask)
     except OSError as error:
         raise UserError(f"the mask of {path} cannot be read: {error}") from None
+    if is_photograph(found):
+        raise UserError(
+            f"--truth: {mask} is not a mask but a picture with many shades of gray; "
+            "masks are black, and white on the object."
+        )
+    return resize_mask(found, height, width)
+
+
+def is_photograph(mask: Image.Image) -> bool:
+    """Whether a grayscale image has many shades, and many pixels that are neither dark nor light.
+
+    JPEG and smooth edges give a mask many shades, too, but few such pixels.
+
+    >>> ramp = Image.linear_gradient("L")
+    >>> is_photograph(ramp), is_photograph(ramp.point(lambda value: 255 * (value > 127)))
+    (True, False)
+    """
+    counts = mask.histogram()
+    between = sum(counts[GRAYS]) / max(sum(counts), 1)
+    return sum(count > 0 for count in counts) > MOST_SHADES and between > MOST_BETWEEN
 
 
 def open_mask(mask: Path) -> Image.Image:
