@@ -100,6 +100,14 @@ def test_an_empty_map_leaves_the_image_unchanged_and_says_so() -> None:
         assert "speaks for" not in texts(figure)
 
 
+def test_a_contrast_of_a_single_class_has_no_rival_and_no_sum() -> None:
+    heatmap = Heatmap("contrast", torch.full((2, 2), torch.inf), signed=True)
+    figure = sheet(OverlayRow("x.png", GRAY, [("ant", 1.0)], [heatmap], "ant"))
+    figure.canvas.draw()
+    assert "contrast (empty)" in titles(figure)
+    assert not any("inf" in text for text in texts(figure))
+
+
 def test_maps_of_an_image_share_a_scale_and_images_have_their_own() -> None:
     strong, weak = torch.full((2, 2), 2.0), torch.full((2, 2), 0.25)
     rows = [

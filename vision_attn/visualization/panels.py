@@ -106,7 +106,7 @@ class Drawing:
         self.frames(axes, own, pixels)
         if not empty:
             self.color_bar(heatmap, scale, box)
-        self.caption(box, text_of_sum(heatmap), BELOW - 0.3)
+            self.caption(box, text_of_sum(heatmap), BELOW - 0.3)
 
     def frames(self, axes: Axes, windows: Sequence[Window], pixels: NDArray[np.uint8]) -> None:
         """Draw attention windows over an image."""
