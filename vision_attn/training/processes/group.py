@@ -198,7 +198,9 @@ def joined(launch: Launch) -> Iterator[ProcessGroup]:
             if not lost:
                 raise
             kind = AlreadyPrinted if told else UserError
-            raise kind(f"{reason}, so process {launch.rank} ends, too.") from error
+            raise kind(
+                f"{reason}, so all end (why: its output; then --resume)."
+            ) from error
         except BaseException as error:
             group.fail(one_line(error))
             raise
