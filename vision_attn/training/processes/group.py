@@ -198,9 +198,7 @@ def joined(launch: Launch) -> Iterator[ProcessGroup]:
             if not lost:
                 raise
             kind = AlreadyPrinted if told else UserError
-            raise kind(
-                f"{reason}, so all end (why: its output; then --resume)."
-            ) from error
+            raise kind(f"{reason}, so all end (why: its output; then --resume).") from error
         except BaseException as error:
             group.fail(one_line(error))
             raise
