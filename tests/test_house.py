@@ -227,6 +227,7 @@ READERS = {
     "inference/prediction_table.py": {"json.loads"},  # a row of predictions
     "runs/yaml_file.py": {"yaml.SafeLoader"},
     "training/auto_settings.py": {"yaml.safe_dump"},
+    "training/processes/start.py": {"json.loads"},  # what the processes of a training share
     "training/lightning_cli.py": {"yaml.safe_load"},  # of settings in memory
     "training/overrides.py": {"yaml.safe_load"},  # of the command line
 }

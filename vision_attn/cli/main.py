@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from vision_attn.core.errors import UserError, did_you_mean
+from vision_attn.core.errors import AlreadyPrinted, UserError, did_you_mean
 from vision_attn.core.terminal import say, say_error
 from vision_attn.core.version import __version__
 
@@ -62,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         if debug:
             raise
-        say_error(error)
+        if not isinstance(error, AlreadyPrinted):
+            say_error(error)
         return 2
     except OSError as error:
         from vision_attn.core.atomic import is_refused_by_system, is_write_error, write_error

@@ -23,8 +23,10 @@ def score_command(argv: list[str], command: str, stage: str) -> int:
 
     from vision_attn.training.score import score
 
-    scores, count = score(options.run, stage, options.data, settings, options.trust)
-    say(f"{stage} images {count}")
-    for name, value in scores.items():
+    found = score(options.run, stage, options.data, settings, options.trust)
+    if not found.is_first_process:
+        return 0
+    say(f"{stage} images {found.images}")
+    for name, value in found.values.items():
         say(f"{name} {value:.4f}")
     return 0

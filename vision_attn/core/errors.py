@@ -8,6 +8,10 @@ class UserError(Exception):
     """An error that the user can fix: what is wrong, where, and what to do."""
 
 
+class AlreadyPrinted(UserError):
+    """An error that another process of the same command has printed."""
+
+
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """A suggestion for a misspelled word, or an empty text.
 

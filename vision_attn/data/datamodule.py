@@ -1,7 +1,7 @@
 """Lightning data module: batches of an image source, held in memory if the images fit."""
 
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
@@ -20,7 +20,8 @@ from vision_attn.data.groups import UNUSED, groups_of
 from vision_attn.data.io.cache import load_or_decode
 from vision_attn.data.io.decode import in_memory
 from vision_attn.data.io.image import to_unit_range
-from vision_attn.data.sampler import EpochSampler
+from vision_attn.data.loader import scoring_loader, training_loader
+from vision_attn.data.sampler import ALL, EpochSampler, Share
 from vision_attn.data.sources.base import ImageSource
 from vision_attn.data.split import Split, joined
 from vision_attn.data.splits import check_divisible, with_known_labels
@@ -271,37 +272,34 @@ class ImageDataModule(pl.LightningDataModule):
         items = [store[index] for index in order[:count].tolist()]
         return to_unit_range(torch.stack([item[0] for item in items if item is not None]))
 
-    def loader(self, name: str, shuffle: bool) -> DataLoader:
-        """The data loader of one split."""
+    @property
+    def share(self) -> Share:
+        """The share of the images that this process trains on and scores."""
+        if self.trainer is None:
+            return ALL
+        return Share(self.trainer.global_rank, self.trainer.world_size)
+
+    def loader(self, name: str, shuffle: bool, share: Share = ALL) -> DataLoader:
+        """The data loader of one split, or of a process's share of it."""
         store = self.store(name)
-        streamed = isinstance(store, StreamingDataset)
-        weights = balanced_weights(store.targets) if shuffle and self.balanced_sampling else None
-        order = EpochSampler(len(store), self.order_seed, weights, self.alternate)
+        if not shuffle:
+            return scoring_loader(store, self.batch_size, share, self.num_workers)
+        weights = balanced_weights(store.targets) if self.balanced_sampling else None
+        order = EpochSampler(len(store), self.order_seed, weights, self.alternate, share)
         order.set_epoch(self.first_epoch)
-        return DataLoader(
-            store,
-            batch_size=self.batch_size,
-            sampler=order if shuffle else None,
-            generator=torch.Generator(),  # its own, so that the global random state is not used
-            # Batch normalization would fail on a last training batch of a single image.
-            drop_last=shuffle and len(store) > self.batch_size,
-            collate_fn=cast(Any, store.collate),  # InMemoryDataset returns batches
-            num_workers=self.num_workers if streamed else 0,
-            persistent_workers=streamed and self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
+        return training_loader(store, self.batch_size, order, self.num_workers)
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled training batches."""
-        return self.loader("train", shuffle=True)
+        return self.loader("train", True, self.share)
 
     def val_dataloader(self) -> DataLoader:
         """Validation batches in a fixed order."""
-        return self.loader("val", shuffle=False)
+        return self.loader("val", False, self.share)
 
     def test_dataloader(self) -> DataLoader:
         """Test batches in a fixed order."""
-        return self.loader("test", shuffle=False)
+        return self.loader("test", False, self.share)
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Stop in the main process if streaming has found too many unreadable files.

@@ -48,7 +48,7 @@ class InMemoryDataset(Dataset):
 
     def __getitems__(self, indices: list[int]) -> Batch:
         """A whole batch, as a DataLoader requests it; index ~k is image k flipped left to right."""
-        requested = torch.tensor(indices)
+        requested = torch.tensor(indices, dtype=torch.long)
         flipped = requested < 0
         positions = torch.where(flipped, ~requested, requested)
         images = self.images[self.split_indices[positions]]

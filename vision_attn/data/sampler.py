@@ -1,6 +1,8 @@
 """Reproducible sampling order of training images, a function of the run's seed and the epoch."""
 
+import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -8,14 +10,58 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 
+class Share(NamedTuple):
+    """Which images of an order a process takes: those at `rank`, `rank + of`, and so on."""
+
+    rank: int
+    of: int
+
+
+ALL = Share(0, 1)
+"""The share of a single process."""
+
+
+class ScoringBatches(Sampler[list[int]]):
+    """Batches in which each process scores its share of the images, none of them twice.
+
+    All processes have the same number of batches, since they wait for each other in each; the last
+    of them may be empty. Lightning's `DistributedSampler` repeats images, which changes scores.
+
+    Args:
+        count: number of images.
+        batch_size: most images per batch of a process.
+        share: of this process.
+
+    >>> [list(ScoringBatches(5, 2, Share(rank, 2))) for rank in (0, 1)]
+    [[[0, 2], [4]], [[1, 3], []]]
+    >>> list(ScoringBatches(5, 2))
+    [[0, 1], [2, 3], [4]]
+    """
+
+    def __init__(self, count: int, batch_size: int, share: Share = ALL) -> None:
+        self.mine = range(share.rank, count, share.of)
+        self.batch_size = batch_size
+        self.batches = math.ceil(math.ceil(count / share.of) / batch_size)
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __iter__(self) -> Iterator[list[int]]:
+        size = self.batch_size
+        return iter([list(self.mine[k * size : (k + 1) * size]) for k in range(self.batches)])
+
+
 class EpochSampler(Sampler[int]):
     """A new random order in each epoch, independent of earlier random draws.
 
     A resumed run therefore sees the same order as a run that was never interrupted. Lightning sets
-    the epoch, and shards the order across processes; it is the same in all of them.
+    the epoch.
+
+    Several processes draw the same order and take turns, so that their batches of one step are
+    together the batch that a single process with the same number of images per step would take.
 
     Args:
-        count: number of images, and of draws per epoch.
+        count: number of images, and of draws per epoch of all processes together.
         seed: the seed of the run.
         weights: relative probability of each image, (count,), drawn with replacement; None draws
             each image once.
@@ -23,6 +69,7 @@ class EpochSampler(Sampler[int]):
             the first. Two epochs then show both sides of every image, which is better than
             random flips wherever flipping helps (Jordan 2024, arXiv 2404.00498). A flipped image
             k is drawn as ~k, that is -1 - k.
+        share: of this process.
 
     >>> order = EpochSampler(5, seed=0)
     >>> first = list(order)
@@ -36,8 +83,14 @@ class EpochSampler(Sampler[int]):
     """
 
     def __init__(
-        self, count: int, seed: int, weights: Tensor | None = None, alternate: bool = False
+        self,
+        count: int,
+        seed: int,
+        weights: Tensor | None = None,
+        alternate: bool = False,
+        share: Share = ALL,
     ) -> None:
+        self.share = share
         self.count = count
         self.seed = seed
         self.weights = weights
@@ -49,7 +102,7 @@ class EpochSampler(Sampler[int]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.count
+        return max(self.count // self.share.of, 1)
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(seed_of(self.seed, self.epoch))
@@ -57,7 +110,10 @@ class EpochSampler(Sampler[int]):
             drawn = torch.randperm(self.count, generator=generator)
         else:
             drawn = torch.multinomial(self.weights, self.count, True, generator=generator)
-        return iter((self.flip_alternately(drawn) if self.alternate else drawn).tolist())
+        order = self.flip_alternately(drawn) if self.alternate else drawn
+        # All processes take the same number; fewer images than processes are repeated.
+        mine = torch.arange(len(self)) * self.share.of + self.share.rank
+        return iter(order[mine % self.count].tolist())
 
     def flip_alternately(self, drawn: Tensor) -> Tensor:
         """Indices of images, with ~k for those that are flipped in this epoch."""

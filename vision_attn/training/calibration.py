@@ -44,7 +44,7 @@ def validation_logits(
     targets = [torch.empty(0, dtype=torch.long)]
     device = next(model.parameters()).device
     with in_eval(model), forward_context():
-        for images, labels in data.val_dataloader() if "val" in data.splits else ():
+        for images, labels in data.loader("val", False) if "val" in data.splits else ():
             if len(labels):
                 logits.append(model(to_unit_range(images.to(device))).float().cpu())
                 targets.append(labels)

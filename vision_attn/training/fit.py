@@ -1,6 +1,7 @@
 """Fit: train a model on images, test it, and write everything into one run folder."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -10,7 +11,7 @@ from vision_attn.core.errors import UserError
 from vision_attn.core.terminal import say
 from vision_attn.evaluation.report.page import write_report_at_end
 from vision_attn.runs.folder import RunFolder
-from vision_attn.runs.lock import train_lock
+from vision_attn.runs.lock import JOINED_RUN, train_lock
 from vision_attn.runs.model_spec import ModelSpec
 from vision_attn.runs.settings_summary import about_run
 from vision_attn.runs.yaml_file import load_yaml
@@ -22,6 +23,7 @@ from vision_attn.training.callbacks.throughput import Throughput, callbacks_of
 from vision_attn.training.callbacks.time_limit import TimeLimit
 from vision_attn.training.config import merge, with_full_names
 from vision_attn.training.deadline import Deadline
+from vision_attn.training.duration import is_accelerated
 from vision_attn.training.failures import (
     BatchSettings,
     OutOfMemoryError,
@@ -33,9 +35,14 @@ from vision_attn.training.final_scores import final_scores, validation_score
 from vision_attn.training.first_stage import record_probe, run_probe
 from vision_attn.training.fit_request import Attempt, FitRequest, new_run, resumed_run
 from vision_attn.training.lightning_cli import TrainingCLI
+from vision_attn.training.overrides import nested
 from vision_attn.training.prepare import Preparation, prepare
 from vision_attn.training.probe.stage import ProbeResult
+from vision_attn.training.processes.group import joined
+from vision_attn.training.processes.launcher import check_devices, launched
+from vision_attn.training.processes.start import check_alike, load_from_first, shared_start
 from vision_attn.training.provenance import (
+    Processes,
     record_config,
     record_environment,
     record_splits,
@@ -71,20 +78,47 @@ def fit(request: FitRequest) -> FitResult:
     Raises:
         UserError: invalid settings, images or files.
     """
+    launch = launched()
+    if launch is None or launch.count == 1:
+        return fit_in_process(request, lambda: starting_point(request))
+    with joined(launch) as group:
+        return fit_in_process(request, lambda: shared_start(request, group, starting_point))
+
+
+def starting_point(request: FitRequest) -> Attempt:
+    """The configuration of a new or a resumed run."""
+    return resumed_run(request) if request.resume else new_run(request)
+
+
+def fit_in_process(request: FitRequest, start: Callable[[], Attempt]) -> FitResult:
+    """Train in this process, perhaps together with others."""
     deadline = Deadline(request.max_minutes, request.started)
-    attempt = resumed_run(request) if request.resume else new_run(request)
-    attempt = replace(attempt, deadline=deadline)
+    attempt = replace(start(), deadline=deadline)
     deadline.check_settings(attempt.config.get("trainer") or {})
     try:
+        check_processes(attempt)
         return train_with_retry(attempt)
     except UserError:
         remove_table(attempt.folder)
         raise
 
 
+def check_processes(attempt: Attempt) -> None:
+    """Refuse numbers of devices that contradict the launcher; a resumed run may have others.
+
+    Raises:
+        UserError: it says what to set.
+    """
+    recorded = attempt.config.get("trainer") or {}
+    asked = nested(attempt.request.options).get("trainer") or {}
+    given = asked if attempt.request.resume else recorded
+    accelerated = is_accelerated(str(recorded.get("accelerator", "auto")))
+    check_devices(launched(), given, accelerated)
+
+
 def remove_table(folder: RunFolder) -> None:
     """Remove the image table of a run that did not start."""
-    if folder.table.is_file() and not folder.config.exists():
+    if JOINED_RUN not in os.environ and folder.table.is_file() and not folder.config.exists():
         folder.table.unlink()
         with suppress(OSError):  # the folder contains other files
             folder.path.rmdir()
@@ -123,6 +157,8 @@ def train(attempt: Attempt) -> FitResult:
     ):
         if cli.trainer.is_global_zero:
             record(attempt, ready)
+        if attempt.group is not None:
+            check_alike(attempt.group, ready.resolved, cli.datamodule.splits)
         return run_stages(attempt, ready)
 
 
@@ -133,25 +169,31 @@ def record(attempt: Attempt, ready: Preparation) -> None:
     record_config(folder, ready.resolved, ready.chosen)
     record_splits(folder, data, attempt.checkpoint is not None)
     seed, command = ready.resolved["seed_everything"], attempt.request.command
-    record_environment(folder, command, seed, data.splits, ready.spec.weights)
+    processes = Processes(cli.trainer.world_size, data.batch_size)
+    record_environment(folder, command, seed, data.splits, ready.spec.weights, processes)
 
 
 def run_stages(attempt: Attempt, ready: Preparation) -> FitResult:
     """Fit the probe, if there is one; train; calibrate; test; report."""
     cli, folder = ready.cli, attempt.folder
     try:
-        probe = run_probe(attempt, ready) if cli.stages.probe else None
+        probe = run_probe(attempt, ready) if cli.stages.probe and not follows(attempt) else None
     except KeyboardInterrupt:
         return FitResult(folder, interrupted=True, can_resume=True)
     ready = record_probe(attempt, ready, probe) if probe else ready
+    if attempt.group is not None and cli.stages.probe:
+        load_from_first(attempt, cli.model.model)
     spec = ready.spec
-    if cli.stages.tune and not fit_trainer(cli, attempt, spec, probe):
+    if cli.stages.tune and not fit_trainer(cli, attempt, spec):
         can_resume = folder.last.exists() or cli.stages.probe
         return FitResult(folder, interrupted=True, can_resume=can_resume)
     if probe and cli.trainer.is_global_zero:
         folder.add_metrics({"out_of_fold/accuracy": probe.accuracy})
-    if ready.resolved["calibrate"]:
+    if ready.resolved["calibrate"] and not follows(attempt):
         calibrate_best(cli, folder, spec, None if cli.stages.tune else probe)
+    attempt.wait_for_all()
+    if follows(attempt):
+        cli.model.use_activation(folder.load_spec().activation)
     scores = final_scores(cli, folder)
     if attempt.request.report and cli.trainer.is_global_zero:
         write_report(attempt, ready)
@@ -174,16 +216,19 @@ def write_report(attempt: Attempt, ready: Preparation) -> None:
     write_report_at_end(folder, model, cli.datamodule, about, precision, deadline.seconds_left)
 
 
-def fit_trainer(
-    cli: TrainingCLI, attempt: Attempt, spec: ModelSpec, probe: ProbeResult | None
-) -> bool:
+def follows(attempt: Attempt) -> bool:
+    """Whether another process that a launcher started decides and writes."""
+    return attempt.group is not None and attempt.group.rank > 0
+
+
+def fit_trainer(cli: TrainingCLI, attempt: Attempt, spec: ModelSpec) -> bool:
     """Run the trainer and save the best weights; returns False if Ctrl-C interrupted it.
 
     After a probe, weights are only saved if they are better than the probe's on validation images.
     """
     folder, data = attempt.folder, cli.datamodule
     best = SaveBestModel(folder, spec, data.monitored)
-    if probe:
+    if cli.stages.probe:
         best.to_beat = validation_score(cli)
         say(f"probe     {data.monitored} {best.to_beat:.4f}; tuning is kept only if it is better")
         if not time_to_tune(cli, attempt.deadline):

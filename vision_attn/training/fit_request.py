@@ -30,6 +30,7 @@ from vision_attn.training.config_trust import check_trusted
 from vision_attn.training.deadline import Deadline
 from vision_attn.training.image_tables import ImageRows, write_table
 from vision_attn.training.overrides import Pair, nested
+from vision_attn.training.processes.group import ProcessGroup
 from vision_attn.training.stages import TUNING, against_probe
 from vision_attn.training.starting_weights import (
     StartingWeights,
@@ -100,6 +101,7 @@ class Attempt:
         deadline: when it has to be complete.
         open_stages: whether nobody said which stages of the backbone serve, so that the probe may
             add the stage before the last.
+        group: the processes that a launcher started; None if there is no launcher.
     """
 
     request: FitRequest
@@ -109,6 +111,12 @@ class Attempt:
     weights: StartingWeights = field(default_factory=StartingWeights)
     deadline: Deadline = field(default_factory=Deadline)
     open_stages: bool = False
+    group: ProcessGroup | None = None
+
+    def wait_for_all(self) -> None:
+        """Wait until all processes that a launcher started are here."""
+        if self.group is not None:
+            self.group.barrier()
 
 
 def new_run(request: FitRequest) -> Attempt:

@@ -30,6 +30,7 @@ from vision_attn.training.fit import FitResult, fit
 from vision_attn.training.fit_request import FitRequest, new_run
 from vision_attn.training.intervals import bounds, with_interval
 from vision_attn.training.probe.selection import grouped_folds
+from vision_attn.training.processes.launcher import launched
 from vision_attn.training.provenance import write_record
 from vision_attn.training.starting_weights import known_source
 
@@ -62,7 +63,12 @@ def fit_as_asked(request: FitRequest) -> FitResult:
     Raises:
         UserError: invalid settings, images or files.
     """
-    return fit(request) if request.folds is None else fit_folds(request, request.folds)
+    if request.folds is None:
+        return fit(request)
+    launch = launched()
+    if launch is not None and launch.count > 1:
+        raise UserError(f"--folds trains in one process; start it without {launch.launcher}.")
+    return fit_folds(request, request.folds)
 
 
 def fit_folds(request: FitRequest, folds: int) -> FitResult:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from vision_attn.core.errors import UserError
@@ -14,6 +15,8 @@ from vision_attn.data.dataset import StreamingDataset
 from vision_attn.data.groups import groups_of
 from vision_attn.data.splits import MIN_HELD_OUT
 from vision_attn.metrics.bootstrap import Interval, bootstrap_intervals
+
+NONE = torch.empty(0, dtype=torch.long)
 
 
 @dataclass
@@ -28,6 +31,24 @@ class Outcomes:
         self.predicted.append(logits.argmax(1).cpu())
         self.targets.append(targets.cpu())
 
+    def gather(self) -> None:
+        """Add the images of the other processes, in the order of the split."""
+        if not (dist.is_available() and dist.is_initialized()):
+            return
+        mine = [torch.cat([*found, NONE]) for found in (self.predicted, self.targets)]
+        parts: list[list[Tensor]] = [[]] * dist.get_world_size()
+        dist.all_gather_object(parts, mine)
+        count = sum(len(targets) for _, targets in parts)
+        taken = [len(range(rank, count, len(parts))) for rank in range(len(parts))]
+        self.clear()
+        if [len(targets) for _, targets in parts] != taken:  # some could not be read
+            return
+        for found, index in ((self.predicted, 0), (self.targets, 1)):
+            whole = torch.empty(count, dtype=torch.long)
+            for rank, part in enumerate(parts):
+                whole[rank :: len(parts)] = part[index]
+            found.append(whole)
+
     def clear(self) -> None:
         """Forget all images."""
         self.predicted.clear()
@@ -40,8 +61,7 @@ def score_intervals(outcomes: Outcomes, data: ImageDataModule, stage: str) -> di
     They are drawn over groups of related images, as the splits were cut by.
 
     Args:
-        outcomes: of the split; with several processes they are only those of one of them, and
-            there are no intervals.
+        outcomes: of the split, of all processes.
         data: has the split.
         stage: "val" or "test".
     """
@@ -49,7 +69,7 @@ def score_intervals(outcomes: Outcomes, data: ImageDataModule, stage: str) -> di
         return {}
     targets = torch.cat(outcomes.targets).numpy()
     names = names_that_were_read(data, stage)
-    if len(names) != len(targets):  # a limit of batches, or one of several processes
+    if len(names) != len(targets):  # a limit of batches
         return {}
     correct = torch.cat(outcomes.predicted).numpy() == targets
     return bootstrap_intervals(correct, targets, related(data, stage, names), data.seed)

@@ -40,6 +40,7 @@ from vision_attn.training.duration import (
 from vision_attn.training.failures import is_out_of_memory
 from vision_attn.training.log_folder import with_log_folder
 from vision_attn.training.precision import precision_for
+from vision_attn.training.processes.launcher import Launch, launched
 from vision_attn.training.stages import SINGLE_STAGE, Stages, Tune, plan_stages, trains_on_all
 from vision_attn.training.task import ClassificationTask
 
@@ -182,12 +183,21 @@ class TrainingCLI(LightningCLI):
             or precision_for(self.model.model, str(given.accelerator), self.stages.tune),
             "logger": self.loggers() if given.logger is None else given.logger,
             "default_root_dir": str(self.folder.path) if self.folder else None,
+            "use_distributed_sampler": False,  # the data module shares images among processes
         }
+        if self.launch is not None:
+            chosen |= self.launch.trainer_settings()
+            chosen["plugins"].append(self.launch.environment())
         if self.folder is None:
             chosen["enable_checkpointing"] = False
         elif self.duration.epochs is not None:
             chosen["max_epochs"] = self.duration.epochs
         return super().instantiate_trainer(**chosen, **kwargs)
+
+    @cached_property
+    def launch(self) -> Launch | None:
+        """What a launcher started; None if Lightning starts further processes itself."""
+        return launched()
 
     def own_callbacks(self, on_screen: bool) -> list[Callback]:
         """Our callbacks: those of every training, and those that are turned on by a setting."""

@@ -1,7 +1,7 @@
 """Record the settings, splits and environment of a run before it trains."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vision_attn.core.atomic import atomic_write, replace_symlink, write_json, write_text
@@ -19,6 +19,37 @@ from vision_attn.training.config import Config
 
 BYTES = "surrogateescape"
 """How Python writes bytes of file names that are not UTF-8: as they are."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of a training.
+
+    Attributes:
+        count: how many there are.
+        batch_size: images per step of each of them; 0 if that was not recorded.
+    """
+
+    count: int
+    batch_size: int = 0
+
+
+ONE_PROCESS = Processes(1)
+
+
+def changed_processes(before: Processes, now: Processes) -> str:
+    """A line on a training that resumes with another number of processes.
+
+    >>> changed_processes(Processes(2, 8), Processes(3, 8))
+    '3 processes now, 2 before: steps of 24 images instead of 16, so the weights will differ'
+    >>> changed_processes(Processes(2, 6), Processes(3, 4))
+    '3 processes now, 2 before: steps of 12 images as before, other random augmentation'
+    """
+    step, old = now.count * now.batch_size, before.count * before.batch_size
+    change = f"steps of {step} images instead of {old}, so the weights will differ"
+    if step == old:
+        change = f"steps of {step} images as before, other random augmentation"
+    return f"{now.count} processes now, {before.count} before: {change}"
 
 
 def record_config(folder: RunFolder, resolved: Config, chosen: list[str]) -> None:
@@ -63,10 +94,12 @@ def record_environment(
     seed: int | bool,
     splits: Mapping[str, Split],
     weights: WeightsRecord | None = None,
+    processes: Processes = ONE_PROCESS,
 ) -> None:
-    """Record the environment of each start or resume; warn if the images have changed."""
+    """Record the environment of each start or resume; lines say what has changed."""
     earlier, now = read_starts(folder.environment), environment(list(command), seed, splits)
     now["weights"] = asdict(weights) if weights else None
+    now["processes"] = asdict(processes)
     if not folder.last.exists():  # an earlier start here left no checkpoint
         earlier = []
     if earlier and earlier[-1].get("data") != now["data"]:
@@ -74,6 +107,9 @@ def record_environment(
             f"check     the images are not those that the run began with (see "
             f"{folder.environment}): its weights will differ from an uninterrupted run's."
         )
+    before = Processes(**earlier[-1].get("processes", {"count": 1})) if earlier else processes
+    if before.count != processes.count:
+        say(f"check     {changed_processes(before, processes)}")
     write_json(folder.environment, {"starts": [*earlier, now]})
 
 

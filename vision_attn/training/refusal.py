@@ -1,5 +1,6 @@
 """A training that is refused before its first step leaves the run folder as it was."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -8,6 +9,7 @@ from pathlib import Path
 from vision_attn.core.atomic import atomic_write, replace_symlink
 from vision_attn.core.errors import UserError
 from vision_attn.runs.folder import RunFolder
+from vision_attn.runs.lock import JOINED_RUN
 from vision_attn.training.callbacks.checkpoint_io import AtomicCheckpointIO
 
 
@@ -22,6 +24,9 @@ def undone_if_refused(folder: RunFolder, has_started: Callable[[], bool]) -> Ite
         folder: the run folder; it may not exist yet.
         has_started: whether the first step was taken; from then on everything is kept.
     """
+    if JOINED_RUN in os.environ:  # the first process of the training restores them
+        yield
+        return
     written = [folder.config, folder.split, folder.environment, folder.owner_file, folder.lock_file]
     before = {path: path.read_bytes() if path.is_file() else None for path in written}
     folders = [folder.logs, folder.checkpoints, folder.path, folder.path.parent]  # innermost first

@@ -1,6 +1,8 @@
 """Score a run on its validation or test images, or write its report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 from vision_attn.evaluation.report.page import write_report
@@ -9,9 +11,27 @@ from vision_attn.runs.settings_summary import about_run
 from vision_attn.runs.yaml_file import load_yaml
 from vision_attn.training.auto_settings import recorded_auto_settings
 from vision_attn.training.config import merge, with_full_names
+from vision_attn.training.duration import is_accelerated
 from vision_attn.training.intervals import bounds, score_intervals
 from vision_attn.training.overrides import Pair, nested
+from vision_attn.training.processes.group import joined
+from vision_attn.training.processes.launcher import check_devices, launched
 from vision_attn.training.restore import evaluation_config, restore
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of a split.
+
+    Attributes:
+        values: the scores by name.
+        images: the number of images.
+        is_first_process: whether this process is the one that prints.
+    """
+
+    values: dict[str, float]
+    images: int
+    is_first_process: bool = True
 
 
 def score(
@@ -20,8 +40,8 @@ def score(
     data: str | None = None,
     options: Sequence[Pair] = (),
     trusted: Sequence[str] = (),
-) -> tuple[Mapping[str, float], int]:
-    """Score a run on one split.
+) -> Scores:
+    """Score a run on one split, each image once, with any number of processes.
 
     Args:
         run: the run folder.
@@ -31,19 +51,35 @@ def score(
         trusted: dotted paths of the user's own classes that the run may import.
 
     Returns:
-        The scores by name, and the number of images.
+        The scores, the same in all processes.
 
     Raises:
         UserError: the run or the images are invalid.
     """
-    folder = RunFolder(Path(run))
+    launch = launched()
+    several = launch is not None and launch.count > 1
+    with joined(launch) if launch is not None and several else nullcontext():
+        return score_share(RunFolder(Path(run)), stage, data, options, trusted)
+
+
+def score_share(
+    folder: RunFolder,
+    stage: str,
+    data: str | None,
+    options: Sequence[Pair],
+    trusted: Sequence[str],
+) -> Scores:
+    """Score a run in this process, perhaps together with others; see `score`."""
+    given = nested(options).get("trainer") or {}
+    check_devices(launched(), given, is_accelerated(str(given.get("accelerator", "auto"))))
     config = evaluation_config(folder, data, trusted, stage)
     cli = restore(folder, merge(config, with_full_names(nested(options))), data, stage)
     folder.fill(cli.model.model)
     loop = cli.trainer.validate if stage == "val" else cli.trainer.test
     (scores,) = loop(cli.model, cli.datamodule, verbose=False)
     intervals = score_intervals(cli.model.outcomes, cli.datamodule, stage)
-    return {**scores, **bounds(stage, intervals)}, len(cli.datamodule.store(stage))
+    values = {**scores, **bounds(stage, intervals)}
+    return Scores(values, len(cli.datamodule.store(stage)), cli.trainer.is_global_zero)
 
 
 def report(run: str | Path, out: Path | None, trusted: Sequence[str]) -> Path:

@@ -55,9 +55,17 @@ def backbone_choice(name: str) -> str:
     return f"a light backbone, to train from scratch without a GPU (--backbone {DEFAULT_BACKBONE})"
 
 
+def batches(cli: TrainingCLI) -> str:
+    """The batch size in words: of each process, and of all together."""
+    size, processes = cli.datamodule.batch_size, cli.trainer.world_size
+    if processes == 1:
+        return f"batches of {size}"
+    return f"batches of {size} in each of {processes} processes ({size * processes} per step)"
+
+
 def stages_line(cli: TrainingCLI) -> str:
     """The stages of the training, for its line in the summary."""
     probe = "pooling and head on features of the frozen backbone" if cli.stages.probe else ""
-    epochs = f"{cli.trainer.max_epochs} epochs, batches of {cli.datamodule.batch_size}"
+    epochs = f"{cli.trainer.max_epochs} epochs, {batches(cli)}"
     tuning = f"{'then all layers: ' if probe else ''}{epochs}" if cli.stages.tune else ""
     return "".join(f"{part}, " for part in (probe, tuning) if part)

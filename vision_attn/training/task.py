@@ -284,10 +284,12 @@ class ClassificationTask(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics."""
+        self.outcomes.gather()
         self.log_scores("val")
 
     def on_test_epoch_end(self) -> None:
         """Log the test metrics."""
+        self.outcomes.gather()
         self.log_scores("test")
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:

@@ -84,7 +84,7 @@ class Throughput(Callback):
     ) -> None:
         """Count the images of a batch, measure it, and tell the time once it is known."""
         now = time.monotonic()
-        self.images += len(batch[0])
+        self.images += len(batch[0]) * trainer.world_size
         self.steps += 1
         if self.warm_up and i + 1 < trainer.num_training_batches:
             self.warm_up -= 1
