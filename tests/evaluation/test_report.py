@@ -335,6 +335,28 @@ class TestMapQuality:
         os.utime(run / "model.safetensors", (later, later))
         assert newest_evaluation(RunFolder(run)) is None
 
+    def test_an_evaluation_that_was_stopped_is_not_used(
+        self, trained: tuple[Path, Path], tmp_path: Path
+    ) -> None:
+        run = tmp_path / "run"
+        shutil.copytree(trained[0], run)
+        scores = {"deletion": {"images": 8, "mean": 0.5, "median": 0.5, "quartiles": [0.4, 0.6]}}
+        now = (run / "model.safetensors").stat().st_mtime
+        for day, (name, complete) in enumerate((("evidence", True), ("random", False)), 1):
+            content = {
+                "complete": complete,
+                "images": {"seen": 8, "correct": 8},
+                "higher_is_better": {"deletion": False},
+                "explainers": {name: {"scores": scores}},
+            }
+            path = run / "evaluations" / str(day) / "evaluation.json"
+            path.parent.mkdir(parents=True)
+            path.write_text(json.dumps(content))
+            os.utime(path, (now + day, now + day))
+        found = newest_evaluation(RunFolder(run))
+        assert found is not None
+        assert set(found.scores) == {"evidence"}
+
     def test_a_quick_measurement_without_an_evaluation(self, trained: tuple[Path, Path]) -> None:
         text = Page((trained[0] / "report.html").read_text("utf-8")).text
         assert "A quick measurement on up to 8 images" in text

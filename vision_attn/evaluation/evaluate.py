@@ -106,7 +106,8 @@ def evaluate(
             evaluation.results[name] = evaluate_explainer(
                 explainer, groups, request.batch_size, bar.advance
             )
-            write_scores(out, evaluation.results, used, evaluation.images, left_out)
+            done = number == len(request.explainers)
+            write_scores(out, evaluation.results, used, evaluation.images, left_out, done)
     draw_chart(out, evaluation.results, used)
     return evaluation
 

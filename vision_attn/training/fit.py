@@ -170,8 +170,7 @@ def write_report(attempt: Attempt, ready: Preparation) -> None:
         return
     model = cli.model.model.to(cli.trainer.strategy.root_device)
     about = about_run(ready.resolved, cli.datamodule, model, ready.chosen)
-    precision = cli.trainer.precision_plugin.forward_context
-    write_report_at_end(folder, model, cli.datamodule, about, precision, deadline.seconds_left)
+    write_report_at_end(folder, model, cli.datamodule, about, deadline.seconds_left)
 
 
 def fit_trainer(

@@ -2,6 +2,8 @@
 
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -66,17 +68,37 @@ def map_quality(
 
 
 def newest_evaluation(folder: RunFolder) -> MapQuality | None:
-    """Scores of the newest `evaluation.json` of the run; None if it is older than the model.
+    """Scores of the newest complete `evaluation.json` that is not older than the model, or None.
 
     Raises:
         UserError: the file is damaged.
     """
     trained = folder.weights.stat().st_mtime
-    by_time = {p.stat().st_mtime: p for p in folder.evaluations.glob("*/evaluation.json")}
-    if not by_time or max(by_time) < trained:
-        return None
-    newest = by_time[max(by_time)]
-    content = read_json(newest)
+    files = [
+        p for p in folder.evaluations.glob("*/evaluation.json") if p.stat().st_mtime >= trained
+    ]
+    for newest in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
+        content = read_json(newest)
+        if is_complete(content):
+            return quality_of(newest, content, folder)
+    return None
+
+
+def is_complete(content: object) -> bool:
+    """Whether an evaluation was not stopped; those of earlier versions do not tell.
+
+    >>> is_complete({"complete": False}), is_complete({})
+    (False, True)
+    """
+    return not (isinstance(content, dict) and content.get("complete") is False)
+
+
+def quality_of(newest: Path, content: Any, folder: RunFolder) -> MapQuality:
+    """The scores of an `evaluation.json`.
+
+    Raises:
+        UserError: the file is damaged.
+    """
     try:
         explainers = content["explainers"].items()
         scores = {name: result["scores"] for name, result in explainers if result["scores"]}

@@ -4,7 +4,6 @@ import datetime
 import math
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,6 @@ from vision_attn.evaluation.report.plots import calibration_plot, curves_plot
 from vision_attn.evaluation.report.predictions import (
     Bin,
     ClassScore,
-    Precision,
     SplitPredictions,
     predict_split,
 )
@@ -110,7 +108,6 @@ def write_report(
     data: ImageDataModule,
     about: Sequence[About],
     out: Path,
-    precision: Precision = nullcontext,
     seconds: float = float("inf"),
     map_seconds: float = MAP_SECONDS,
 ) -> None:
@@ -122,8 +119,6 @@ def write_report(
         data: the images of the run.
         about: settings, data and model: name, text, and whether it was chosen automatically.
         out: the path of the HTML file.
-        precision: creates the precision context of the forward passes; the scores equal those of
-            `test` if it is the same.
         seconds: time limit of the predictions; the report covers the images predicted by then.
             The pictures take some seconds more.
         map_seconds: approximate time limit of the scores of heatmaps.
@@ -133,7 +128,7 @@ def write_report(
     """
     stage = "test" if "test" in data.splits else "val"
     model = model.eval()
-    predictions = predict_split(model, data, stage, precision, seconds)
+    predictions = predict_split(model, data, stage, seconds)
     text = render(gather(folder, model, data, about, predictions, map_seconds))
     write_text(out, text)
 
@@ -143,7 +138,6 @@ def write_report_at_end(
     model: AttentionClassifier,
     data: ImageDataModule,
     about: Sequence[About],
-    precision: Precision,
     seconds: float = float("inf"),
 ) -> None:
     """Write the report at the end of `fit`, in about two minutes; a failure is only a warning.
@@ -153,7 +147,6 @@ def write_report_at_end(
         model: the trained model of the run.
         data: the images of the run.
         about: as in `write_report`.
-        precision: as in `write_report`.
         seconds: a shorter time limit of the whole report.
 
     Raises:
@@ -161,7 +154,7 @@ def write_report_at_end(
     """
     try:
         limits = min(SECONDS, 0.4 * seconds), min(MAP_SECONDS, 0.3 * seconds)
-        write_report(folder, model, data, about, folder.report, precision, *limits)
+        write_report(folder, model, data, about, folder.report, *limits)
         say(f"report    {folder.report}")
     except WriteError:
         raise

@@ -1,8 +1,6 @@
 """Predictions of a model for the images of a split, and their scores."""
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +22,6 @@ from vision_attn.metrics.classification import CALIBRATION_BINS, ClassificationM
 from vision_attn.models.classifier import AttentionClassifier
 
 BATCH_SIZE = 64
-Precision = Callable[[], AbstractContextManager]
 
 
 @dataclass(frozen=True)
@@ -146,16 +143,16 @@ def predict_split(
     model: AttentionClassifier,
     data: ImageDataModule,
     stage: str,
-    precision: Precision = nullcontext,
     seconds: float = float("inf"),
 ) -> SplitPredictions:
     """Predict the images of a split in a fixed random order, until the time is up.
+
+    In float32, as `vision-attn predict` does, so that both give the same probabilities.
 
     Args:
         model: in eval mode.
         data: the data module that has the split.
         stage: "test" or "val".
-        precision: creates the precision context of the forward passes.
         seconds: time limit, after which no further batch is started.
 
     Raises:
@@ -175,8 +172,7 @@ def predict_split(
         indices += images
         if images:
             batch = to_unit_range(torch.stack(list(images.values())).to(device))
-            with precision():
-                logits.append(model(batch).float())
+            logits.append(model(batch).float())
         if time.monotonic() - started > seconds:
             break
     if not indices:
