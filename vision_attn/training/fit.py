@@ -37,6 +37,7 @@ from vision_attn.training.prepare import Preparation, prepare
 from vision_attn.training.probe.stage import ProbeResult
 from vision_attn.training.provenance import (
     record_config,
+    record_end,
     record_environment,
     record_splits,
 )
@@ -153,6 +154,8 @@ def run_stages(attempt: Attempt, ready: Preparation) -> FitResult:
     if ready.resolved["calibrate"]:
         calibrate_best(cli, folder, spec, None if cli.stages.tune else probe)
     scores = final_scores(cli, folder)
+    if cli.trainer.is_global_zero:
+        record_end(folder)
     if attempt.request.report and cli.trainer.is_global_zero:
         write_report(attempt, ready)
     return FitResult(folder, False, scores, cli.trainer.is_global_zero)

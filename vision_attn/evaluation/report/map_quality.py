@@ -3,7 +3,6 @@
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -16,6 +15,7 @@ from vision_attn.evaluation.benchmark import Summary, evaluate_explainer, prepar
 from vision_attn.evaluation.report.predictions import SplitPredictions
 from vision_attn.explainers.attention import Attention
 from vision_attn.explainers.base import Explainer
+from vision_attn.explainers.center import Center
 from vision_attn.explainers.contrast import Contrast
 from vision_attn.explainers.evidence import Evidence
 from vision_attn.explainers.random import Random
@@ -78,28 +78,22 @@ def newest_evaluation(folder: RunFolder) -> MapQuality | None:
         p for p in folder.evaluations.glob("*/evaluation.json") if p.stat().st_mtime >= trained
     ]
     for newest in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
-        content = read_json(newest)
-        if is_complete(content):
-            return quality_of(newest, content, folder)
+        quality = quality_of(newest, folder)
+        if quality is not None:
+            return quality
     return None
 
 
-def is_complete(content: object) -> bool:
-    """Whether an evaluation was not stopped; those of earlier versions do not tell.
-
-    >>> is_complete({"complete": False}), is_complete({})
-    (False, True)
-    """
-    return not (isinstance(content, dict) and content.get("complete") is False)
-
-
-def quality_of(newest: Path, content: Any, folder: RunFolder) -> MapQuality:
-    """The scores of an `evaluation.json`.
+def quality_of(newest: Path, folder: RunFolder) -> MapQuality | None:
+    """The scores of an `evaluation.json`; None if that evaluation was stopped.
 
     Raises:
         UserError: the file is damaged.
     """
+    content = read_json(newest)
     try:
+        if content.get("complete") is False:  # earlier versions do not tell
+            return None
         explainers = content["explainers"].items()
         scores = {name: result["scores"] for name, result in explainers if result["scores"]}
         images, higher_is_better = (
@@ -119,7 +113,7 @@ def correct_count(images: dict[str, int]) -> int:
 def quick_measurement(
     model: AttentionClassifier, predictions: SplitPredictions, size: int, seconds: float
 ) -> MapQuality:
-    """Score the model's own heatmaps and a random control, on as many images as time allows.
+    """Score the model's own heatmaps and two controls, on as many images as time allows.
 
     Raises:
         UserError: as `map_quality`.
@@ -127,6 +121,7 @@ def quick_measurement(
     batch = correct_batch(model, predictions, size)
     explainers: dict[str, Explainer] = {
         "random": Random(),
+        "center": Center(),
         "attention": Attention(),
         "evidence": Evidence(),
         "contrast": Contrast(),

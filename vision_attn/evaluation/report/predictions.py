@@ -63,6 +63,11 @@ class SplitPredictions:
         """The confidence: the probability of the predicted class (N,)."""
         return self.probabilities.gather(1, self.predicted.unsqueeze(1)).squeeze(1)
 
+    def right_among_first(self, count: int) -> float:
+        """The share of images whose true class is among the `count` most probable classes."""
+        first = self.logits.topk(min(count, self.logits.shape[1]), 1).indices
+        return float((first == self.targets.unsqueeze(1)).any(1).float().mean())
+
     def scores(self) -> dict[str, float]:
         """The classification metrics except the loss; NaN if a metric is undefined."""
         # Not synchronized: with several processes, only one of them writes the report.
@@ -85,11 +90,11 @@ class SplitPredictions:
             for metric in (multiclass_precision, multiclass_recall, multiclass_f1_score)
         ]
         matrix = self.confusion()
-        images, predicted = matrix.sum(1).tolist(), matrix.sum(0).tolist()
-        rows = zip(self.class_names, images, predicted, *columns, strict=True)
+        counts = [x.tolist() for x in (matrix.sum(1), matrix.sum(0), matrix.diagonal())]
+        rows = zip(self.class_names, *counts, *columns, strict=True)
         return [
-            ClassScore(name, count, times, p if times else None, r if count else None, f)
-            for name, count, times, p, r, f in rows
+            ClassScore(name, count, times, right, p if times else None, r if count else None, f)
+            for name, count, times, right, p, r, f in rows
         ]
 
     def calibration(self) -> list["Bin"]:
@@ -116,6 +121,7 @@ class ClassScore:
         name: of the class.
         images: number of images of the class.
         predicted: number of images predicted as the class.
+        correct: number of images of the class that are predicted as it.
         precision: share of correct predictions among those of the class; None without predictions.
         recall: share of the images of the class that are predicted as it; None without images.
         f1: harmonic mean of precision and recall.
@@ -124,6 +130,7 @@ class ClassScore:
     name: str
     images: int
     predicted: int
+    correct: int
     precision: float | None
     recall: float | None
     f1: float
