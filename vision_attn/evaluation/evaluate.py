@@ -18,6 +18,7 @@ from vision_attn.data.io.image import to_unit_range
 from vision_attn.data.io.read_many import readable
 from vision_attn.data.splits import evenly_spaced
 from vision_attn.evaluation.benchmark import ExplainerResult, evaluate_explainer, prepare
+from vision_attn.evaluation.report.map_verdict import losers
 from vision_attn.evaluation.results import CONTROLS, draw_chart, summaries, write_scores
 from vision_attn.evaluation.table import score_tables
 from vision_attn.explainers.base import Explainer
@@ -182,6 +183,8 @@ def print_tables(evaluation: Evaluation) -> None:
     for table in score_tables(summaries(results), higher_is_better, extra_columns, console.width):
         console.print()
         console.print(table, highlight=False)
+    if losers(summaries(results), higher_is_better):
+        console.print("✗ not better than a control (random, center)", highlight=False)
     console.print()
     for name, result in results.items():
         if result.failure:
