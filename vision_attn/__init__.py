@@ -3,7 +3,7 @@
 >>> import vision_attn
 >>> vision_attn.load("nowhere")
 Traceback (most recent call last):
-vision_attn.core.errors.UserError: nowhere holds no model: model.json is missing. Did fit end?
+vision_attn.core.errors.UserError: there is no run nowhere; name a folder that `fit` made.
 """
 
 import importlib

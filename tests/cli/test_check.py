@@ -281,3 +281,19 @@ def test_fit_warns_if_validation_images_look_like_training_images(
     warning = "1 of 9 val images look the same as a training image"
     assert warning in capsys.readouterr().out
     assert warning in (tmp_path / "b" / "report.html").read_text()
+
+
+def test_masks_beside_the_splits_are_not_stray_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split in ("train", "test"):
+        for color, name in enumerate(("ant", "bee")):
+            write_images(tmp_path / split / name, 3, color)
+    for name in ("ant", "bee"):
+        write_images(tmp_path / "masks" / name, 3, 7)
+    main(["check", str(tmp_path)])
+    out = capsys.readouterr().out
+    assert "outside the class folders" not in out
+    assert "Move them into class folders" not in out
+    assert "masks is taken for masks of the objects" in out
+    assert f"--truth {tmp_path / 'masks'}" in out

@@ -15,17 +15,24 @@ from PIL import Image
 
 from tests.conftest import TINY_RUN, write_images
 from vision_attn.cli.main import main
+from vision_attn.data.datamodule import ImageDataModule
+from vision_attn.data.sources.image_folder import ImageFolder
 from vision_attn.data.split import Split
+from vision_attn.evaluation.benchmark import Summary
 from vision_attn.evaluation.report.advice import advice
-from vision_attn.evaluation.report.confusion_matrix import confusion_matrix
+from vision_attn.evaluation.report.confusion_matrix import Pair, confusion_matrix
 from vision_attn.evaluation.report.curves import Curves, read_curves
 from vision_attn.evaluation.report.examples import most_confident_correct, most_confident_mistakes
+from vision_attn.evaluation.report.intervals import wilson
 from vision_attn.evaluation.report.map_quality import newest_evaluation
+from vision_attn.evaluation.report.map_verdict import loses_to, verdict
 from vision_attn.evaluation.report.plots import calibration_plot, curves_plot
 from vision_attn.evaluation.report.predictions import SplitPredictions
+from vision_attn.evaluation.report.selective import acceptances, coverage_curve
+from vision_attn.evaluation.report.split_summary import split_summary
 from vision_attn.runs.folder import RunFolder
 
-VOID = {"meta", "img"}
+VOID = {"meta", "img", "wbr"}
 POINTERS = ("src", "srcset", "href", "xlink:href", "action", "data", "poster")
 
 
@@ -88,13 +95,22 @@ class TestReport:
     def test_fit_writes_a_report(self, trained: tuple[Path, Path]) -> None:
         text = (trained[0] / "report.html").read_text(encoding="utf-8")
         page = Page(text)
-        assert "8 of 8 test images are classified correctly" in page.text
+        assert (
+            "The model got 8 of 8 test images right (100 %; 95 % interval 68 % to 100 %)"
+            in page.text
+        )
         assert page.tags["h1"] == 1
         assert page.tags["th"] > 10
         assert all(image["alt"] and image["src"] for image in page.images)
         assert len(page.images) >= 4  # the most confident of both classes, each with its evidence
         assert "chosen automatically" in page.text
         assert "Only 8 test images" in page.text
+        assert "100 % (8) 100 % (8 of 8) 68 % to 100 %" in page.text
+        assert (
+            "None of the 8 test images looks the same" in page.text or "look the same" in page.text
+        )
+        assert "seed 0" in page.text
+        assert "command vision-attn fit --data …/" in page.text
         assert len(page.ids) == len(set(page.ids))
 
     def test_it_is_self_contained(self, trained: tuple[Path, Path]) -> None:
@@ -121,7 +137,7 @@ class TestReport:
         assert (trained[0] / "report.html").read_bytes() == before
         second, first = (Page(p.read_text("utf-8")).text for p in (out, trained[0] / "report.html"))
         for text in (
-            "8 of 8 test images are classified correctly",
+            "The model got 8 of 8 test images right",
             "chosen automatically",
             "AUROC 1.000",
         ):
@@ -228,7 +244,10 @@ class TestAdvice:
         curves = Curves({"train/accuracy": {1: 0.5, 2: 0.99}, "val/accuracy": {1: 0.4, 2: 0.6}})
         train = Counter({"ant": 50, "bee": 2, "cat": 9})
         text = " ".join(advice(TestSplitPredictions.predictions, curves, train))
-        assert "Overfitting: the accuracy is 99% on training images and 60%" in text
+        assert "Training accuracy 99\xa0%, validation 60\xa0% (overfitting)" in text
+        assert "pretrained weights (--pretrained true)" in text
+        known = " ".join(advice(TestSplitPredictions.predictions, curves, train, pretrained=True))
+        assert "pretrained" not in known
         assert "50 training images of ant and 2 of bee" in text
         assert "No test images of cat" in text
         assert "Only 4 test images" in text
@@ -251,26 +270,28 @@ class TestConfusionMatrix:
         matrix = confusion_matrix(torch.tensor([[8, 2], [1, 3]]), ["ant", "bee"])
         assert [[cell.images for cell in row] for row in matrix.rows] == [[8, 2], [1, 3]]
         assert matrix.rows[1][0].share == 0.25
-        assert [(p.true_class, p.predicted, p.images) for p in matrix.pairs] == [
-            ("ant", "bee", 2), ("bee", "ant", 1),
-        ]  # fmt: skip
+        assert matrix.pairs == [Pair("ant", "bee", mistakes=3, images=14)]
 
     @pytest.mark.parametrize("classes", [21, 200])
     def test_many_classes_are_a_picture(self, classes: int) -> None:
         counts = 5 * torch.eye(classes, dtype=torch.long)
         counts[3, 7] = 15
-        matrix = confusion_matrix(counts, [f"class {k}" for k in range(classes)])
+        names = [f"class {k}" for k in range(classes)]
+        few = confusion_matrix(counts, names)
+        assert few.names == ["class 3", "class 7"]
+        assert [[cell.images for cell in row] for row in few.rows] == [[5, 15], [0, 5]]
+        matrix = confusion_matrix(counts, names, errors_only=False)
         pixels = decode(matrix.picture)
         assert pixels.shape == (classes, classes, 4)
         assert pixels[3, 7, 3] == int(np.sqrt(0.75) * 255)
         assert pixels[5, 5, 3] == 255
         assert pixels[5, 6, 3] == 0
-        assert matrix.pairs[0].share == 0.75
+        assert matrix.pairs == [Pair("class 3", "class 7", 15, 25)]
 
     def test_of_very_many_classes_those_with_most_mistakes_are_shown(self) -> None:
         counts = 5 * torch.eye(300, dtype=torch.long)
         counts[299, 7] = 15
-        matrix = confusion_matrix(counts, [f"class {k}" for k in range(300)])
+        matrix = confusion_matrix(counts, [f"class {k}" for k in range(300)], errors_only=False)
         assert len(matrix.names) == 200
         assert "class 299" in matrix.names
 
@@ -335,7 +356,80 @@ class TestMapQuality:
         os.utime(run / "model.safetensors", (later, later))
         assert newest_evaluation(RunFolder(run)) is None
 
+    def test_an_evaluation_that_was_stopped_is_not_used(
+        self, trained: tuple[Path, Path], tmp_path: Path
+    ) -> None:
+        run = tmp_path / "run"
+        shutil.copytree(trained[0], run)
+        scores = {"deletion": {"images": 8, "mean": 0.5, "median": 0.5, "quartiles": [0.4, 0.6]}}
+        now = (run / "model.safetensors").stat().st_mtime
+        for day, (name, complete) in enumerate((("evidence", True), ("random", False)), 1):
+            content = {
+                "complete": complete,
+                "images": {"seen": 8, "correct": 8},
+                "higher_is_better": {"deletion": False},
+                "explainers": {name: {"scores": scores}},
+            }
+            path = run / "evaluations" / str(day) / "evaluation.json"
+            path.parent.mkdir(parents=True)
+            path.write_text(json.dumps(content))
+            os.utime(path, (now + day, now + day))
+        found = newest_evaluation(RunFolder(run))
+        assert found is not None
+        assert set(found.scores) == {"evidence"}
+
     def test_a_quick_measurement_without_an_evaluation(self, trained: tuple[Path, Path]) -> None:
         text = Page((trained[0] / "report.html").read_text("utf-8")).text
         assert "A quick measurement on up to 8 images" in text
         assert "insertion higher is better" in text
+        assert "mean probability of the class while the hottest pixels are added" in text
+        assert "how often the hottest place" not in text  # the pointing game was not measured
+
+
+class TestAcceptance:
+    def test_like_counting_one_by_one(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        confidence = torch.rand(97, generator=generator)
+        correct = torch.rand(97, generator=generator) < confidence
+        rows = {row.threshold: row for row in acceptances(confidence, correct)}
+        for threshold, row in rows.items():
+            chosen = [k for k in range(97) if float(confidence[k]) >= threshold]
+            assert row.answered == len(chosen)
+            assert row.correct == sum(bool(correct[k]) for k in chosen)
+            assert row.interval == wilson(row.correct, row.answered)
+        assert rows[0.0].coverage == 1
+        coverage, accuracy = coverage_curve(confidence, correct)
+        assert (coverage[-1], accuracy[-1]) == (1, rows[0.0].accuracy)
+
+
+class TestVerdict:
+    def test_maps_that_lose_to_the_center_are_named(self) -> None:
+        def of(energy: float, deletion: float) -> dict[str, Summary]:
+            means = {"energy": energy, "deletion": deletion}
+            return {
+                name: Summary(images=9, mean=mean, median=mean, quartiles=[mean, mean])
+                for name, mean in means.items()
+            }
+
+        better = {"energy": True, "deletion": False}
+        scores = {"random": of(0.2, 0.5), "center": of(0.4, 0.4), "evidence": of(0.3, 0.1)}
+        assert loses_to(scores, "evidence", "energy", True) == ["center"]
+        assert loses_to(scores, "evidence", "deletion", False) == []
+        assert verdict(scores, better) == (
+            "Partly: the evidence maps beat random and center in 1 of 2 scores, but not in "
+            "energy (center)."
+        )
+        assert verdict(scores | {"evidence": of(0.5, 0.1)}, better).startswith("Yes")
+        assert verdict(scores | {"evidence": of(0.1, 0.6)}, better).startswith("No:")
+
+
+def test_near_duplicates_across_the_split_are_named(tmp_path: Path) -> None:
+    for split, count in (("train", 6), ("test", 4)):
+        for color, name in enumerate(("ant", "bee")):
+            write_images(tmp_path / split / name, count, color)
+    shutil.copy(tmp_path / "train/ant/000.png", tmp_path / "test/ant/zzz.png")
+    data = ImageDataModule(ImageFolder(str(tmp_path)), image_size=32)
+    found = split_summary(data, "test")
+    assert ("ant/zzz.png", "ant/000.png") in found.pairs
+    assert found.images >= 1
+    assert "split of its own" in found.made

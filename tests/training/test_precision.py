@@ -1,10 +1,13 @@
 """The precision that is chosen for a network, a machine, and what is done with it."""
 
+from contextlib import nullcontext
+
+import lightning.pytorch as pl
 import pytest
 import torch
 
 from vision_attn.models.backbone import Backbone
-from vision_attn.training.precision import depthwise_share, precision_for
+from vision_attn.training.precision import depthwise_share, full_precision, precision_for
 
 BF16, FLOAT32 = "bf16-mixed", "32-true"
 
@@ -40,3 +43,13 @@ def test_depthwise_convolutions_of_known_networks() -> None:
     }
     assert shares["resnet18"] == 0
     assert shares["mobilenetv3_small_100"] > 0.8
+
+
+def test_final_scores_are_those_of_float32() -> None:
+    trainer = pl.Trainer(accelerator="cpu", precision="bf16-mixed", logger=False)
+    product = {}
+    for name, context in (("mixed", nullcontext()), ("full", full_precision(trainer))):
+        with context, trainer.strategy.precision_plugin.forward_context():
+            product[name] = (torch.ones(2, 3) @ torch.ones(3, 2)).dtype
+    assert product == {"mixed": torch.bfloat16, "full": torch.float32}
+    assert trainer.precision == "bf16-mixed"

@@ -25,6 +25,7 @@ class ArgumentParser(argparse.ArgumentParser):
         usage: str | None = None,
         add_help: bool = True,
     ) -> None:
+        self.command = command
         super().__init__(
             prog=f"vision-attn {command}",
             description=description,
@@ -40,8 +41,11 @@ class ArgumentParser(argparse.ArgumentParser):
         unknown = re.search(r"unrecognized arguments: (\S+)", message)
         if unknown:
             hint = did_you_mean(unknown[1], self._option_string_actions)
-            raise UserError(f"{self.prog}: there is no option {unknown[1]}.{hint}")
-        raise UserError(f"{self.prog}: {message}.")
+            raise UserError(f"{self.command}: there is no option {unknown[1]}.{hint}")
+        missing = re.fullmatch(r"the following arguments are required: (.+)", message)
+        if missing:
+            raise UserError(f"{self.command} needs {missing[1]} (see {self.prog} --help).")
+        raise UserError(f"{self.command}: {message}.")
 
     def add_run(self) -> None:
         """Add the argument RUN, and the option that trusts a run's own classes."""

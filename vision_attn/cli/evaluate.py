@@ -43,7 +43,12 @@ def run(argv: list[str]) -> int:
         options.run, options.trust, options.data, options.truth
     )
     with output_folder(options.out, model.folder.evaluations) as out:
-        evaluation = evaluate(model, data, stage, request, out)
+        try:
+            evaluation = evaluate(model, data, stage, request, out)
+        except KeyboardInterrupt:
+            if (out / "evaluation.json").exists():
+                say(f"stopped    the explainers that were finished are kept in {out}", error=True)
+            raise
     print_tables(evaluation)
     say(f"written    {out}")
     return 0

@@ -338,7 +338,8 @@ class ImageDataModule(pl.LightningDataModule):
 
     def describe(self) -> str:
         """One line for the user: number of images per split, classes, image size, augmentation."""
-        counts = ", ".join(f"{len(split)} {name}" for name, split in self.splits.items())
+        order = sorted(self.splits, key=("train", "val", "test").index)
+        counts = ", ".join(f"{len(self.splits[name])} {name}" for name in order)
         size = f"{self.image_size}x{self.image_size}"
         named = f", {self.augmentations}" if self.augmentations.names else ""
         flips = ", flipped in every other epoch" if self.alternate else ""

@@ -1,7 +1,5 @@
 """Check for data leakage: validation or test images that also occur among the training images."""
 
-from typing import cast
-
 import numpy as np
 
 from vision_attn.data.checks.perceptual_hash import Bytes, groups_of_alike
@@ -21,14 +19,10 @@ def leakage_warning(data: ImageDataModule, stage: str) -> str:
     Returns:
         one line of text; empty if nothing was found or compared.
     """
-    if "train" not in data.splits:
+    stores = compared_stores(data, stage)
+    if stores is None:
         return ""
-    if sum(len(data.split(name)) for name in ("train", stage)) > MAX_IMAGES:
-        return ""
-    stores = [data.store(name) for name in ("train", stage)]
-    if not all(isinstance(store, InMemoryDataset) for store in stores):
-        return ""
-    train, held_out = (thumbnails(cast(InMemoryDataset, store)) for store in stores)
+    train, held_out = map(thumbnails, stores)
     return warning_text(count_overlap(train, held_out), len(held_out), stage)
 
 
@@ -68,3 +62,40 @@ def thumbnails(store: InMemoryDataset) -> Bytes:
         images, _ = store.__getitems__(list(range(start, min(start + CHUNK_SIZE, len(store)))))
         chunks.append(thumbnails_of(images))
     return np.concatenate(chunks)
+
+
+def near_duplicate_pairs(data: ImageDataModule, stage: str) -> list[tuple[str, str]] | None:
+    """The images of a stage that look the same as a training image, each with that image, by name.
+
+    Returns:
+        pairs (held-out image, training image); None if the images were not compared, as in
+        `leakage_warning`.
+    """
+    stores = compared_stores(data, stage)
+    if stores is None:
+        return None
+    train, held_out = stores
+    names = [store.split.names[index] for store in (train, held_out) for index in store.readable]
+    count = len(train.readable)
+    groups = groups_of_alike(np.concatenate([thumbnails(train), thumbnails(held_out)]))
+    return [
+        (names[index], names[group[0]])
+        for group in groups
+        if group[0] < count  # groups are sorted, and training images come first
+        for index in group
+        if index >= count
+    ]
+
+
+def compared_stores(
+    data: ImageDataModule, stage: str
+) -> tuple[InMemoryDataset, InMemoryDataset] | None:
+    """The training images and those of a stage; None if they are too many, or not in memory."""
+    if "train" not in data.splits:
+        return None
+    if sum(len(data.split(name)) for name in ("train", stage)) > MAX_IMAGES:
+        return None
+    train, held_out = data.store("train"), data.store(stage)
+    if isinstance(train, InMemoryDataset) and isinstance(held_out, InMemoryDataset):
+        return train, held_out
+    return None

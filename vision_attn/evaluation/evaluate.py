@@ -19,6 +19,7 @@ from vision_attn.data.io.read_many import readable
 from vision_attn.data.splits import evenly_spaced
 from vision_attn.evaluation.benchmark import ExplainerResult, evaluate_explainer, prepare
 from vision_attn.evaluation.evidence_calibration import about, describe, draw
+from vision_attn.evaluation.report.map_verdict import losers
 from vision_attn.evaluation.results import CONTROLS, draw_chart, summaries, write_scores
 from vision_attn.evaluation.table import score_tables
 from vision_attn.explainers.base import Explainer
@@ -113,7 +114,9 @@ def evaluate(
             evaluation.results[name] = evaluate_explainer(
                 explainer, groups, request.batch_size, bar.advance
             )
-            write_scores(out, evaluation.results, used, evaluation.images, left_out, calibration)
+            done = number == len(request.explainers)
+            images = evaluation.images
+            write_scores(out, evaluation.results, used, images, left_out, done, calibration)
     draw_chart(out, evaluation.results, used)
     return evaluation
 
@@ -188,6 +191,8 @@ def print_tables(evaluation: Evaluation) -> None:
     for table in score_tables(summaries(results), higher_is_better, extra_columns, console.width):
         console.print()
         console.print(table, highlight=False)
+    if losers(summaries(results), higher_is_better):
+        console.print("✗ not better than a control (random, center)", highlight=False)
     console.print()
     for name, result in results.items():
         if result.failure:

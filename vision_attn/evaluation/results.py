@@ -28,11 +28,13 @@ def write_scores(
     metrics: Mapping[str, ExplanationMetric],
     images: Mapping[str, int],
     left_out: Mapping[str, str],
+    complete: bool,
     calibration: CalibrationSummary | None = None,
 ) -> None:
-    """Write `evaluation.json` with the results so far."""
+    """Write `evaluation.json` with the results so far; `complete` tells that there are no more."""
     scores = summaries(results)
     content = {
+        "complete": complete,
         "images": {**images, "left_out": left_out},
         "higher_is_better": {name: metric.higher_is_better for name, metric in metrics.items()},
         "explainers": {

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from vision_attn.core.terminal import printable
 from vision_attn.evaluation.benchmark import Summary
+from vision_attn.evaluation.report.map_verdict import loses_to
 
 GAP = 2  # characters between columns
 
@@ -41,7 +42,12 @@ def score_tables(
     """
     names = Column("explainer", [printable(name) for name in summaries])
     scores = [
-        score_column(metric, higher, [by_metric.get(metric) for by_metric in summaries.values()])
+        score_column(
+            metric,
+            higher,
+            [by_metric.get(metric) for by_metric in summaries.values()],
+            [bool(loses_to(summaries, name, metric, higher)) for name in summaries],
+        )
         for metric, higher in higher_is_better.items()
     ]
     others = [Column(header, cells) for header, cells in extra_columns.items()]
@@ -49,16 +55,29 @@ def score_tables(
     return [table(names, group) for group in split_columns([*scores, *others], room)]
 
 
-def score_column(metric: str, higher: bool, summaries: list[Summary | None]) -> Column:
-    """Column of one metric: mean, median, quartiles, and number of scored heatmaps."""
+def score_column(
+    metric: str, higher: bool, summaries: list[Summary | None], lost: list[bool]
+) -> Column:
+    """Column of one metric: mean, median, quartiles, and number of scored heatmaps.
+
+    Args:
+        metric: its name.
+        higher: whether higher is better.
+        summaries: one per explainer; None if it was not scored.
+        lost: whether each does not beat a control, which is marked behind its mean.
+    """
     scored = [summary for summary in summaries if summary and summary["images"]]
     counts = sorted({summary["images"] for summary in scored})
     count = " to ".join(str(n) for n in dict.fromkeys([*counts[:1], *counts[-1:]])) or "0"
-    header = f"{printable(metric)} {'↑' if higher else '↓'}\nn = {count}\n  mean median  quartiles"
-    return Column(header, [score_cell(s) if s and s["images"] else "" for s in summaries])
+    marks = [(" ✗" if one else "  ") if any(lost) else "" for one in lost]
+    title = f"{printable(metric)} {'↑' if higher else '↓'}"
+    space = "  " if any(lost) else ""
+    header = f"{title}\nn = {count}\n  mean{space} median  quartiles"
+    pairs = zip(summaries, marks, strict=True)
+    return Column(header, [score_cell(s, m) if s and s["images"] else "" for s, m in pairs])
 
 
-def score_cell(summary: Summary) -> str:
+def score_cell(summary: Summary, mark: str = "") -> str:
     """Mean, median and quartiles with fixed widths, so that rows align.
 
     >>> score_cell({"mean": 0.85, "median": 0.984, "quartiles": [-0.5, 1]})
@@ -69,7 +88,7 @@ def score_cell(summary: Summary) -> str:
     assert summary["median"] is not None
     low, high = summary["quartiles"]
     mean, median = short_number(summary["mean"], 3), short_number(summary["median"], 3)
-    return f"{mean:>6} {median:>6} {short_number(low, 2):>5} {short_number(high, 2):>5}"
+    return f"{mean:>6}{mark} {median:>6} {short_number(low, 2):>5} {short_number(high, 2):>5}"
 
 
 def short_number(value: float, digits: int) -> str:

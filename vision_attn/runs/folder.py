@@ -136,6 +136,8 @@ class RunFolder:
         Raises:
             UserError: there is no model in the folder, or `model.json` is damaged.
         """
+        if not self.path.exists():
+            raise UserError(f"there is no run {self.path}; name a folder that `fit` made.")
         if not self.spec_file.is_file():
             raise UserError(
                 f"{self.path} holds no model: {self.spec_file.name} is missing. Did fit end?"

@@ -13,8 +13,6 @@ About = tuple[str, str, bool]
 
 ARGUMENTS = ("lr", "momentum", "weight_decay", "root")  # arguments of classes that are shown
 SETTINGS = {
-    "backbone": "model.backbone",
-    "image size": "data.image_size",
     "batch size": "data.batch_size",
     "epochs, at most": "trainer.max_epochs",
     "time, at most": "trainer.max_time",
@@ -25,7 +23,6 @@ SETTINGS = {
     "pretrained": "model.pretrained",
     "frozen epochs": "model.freeze_epochs",
     "removed strides": "model.removed_strides",
-    "seed": "seed_everything",
 }
 
 
@@ -48,9 +45,9 @@ def about_run(
 def about_settings(config: Mapping[str, Any], chosen: Collection[str]) -> list[About]:
     """The most important settings; those that are turned off are left out.
 
-    >>> about_settings({"data": {"image_size": 64}, "model": {"freeze_epochs": 0}},
-    ...                ["data.image_size"])
-    [('image size', '64', True)]
+    >>> about_settings({"data": {"batch_size": 64}, "model": {"freeze_epochs": 0}},
+    ...                ["data.batch_size"])
+    [('batch size', '64', True)]
     """
     found = [(name, key, value_at(config, key)) for name, key in SETTINGS.items()]
     return [(name, describe_value(value), key in chosen) for name, key, value in found if value]

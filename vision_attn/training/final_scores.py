@@ -6,6 +6,7 @@ from vision_attn.core.terminal import say
 from vision_attn.runs.folder import RunFolder
 from vision_attn.training.intervals import bounds, score_intervals, with_interval
 from vision_attn.training.lightning_cli import TrainingCLI
+from vision_attn.training.precision import full_precision
 
 SCORES = {
     "accuracy": "accuracy",
@@ -33,7 +34,8 @@ def final_scores(cli: TrainingCLI, folder: RunFolder) -> dict[str, float]:
     for stage, score in (("val", cli.trainer.validate), ("test", cli.trainer.test)):
         if stage not in cli.datamodule.splits:
             continue
-        results = score(cli.model, cli.datamodule, verbose=False)
+        with full_precision(cli.trainer):
+            results = score(cli.model, cli.datamodule, verbose=False)
         if not (results and cli.trainer.is_global_zero):  # none with limit_val_batches 0
             continue
         (scores,) = results

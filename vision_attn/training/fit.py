@@ -44,6 +44,7 @@ from vision_attn.training.processes.start import check_alike, load_from_first, s
 from vision_attn.training.provenance import (
     Processes,
     record_config,
+    record_end,
     record_environment,
     record_splits,
 )
@@ -195,6 +196,8 @@ def run_stages(attempt: Attempt, ready: Preparation) -> FitResult:
     if follows(attempt):
         cli.model.use_activation(folder.load_spec().activation)
     scores = final_scores(cli, folder)
+    if cli.trainer.is_global_zero:
+        record_end(folder)
     if attempt.request.report and cli.trainer.is_global_zero:
         write_report(attempt, ready)
     return FitResult(folder, False, scores, cli.trainer.is_global_zero)
@@ -212,8 +215,7 @@ def write_report(attempt: Attempt, ready: Preparation) -> None:
         return
     model = cli.model.model.to(cli.trainer.strategy.root_device)
     about = about_run(ready.resolved, cli.datamodule, model, ready.chosen)
-    precision = cli.trainer.precision_plugin.forward_context
-    write_report_at_end(folder, model, cli.datamodule, about, precision, deadline.seconds_left)
+    write_report_at_end(folder, model, cli.datamodule, about, deadline.seconds_left)
 
 
 def follows(attempt: Attempt) -> bool:

@@ -9,7 +9,7 @@ from functools import reduce
 from pathlib import Path
 from typing import cast
 
-from vision_attn.core.errors import UserError
+from vision_attn.core.errors import UserError, did_you_mean
 from vision_attn.core.registry import short_path
 from vision_attn.core.terminal import say
 from vision_attn.data.sources.base import ImageSource
@@ -136,6 +136,9 @@ def new_run(request: FitRequest) -> Attempt:
     contents.append(options)
     config = reduce(merge, contents, read_config("defaults"))
     if request.data is None and "class_path" not in config.get("data", {}).get("source", {}):
+        typed = [name for name, _ in request.options if did_you_mean(name, ["data"])]
+        if typed:
+            raise UserError(f"there is no option --{typed[0]}. Did you mean --data?")
         raise UserError("name the images: --data DIR, or --data shapes to try it out.")
     if str((config.get("trainer") or {}).get("max_epochs")) == "0":
         raise UserError("--epochs 0 trains nothing: set at least 1, or leave it out.")

@@ -66,14 +66,20 @@ class Parser(LightningArgumentParser):
 
 
 def parse_error(message: str, options: Iterable[str]) -> str:
-    """An error of jsonargparse in one line, with a suggestion for a misspelled option.
+    r"""An error of jsonargparse in one line, with a suggestion for a misspelled option.
 
     >>> parse_error("Group 'model' does not accept option 'poling'", ["--model.pooling"])
     "there is no option --model.poling. Did you mean '--model.pooling'?"
+    >>> parse_error("Parser key \"lr\": ...Expected a <class 'float'> Given value: big", [])
+    "--lr must be of type float, not 'big'."
     """
     in_group = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", message)
     at_top = re.search(r"^(?:error: )?Option '([\w.]+)' is not accepted", message)
     problem = re.search(r"Problem with given class_path '([\w.]+)':\s+(.+)", message)
+    value = re.search(r"Parser key \"([\w.]+)\":.*Given value: (\S+)\s*$", message, re.DOTALL)
+    kinds = re.findall(r"Expected a <class '([a-z]+)'>", message)
+    if value and kinds:
+        return f"--{value[1]} must be of type {' or '.join(kinds)}, not '{value[2]}'."
     if problem:
         return f"{problem[1]}: {one_line(ValueError(problem[2]))}"
     if in_group or at_top:
@@ -205,7 +211,7 @@ class TrainingCLI(LightningCLI):
         monitored = self.datamodule.monitored
         callbacks: list[Callback] = [throughput]
         if on_screen:
-            callbacks.append(TrainingBar(throughput))
+            callbacks += [EpochLines(throughput, monitored, True), TrainingBar(throughput)]
         else:
             callbacks += [EpochLines(throughput, monitored), ScoringBar()]
         if self.folder is not None:

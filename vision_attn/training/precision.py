@@ -1,6 +1,11 @@
 """Choose the precision (float32 or bf16) that suits the network and the machine."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import lightning.pytorch as pl
 import torch
+from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from torch import nn
 
 FLOAT32, BF16 = "32-true", "bf16-mixed"
@@ -56,3 +61,20 @@ def depthwise_share(network: nn.Module) -> float:
     ]
     depthwise = [layer for layer in spatial if layer.groups == layer.in_channels > 1]
     return len(depthwise) / len(spatial) if spatial else 0.0
+
+
+@contextmanager
+def full_precision(trainer: pl.Trainer) -> Iterator[None]:
+    """Score in float32 inside this context, as `predict` and the report do, not in mixed precision.
+
+    Else an image whose two best classes are nearly equal could be right in one and wrong in the
+    other.
+    """
+    strategy = trainer.strategy
+    plugin = strategy.precision_plugin
+    if type(plugin) is MixedPrecision:  # those of sharded models also convert the weights
+        strategy.precision_plugin = Precision()
+    try:
+        yield
+    finally:
+        strategy.precision_plugin = plugin

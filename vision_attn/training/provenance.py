@@ -1,5 +1,6 @@
 """Record the settings, splits and environment of a run before it trains."""
 
+import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -111,6 +112,14 @@ def record_environment(
     if before.count != processes.count:
         say(f"check     {changed_processes(before, processes)}")
     write_json(folder.environment, {"starts": [*earlier, now]})
+
+
+def record_end(folder: RunFolder) -> None:
+    """Record when the newest start of a training ended."""
+    starts = read_starts(folder.environment)
+    if starts:
+        now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+        write_json(folder.environment, {"starts": [*starts[:-1], starts[-1] | {"finished": now}]})
 
 
 def recorded_weights(folder: RunFolder) -> WeightsRecord | None:

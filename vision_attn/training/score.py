@@ -14,6 +14,7 @@ from vision_attn.training.config import merge, with_full_names
 from vision_attn.training.duration import is_accelerated
 from vision_attn.training.intervals import bounds, score_intervals
 from vision_attn.training.overrides import Pair, nested
+from vision_attn.training.precision import full_precision
 from vision_attn.training.processes.group import joined
 from vision_attn.training.processes.launcher import check_devices, launched
 from vision_attn.training.restore import evaluation_config, restore
@@ -76,7 +77,8 @@ def score_share(
     cli = restore(folder, merge(config, with_full_names(nested(options))), data, stage)
     folder.fill(cli.model.model)
     loop = cli.trainer.validate if stage == "val" else cli.trainer.test
-    (scores,) = loop(cli.model, cli.datamodule, verbose=False)
+    with full_precision(cli.trainer):
+        (scores,) = loop(cli.model, cli.datamodule, verbose=False)
     intervals = score_intervals(cli.model.outcomes, cli.datamodule, stage)
     values = {**scores, **bounds(stage, intervals)}
     return Scores(values, len(cli.datamodule.store(stage)), cli.trainer.is_global_zero)
@@ -100,6 +102,5 @@ def report(run: str | Path, out: Path | None, trusted: Sequence[str]) -> Path:
     stored = load_yaml(folder.config) if folder.config.is_file() else config
     about = about_run(stored, cli.datamodule, model, recorded_auto_settings(folder.config))
     path = out or folder.report
-    precision = cli.trainer.precision_plugin.forward_context
-    write_report(folder, model, cli.datamodule, about, path, precision)
+    write_report(folder, model, cli.datamodule, about, path)
     return path

@@ -77,6 +77,13 @@ class FolderLayout(Check):
         for severity, paths, what, advice in kinds:
             if paths:
                 yield Finding(severity, what, advice, [survey.short(path) for path in paths])
+        if layout.guessed_truth:
+            folder = survey.short(layout.guessed_truth)
+            yield Finding(
+                Severity.NOTE,
+                f"the folder {folder} is taken for masks of the objects, by its name",
+                f"They score heatmaps: vision-attn evaluate RUN --truth {layout.guessed_truth}",
+            )
         if layout.inner:
             yield Finding(
                 Severity.NOTE,

@@ -1,7 +1,7 @@
 """List the image files of a folder or of splits, and the files that are ignored; read none."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from vision_attn.data.checks.survey import ImageRecord, Layout, Survey
@@ -46,6 +46,8 @@ def survey_of_folder(root: Path, truth: Path | None = None) -> Survey:
             classes.append((folder, bool(files)))
     empty = [str(folder) for folder, has_images in classes if not has_images]
     listed = {image.path for image in images}
+    guessed = None if truth else masks_beside(root, split_folders, images)
+    truth = truth or guessed
     layout = Layout(
         **ignored_files(root, listed, truth),
         unread=unread_folders(root, split_folders, truth),
@@ -53,6 +55,7 @@ def survey_of_folder(root: Path, truth: Path | None = None) -> Survey:
         unclear=unclear,
         mask_folders=mask_folders(split_folders),
         inner=str(root) if pair else None,
+        guessed_truth=str(guessed) if guessed else None,
     )
     return Survey(root, images, layout=layout, truth=truth)
 
@@ -79,6 +82,19 @@ def mask_folders(split_folders: Mapping[str, Path]) -> list[str]:
             if folder.name.lower() in MASKS and names_in(folder) and names_in(folder) <= names
         ]
     return found
+
+
+def masks_beside(
+    root: Path, split_folders: Mapping[str, Path], images: Sequence[ImageRecord]
+) -> Path | None:
+    """The folder beside the split folders that holds masks: by its name and the names in it."""
+    stems = {Path(image.path).stem for image in images}
+    for folder in map(Path, unread_folders(root, split_folders, None)):
+        if folder.name.lower() in MASKS:
+            found = [path.stem for path in folder.rglob("*") if is_image_name(path.name)]
+            if found and sum(stem in stems for stem in found) > len(found) / 2:
+                return folder
+    return None
 
 
 def unread_folders(root: Path, split_folders: Mapping[str, Path], truth: Path | None) -> list[str]:

@@ -34,6 +34,7 @@ class Layout:
         ours: folders that this program wrote, such as runs.
         unclear: folders of images beside `train`, which may be a class or the training images.
         inner: the subfolder that was checked instead of the given folder, or None.
+        guessed_truth: the folder beside the splits that is taken for masks of the objects, or None.
     """
 
     stray: list[str] = field(default_factory=list)
@@ -46,6 +47,7 @@ class Layout:
     ours: list[str] = field(default_factory=list)
     unclear: list[str] = field(default_factory=list)
     inner: str | None = None
+    guessed_truth: str | None = None
 
 
 @dataclass(frozen=True)

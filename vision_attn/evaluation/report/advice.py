@@ -1,11 +1,12 @@
 """Warnings of the report: what is wrong with a run, one line each, with what to do."""
 
-import math
 from collections import Counter
 from collections.abc import Iterator
 
 from vision_attn.core.errors import few_of
+from vision_attn.core.percent import percent
 from vision_attn.evaluation.report.curves import Curves
+from vision_attn.evaluation.report.intervals import wilson
 from vision_attn.evaluation.report.predictions import ClassScore, SplitPredictions
 
 IMBALANCE = 10  # ratio of the sizes of the largest and the smallest training class
@@ -17,32 +18,23 @@ UNCALIBRATED = 0.1  # expected calibration error
 MAX_NAMES = 5  # classes named in a sentence
 
 
-def wilson(correct: int, images: int, z: float = 1.96) -> tuple[float, float]:
-    """95 % confidence interval of a proportion such as the accuracy (Wilson 1927).
-
-    >>> [round(edge, 3) for edge in wilson(8, 10)]
-    [0.49, 0.943]
-    """
-    share = correct / images
-    center = (share + z * z / (2 * images)) / (1 + z * z / images)
-    spread = math.sqrt(share * (1 - share) / images + z * z / (4 * images**2))
-    half_width = z * spread / (1 + z * z / images)
-    return center - half_width, center + half_width
-
-
-def advice(predictions: SplitPredictions, curves: Curves, train: Counter[str]) -> list[str]:
-    """Warnings about a run, with what to do about each; none if there is no problem.
+def advice(
+    predictions: SplitPredictions, curves: Curves, train: Counter[str], pretrained: bool = False
+) -> list[str]:
+    """Warnings about a run, the worst first, with what to do about each.
 
     Args:
         predictions: the predictions of the model for the split that is reported.
         curves: the training curves.
         train: number of training images per class.
+        pretrained: whether the run began with pretrained weights.
     """
     return [
         *class_warnings(predictions.by_class(), predictions.stage),
-        *fitting_warnings(curves),
+        *fitting_warnings(curves, train, pretrained),
         *imbalance_warnings(train),
-        *image_warnings(predictions),
+        *calibration_warnings(predictions),
+        *few_images_warnings(predictions),
     ]
 
 
@@ -62,22 +54,24 @@ def class_warnings(classes: list[ClassScore], stage: str) -> Iterator[str]:
         )
 
 
-def fitting_warnings(curves: Curves) -> Iterator[str]:
+def fitting_warnings(curves: Curves, train: Counter[str], pretrained: bool) -> Iterator[str]:
     """Warnings about overfitting and underfitting."""
-    train, val = (curves.values.get(f"{name}/accuracy", {}) for name in ("train", "val"))
-    if curves.best is None or curves.best not in train:
+    fitted, val = (curves.values.get(f"{name}/accuracy", {}) for name in ("train", "val"))
+    if curves.best is None or curves.best not in fitted:
         return
-    train_accuracy, val_accuracy = train[curves.best], val[curves.best]
-    if train_accuracy - val_accuracy > OVERFITTING_GAP:
+    reached, validated = fitted[curves.best], val[curves.best]
+    if reached - validated > OVERFITTING_GAP:
+        now = f" (now {min(train.values())} in the smallest class)" if train else ""
+        instead = "" if pretrained else ", and pretrained weights (--pretrained true)"
         yield (
-            f"Overfitting: the accuracy is {train_accuracy:.0%} on training images and "
-            f"{val_accuracy:.0%} on validation images. More images, stronger augmentation or "
-            "pretrained weights help most."
+            f"Training accuracy {percent(reached)}, validation {percent(validated)} (overfitting): "
+            f"more training images would help most{now}{instead}."
         )
-    elif train_accuracy < UNDERFITTING:
+    elif reached < UNDERFITTING:
+        instead = "" if pretrained else ", or from pretrained weights (--pretrained true)"
         yield (
-            f"Underfitting: the accuracy on training images is only {train_accuracy:.0%}. Train "
-            "longer (--trainer.max_epochs), or from pretrained weights."
+            f"Training accuracy is only {percent(reached)} (underfitting): train longer "
+            f"(--epochs){instead}."
         )
 
 
@@ -93,28 +87,46 @@ def imbalance_warnings(train: Counter[str]) -> Iterator[str]:
         )
 
 
-def image_warnings(predictions: SplitPredictions) -> Iterator[str]:
-    """Warnings about too few images, unreadable images, and miscalibrated probabilities."""
-    count, correct = len(predictions.targets), int(predictions.correct.sum())
-    stage = predictions.stage
-    small = [score.name for score in predictions.by_class() if 0 < score.images < MIN_PER_CLASS]
-    if count < MIN_IMAGES:
-        low, high = wilson(correct, count)
+def calibration_warnings(predictions: SplitPredictions) -> Iterator[str]:
+    """A warning about probabilities that differ from the accuracy."""
+    if predictions.scores()["calibration_error"] <= UNCALIBRATED:
+        return
+    stated = float(predictions.confidence.mean())
+    right = float(predictions.correct.float().mean())
+    kind = "Overconfident" if stated > right else "Underconfident"
+    yield (
+        f"{kind}: on average it states {percent(stated)} and is right {percent(right)} of the "
+        "time. Use the percentages to rank images, not as probabilities."
+    )
+
+
+def few_images_warnings(predictions: SplitPredictions) -> Iterator[str]:
+    """Warnings about too few images in the split or in a class, and about unreadable images."""
+    count, stage = len(predictions.targets), predictions.stage
+    low, high = wilson(int(predictions.correct.sum()), count)
+    classes = [score for score in predictions.by_class() if score.images]
+    small = [score for score in classes if score.images < MIN_PER_CLASS]
+    if small and len(small) == len(classes):
+        fewest = min(score.images for score in small)
+        point = percent(1 / fewest)
         yield (
-            f"Only {count} {stage} images: the true accuracy is between {low:.0%} and {high:.0%} "
-            "(95 % confidence interval)."
+            f"Only {fewest} {stage} image{'s' * (fewest != 1)} in the smallest class: one image "
+            f"moves such a class by {point}. Compare classes only roughly."
         )
-    if small:
+    elif small:
+        names = few_of([score.name for score in small], MAX_NAMES)
         yield (
-            f"Fewer than {MIN_PER_CLASS} {stage} images of {few_of(small, MAX_NAMES)}: the scores "
-            "of such a class are mostly chance."
+            f"Fewer than {MIN_PER_CLASS} {stage} images of {names}: too few to judge these "
+            "classes one by one."
+        )
+    if count < MIN_IMAGES:
+        yield (
+            f"Only {count} {stage} images: the accuracy on new images of this kind is between "
+            f"{percent(low)} and {percent(high)} ({percent(0.95)} "
+            "interval). More test images narrow it."
         )
     if predictions.unreadable:
-        yield f"{predictions.unreadable} {stage} images could not be read and are left out."
-    confidence = float(predictions.confidence.mean())
-    if predictions.scores()["calibration_error"] > UNCALIBRATED:
-        kind = "overconfident" if confidence > correct / count else "underconfident"
         yield (
-            f"The model is {kind}: its probabilities rank predictions, but are not calibrated; do "
-            "not read them as the share of correct predictions."
+            f"{predictions.unreadable} {stage} images could not be read and are left out: "
+            "`vision-attn check` lists them."
         )

@@ -18,8 +18,9 @@ from vision_attn.evaluation.report.predictions import SplitPredictions
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.visualization.overlay import blend, vmax
 
-MAX_MISTAKES = 12
+MAX_MISTAKES = 10
 MAX_CORRECT = 8
+MAX_UNSURE = 4
 MAX_PER_PAIR = 2  # mistakes with the same true class and the same predicted class
 DIFFERENCE = "difference"
 MIN_SIDE, MAX_SIDE = 208, 320  # pixels per side of a picture
@@ -81,6 +82,12 @@ def most_confident_correct(predictions: SplitPredictions) -> list[int]:
         if predictions.correct[index]:
             chosen.setdefault(int(predictions.targets[index]), index)
     return list(chosen.values())[:MAX_CORRECT]
+
+
+def least_confident_correct(predictions: SplitPredictions) -> list[int]:
+    """Indices of the correct predictions with the lowest confidence, in ascending order."""
+    order = predictions.confidence.argsort(stable=True).tolist()
+    return [index for index in order if predictions.correct[index]][:MAX_UNSURE]
 
 
 def examples(

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
@@ -14,6 +15,7 @@ from vision_attn.evaluation.benchmark import Summary, evaluate_explainer, prepar
 from vision_attn.evaluation.report.predictions import SplitPredictions
 from vision_attn.explainers.attention import Attention
 from vision_attn.explainers.base import Explainer
+from vision_attn.explainers.center import Center
 from vision_attn.explainers.contrast import Contrast
 from vision_attn.explainers.evidence import Evidence
 from vision_attn.explainers.random import Random
@@ -66,18 +68,32 @@ def map_quality(
 
 
 def newest_evaluation(folder: RunFolder) -> MapQuality | None:
-    """Scores of the newest `evaluation.json` of the run; None if it is older than the model.
+    """Scores of the newest complete `evaluation.json` that is not older than the model, or None.
 
     Raises:
         UserError: the file is damaged.
     """
     trained = folder.weights.stat().st_mtime
-    by_time = {p.stat().st_mtime: p for p in folder.evaluations.glob("*/evaluation.json")}
-    if not by_time or max(by_time) < trained:
-        return None
-    newest = by_time[max(by_time)]
+    files = [
+        p for p in folder.evaluations.glob("*/evaluation.json") if p.stat().st_mtime >= trained
+    ]
+    for newest in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
+        quality = quality_of(newest, folder)
+        if quality is not None:
+            return quality
+    return None
+
+
+def quality_of(newest: Path, folder: RunFolder) -> MapQuality | None:
+    """The scores of an `evaluation.json`; None if that evaluation was stopped.
+
+    Raises:
+        UserError: the file is damaged.
+    """
     content = read_json(newest)
     try:
+        if content.get("complete") is False:  # earlier versions do not tell
+            return None
         explainers = content["explainers"].items()
         scores = {name: result["scores"] for name, result in explainers if result["scores"]}
         images, higher_is_better = (
@@ -97,7 +113,7 @@ def correct_count(images: dict[str, int]) -> int:
 def quick_measurement(
     model: AttentionClassifier, predictions: SplitPredictions, size: int, seconds: float
 ) -> MapQuality:
-    """Score the model's own heatmaps and a random control, on as many images as time allows.
+    """Score the model's own heatmaps and two controls, on as many images as time allows.
 
     Raises:
         UserError: as `map_quality`.
@@ -105,6 +121,7 @@ def quick_measurement(
     batch = correct_batch(model, predictions, size)
     explainers: dict[str, Explainer] = {
         "random": Random(),
+        "center": Center(),
         "attention": Attention(),
         "evidence": Evidence(),
         "contrast": Contrast(),

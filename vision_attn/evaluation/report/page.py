@@ -4,54 +4,81 @@ import datetime
 import math
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from vision_attn.core.atomic import WriteError, write_text
 from vision_attn.core.errors import UserError, first_line
+from vision_attn.core.percent import percent
 from vision_attn.core.terminal import say
 from vision_attn.core.version import __version__
 from vision_attn.data.datamodule import ImageDataModule
 from vision_attn.data.leakage import leakage_warning
-from vision_attn.evaluation.report.advice import advice, wilson
+from vision_attn.evaluation.report.advice import advice
 from vision_attn.evaluation.report.confusion_matrix import Matrix, confusion_matrix
 from vision_attn.evaluation.report.curves import Curves, read_curves
 from vision_attn.evaluation.report.examples import (
     Example,
     examples,
+    least_confident_correct,
     most_confident_correct,
     most_confident_mistakes,
 )
+from vision_attn.evaluation.report.intervals import wilson
 from vision_attn.evaluation.report.map_quality import SECONDS as MAP_SECONDS
 from vision_attn.evaluation.report.map_quality import MapQuality, map_quality
-from vision_attn.evaluation.report.plots import calibration_plot, curves_plot
+from vision_attn.evaluation.report.map_verdict import losers, loses_to, verdict
+from vision_attn.evaluation.report.plots import (
+    acceptance_plot,
+    calibration_plot,
+    curves_plot,
+    map_chart,
+)
 from vision_attn.evaluation.report.predictions import (
     Bin,
     ClassScore,
-    Precision,
     SplitPredictions,
     predict_split,
 )
+from vision_attn.evaluation.report.selective import Acceptance, acceptances, coverage_curve
+from vision_attn.evaluation.report.split_summary import SplitSummary, split_summary
 from vision_attn.models.classifier import AttentionClassifier
+from vision_attn.runs.environment import read_starts
 from vision_attn.runs.folder import RunFolder
 from vision_attn.runs.settings_summary import About
+from vision_attn.runs.start_summary import about_start
 
 SECONDS = 60.0  # time limit of the predictions for the report at the end of `fit`
 SCORES = {
-    "accuracy": ("accuracy", "share of the images that are classified correctly"),
+    "accuracy": ("accuracy", "of the {kind} images classified correctly", percent),
     "balanced_accuracy": (
         "balanced accuracy",
-        "mean recall of the classes: each class counts the same",
+        "the average of the classes' own accuracies, so that rare classes count as much",
+        percent,
     ),
-    "macro_f1": ("macro F1", "mean F1 of the classes: precision and recall, combined"),
-    "auroc": ("AUROC", "how well images of a class rank above all others; 0.5 is random"),
-    "calibration_error": ("calibration error", "difference of confidence and accuracy; 0 is best"),
+    "macro_f1": (
+        "macro F1",
+        "the average of the classes' F1, which combines precision and recall; 1 is best",
+        "{:.3f}".format,
+    ),
+    "auroc": (
+        "AUROC",
+        "chance that a random image of a class gets a higher score for it than a random image of "
+        "another; 0.5 is guessing",
+        "{:.3f}".format,
+    ),
+    "calibration_error": (
+        "calibration error",
+        "average gap between stated confidence and actual accuracy; 0 is best",
+        percent,
+    ),
 }
+TOP = 3  # classes among which the right one is, in the headline
+MAX_WARNINGS = 4  # shown; further ones are folded
 
 
 @dataclass(frozen=True)
@@ -59,7 +86,7 @@ class Tile:
     """One headline score."""
 
     name: str
-    value: float
+    value: str
     meaning: str
 
 
@@ -74,14 +101,21 @@ class Contents:
         split_size: number of images of the split.
         tiles: headline scores.
         interval: 95 % confidence interval of the accuracy.
-        advice: warnings.
+        right_among_first: share of images whose class is among the first three; None for so few
+            classes that it says nothing.
+        advice: warnings, the worst first.
+        acceptances: selective accuracy by confidence threshold.
+        split_summary: how the split was made, and its near duplicates in training.
+        start: time, machine, seed, command and commit of the training.
         classes: scores per class, the lowest F1 first.
         train: number of training images per class.
-        matrix: the confusion matrix.
+        matrix: the confusion matrix of the classes with errors.
+        whole_matrix: the one of all classes; None if those are all.
         bins: of the calibration plot.
         curves: the training curves.
         mistakes: the most confident mistakes.
         correct: the most confident correct predictions.
+        unsure: the least confident correct predictions.
         map_quality: faithfulness of the heatmaps; None if unknown.
         map_quality_error: why it is unknown.
     """
@@ -92,14 +126,20 @@ class Contents:
     split_size: int
     tiles: list[Tile]
     interval: tuple[float, float]
+    right_among_first: float | None
     advice: list[str]
+    acceptances: list[Acceptance]
+    split_summary: SplitSummary
+    start: list[tuple[str, str]]
     classes: list[ClassScore]
     train: Counter[str]
     matrix: Matrix
+    whole_matrix: Matrix | None
     bins: list[Bin]
     curves: Curves
     mistakes: list[Example]
     correct: list[Example]
+    unsure: list[Example]
     map_quality: MapQuality | None
     map_quality_error: str
 
@@ -110,7 +150,6 @@ def write_report(
     data: ImageDataModule,
     about: Sequence[About],
     out: Path,
-    precision: Precision = nullcontext,
     seconds: float = float("inf"),
     map_seconds: float = MAP_SECONDS,
 ) -> None:
@@ -122,8 +161,6 @@ def write_report(
         data: the images of the run.
         about: settings, data and model: name, text, and whether it was chosen automatically.
         out: the path of the HTML file.
-        precision: creates the precision context of the forward passes; the scores equal those of
-            `test` if it is the same.
         seconds: time limit of the predictions; the report covers the images predicted by then.
             The pictures take some seconds more.
         map_seconds: approximate time limit of the scores of heatmaps.
@@ -133,7 +170,7 @@ def write_report(
     """
     stage = "test" if "test" in data.splits else "val"
     model = model.eval()
-    predictions = predict_split(model, data, stage, precision, seconds)
+    predictions = predict_split(model, data, stage, seconds)
     text = render(gather(folder, model, data, about, predictions, map_seconds))
     write_text(out, text)
 
@@ -143,7 +180,6 @@ def write_report_at_end(
     model: AttentionClassifier,
     data: ImageDataModule,
     about: Sequence[About],
-    precision: Precision,
     seconds: float = float("inf"),
 ) -> None:
     """Write the report at the end of `fit`, in about two minutes; a failure is only a warning.
@@ -153,7 +189,6 @@ def write_report_at_end(
         model: the trained model of the run.
         data: the images of the run.
         about: as in `write_report`.
-        precision: as in `write_report`.
         seconds: a shorter time limit of the whole report.
 
     Raises:
@@ -161,7 +196,7 @@ def write_report_at_end(
     """
     try:
         limits = min(SECONDS, 0.4 * seconds), min(MAP_SECONDS, 0.3 * seconds)
-        write_report(folder, model, data, about, folder.report, precision, *limits)
+        write_report(folder, model, data, about, folder.report, *limits)
         say(f"report    {folder.report}")
     except WriteError:
         raise
@@ -184,37 +219,59 @@ def gather(
     """Collect the contents of the report."""
     curves = read_curves(folder.logs / "csv", data.monitored)
     train = Counter(data.splits["train"].labels) if "train" in data.splits else Counter()
-    scores, size = predictions.scores(), data.image_size
+    size, names, confusion = data.image_size, predictions.class_names, predictions.confusion()
     quality, quality_error = None, ""
     try:
         quality = map_quality(folder, model, predictions, size, map_seconds)
     except UserError as error:
         quality_error = str(error)
+    starts = read_starts(folder.environment)
+    matrix = confusion_matrix(confusion, names)
+    pretrained = any(name == "pretrained" for name, _, _ in about)  # left out if it is off
     return Contents(
         title=folder.path.resolve().name,
         about=about,
         predictions=predictions,
         split_size=len(predictions.split),
-        tiles=[Tile(name, scores[key], meaning) for key, (name, meaning) in SCORES.items()],
+        tiles=tiles(predictions),
         interval=wilson(int(predictions.correct.sum()), len(predictions.targets)),
+        right_among_first=predictions.right_among_first(TOP) if len(names) > 2 * TOP else None,
         advice=[
             *filter(None, [leakage_warning(data, predictions.stage)]),
-            *advice(predictions, curves, train),
+            *advice(predictions, curves, train, pretrained),
         ],
+        acceptances=acceptances(predictions.confidence, predictions.correct),
+        split_summary=split_summary(data, predictions.stage),
+        start=about_start(starts[-1]) if starts else [],
         classes=sorted(predictions.by_class(), key=lambda score: (score.images == 0, score.f1)),
         train=train,
-        matrix=confusion_matrix(predictions.confusion(), predictions.class_names),
+        matrix=matrix,
+        whole_matrix=confusion_matrix(confusion, names, False)
+        if 0 < len(matrix.names) < len(names)
+        else None,
         bins=predictions.calibration(),
         curves=curves,
         mistakes=examples(model, predictions, most_confident_mistakes(predictions), size),
         correct=examples(model, predictions, most_confident_correct(predictions), size),
+        unsure=examples(model, predictions, least_confident_correct(predictions), size),
         map_quality=quality,
         map_quality_error=quality_error,
     )
 
 
+def tiles(predictions: SplitPredictions) -> list[Tile]:
+    """The headline scores; a dash for one that is undefined."""
+    kind = "test" if predictions.stage == "test" else "validation"
+    found = []
+    for key, (name, meaning, text) in SCORES.items():
+        value = predictions.scores()[key]
+        shown = "-" if math.isnan(value) else text(value)
+        found.append(Tile(name, shown, meaning.format(kind=kind)))
+    return found
+
+
 def render(contents: Contents) -> str:
-    """The report as HTML; all text is escaped except the two plots, which are generated here."""
+    """The report as HTML; all text is escaped except the plots, which are generated here."""
     environment = Environment(
         loader=PackageLoader("vision_attn.evaluation.report", "."),
         autoescape=True,
@@ -222,16 +279,35 @@ def render(contents: Contents) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["score"] = score
-    curves = contents.curves
+    environment.filters |= {"score": score, "percent": percent, "breakable": breakable}
+    curves, predictions, quality = contents.curves, contents.predictions, contents.map_quality
+    by_coverage = coverage_curve(predictions.confidence, predictions.correct)
     plots: dict[str, Any] = {
         "curves_plot": Markup(curves_plot(curves)) if curves.epochs else "",
         "calibration_plot": Markup(calibration_plot(contents.bins)),
+        "acceptance_plot": Markup(acceptance_plot(*by_coverage)),
+        "map_chart": Markup(map_chart(quality)) if quality and quality.higher_is_better else "",
     }
     date = f"{datetime.datetime.now():%Y-%m-%d %H:%M}"
     return environment.get_template("page.html").render(
-        page=contents, date=date, version=__version__, **plots
+        page=contents,
+        date=date,
+        version=__version__,
+        max_warnings=MAX_WARNINGS,
+        loses_to=loses_to,
+        losers=losers,
+        verdict=verdict,
+        **plots,
     )
+
+
+def breakable(name: str) -> Markup:
+    """A name as HTML that may break after an underscore, on a narrow screen.
+
+    >>> str(breakable("main_coon <1>"))
+    'main_<wbr>coon &lt;1&gt;'
+    """
+    return Markup(str(escape(name)).replace("_", "_<wbr>"))  # escaped just before
 
 
 def score(value: float | None, digits: int = 3) -> str:

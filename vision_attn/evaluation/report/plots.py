@@ -9,14 +9,24 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from vision_attn.core.percent import percent
 from vision_attn.evaluation.report.curves import Curves
+from vision_attn.evaluation.report.map_quality import MapQuality
 from vision_attn.evaluation.report.predictions import Bin
+from vision_attn.evaluation.results import CONTROLS, OWN_MAPS
+from vision_attn.visualization.score_chart import CONTROL, OTHER, OWN, chart
 
 # Placeholder colors, replaced by CSS variables of the page, which has a light and a dark mode.
 INK, FAINT, TRAIN, VAL = "#010203", "#010204", "#010205", "#010206"
-CSS_VARIABLES = {INK: "--ink", FAINT: "--faint", TRAIN: "--second", VAL: "--accent"}
+CSS_VARIABLES = {
+    INK: "--ink",
+    FAINT: "--faint",
+    TRAIN: "--second",
+    VAL: "--accent",
+    "#333333": "--ink",
+}
 STYLE: Any = {  # matplotlib types each key separately
     "svg.fonttype": "none",  # text stays text
     "font.family": "sans-serif",
@@ -80,6 +90,30 @@ def calibration_plot(bins: Sequence[Bin]) -> str:
         axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
         axes.set(xlabel="confidence", ylabel="accuracy")
         return svg(figure)
+
+
+def acceptance_plot(coverage: Sequence[float], accuracy: Sequence[float]) -> str:
+    """Selective accuracy: share of right answers by share of images answered, most sure first."""
+    with mpl.rc_context(STYLE | {"svg.hashsalt": "acceptance"}):
+        figure = Figure(figsize=(3.6, 2.6), layout="constrained")
+        axes = figure.subplots()
+        marker = "o" if len(coverage) < 2 else None
+        axes.plot(coverage, accuracy, color=VAL, linewidth=1.5, marker=marker)
+        axes.set(xlim=(0, 1), ylim=(min(0.5, *accuracy), 1.005))
+        axes.set(xlabel="share of images answered", ylabel="share of answers right")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
+        return svg(figure)
+
+
+def map_chart(quality: MapQuality) -> str:
+    """Bar chart of the scores of heatmaps, as `evaluation.png` has them."""
+    colors = {
+        name: CONTROL if name in CONTROLS else OWN if name in OWN_MAPS else OTHER
+        for name in quality.scores
+    }
+    with mpl.rc_context(STYLE | {"svg.hashsalt": "maps", "axes.grid": False}):
+        return svg(chart(quality.scores, quality.higher_is_better, colors))
 
 
 def svg(figure: Figure) -> str:

@@ -1,8 +1,6 @@
 """Predictions of a model for the images of a split, and their scores."""
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +22,6 @@ from vision_attn.metrics.classification import CALIBRATION_BINS, ClassificationM
 from vision_attn.models.classifier import AttentionClassifier
 
 BATCH_SIZE = 64
-Precision = Callable[[], AbstractContextManager]
 
 
 @dataclass(frozen=True)
@@ -66,6 +63,11 @@ class SplitPredictions:
         """The confidence: the probability of the predicted class (N,)."""
         return self.probabilities.gather(1, self.predicted.unsqueeze(1)).squeeze(1)
 
+    def right_among_first(self, count: int) -> float:
+        """The share of images whose true class is among the `count` most probable classes."""
+        first = self.logits.topk(min(count, self.logits.shape[1]), 1).indices
+        return float((first == self.targets.unsqueeze(1)).any(1).float().mean())
+
     def scores(self) -> dict[str, float]:
         """The classification metrics except the loss; NaN if a metric is undefined."""
         # Not synchronized: with several processes, only one of them writes the report.
@@ -88,11 +90,11 @@ class SplitPredictions:
             for metric in (multiclass_precision, multiclass_recall, multiclass_f1_score)
         ]
         matrix = self.confusion()
-        images, predicted = matrix.sum(1).tolist(), matrix.sum(0).tolist()
-        rows = zip(self.class_names, images, predicted, *columns, strict=True)
+        counts = [x.tolist() for x in (matrix.sum(1), matrix.sum(0), matrix.diagonal())]
+        rows = zip(self.class_names, *counts, *columns, strict=True)
         return [
-            ClassScore(name, count, times, p if times else None, r if count else None, f)
-            for name, count, times, p, r, f in rows
+            ClassScore(name, count, times, right, p if times else None, r if count else None, f)
+            for name, count, times, right, p, r, f in rows
         ]
 
     def calibration(self) -> list["Bin"]:
@@ -119,6 +121,7 @@ class ClassScore:
         name: of the class.
         images: number of images of the class.
         predicted: number of images predicted as the class.
+        correct: number of images of the class that are predicted as it.
         precision: share of correct predictions among those of the class; None without predictions.
         recall: share of the images of the class that are predicted as it; None without images.
         f1: harmonic mean of precision and recall.
@@ -127,6 +130,7 @@ class ClassScore:
     name: str
     images: int
     predicted: int
+    correct: int
     precision: float | None
     recall: float | None
     f1: float
@@ -146,16 +150,16 @@ def predict_split(
     model: AttentionClassifier,
     data: ImageDataModule,
     stage: str,
-    precision: Precision = nullcontext,
     seconds: float = float("inf"),
 ) -> SplitPredictions:
     """Predict the images of a split in a fixed random order, until the time is up.
+
+    In float32, as `vision-attn predict` does, so that both give the same probabilities.
 
     Args:
         model: in eval mode.
         data: the data module that has the split.
         stage: "test" or "val".
-        precision: creates the precision context of the forward passes.
         seconds: time limit, after which no further batch is started.
 
     Raises:
@@ -175,8 +179,7 @@ def predict_split(
         indices += images
         if images:
             batch = to_unit_range(torch.stack(list(images.values())).to(device))
-            with precision():
-                logits.append(model(batch).float())
+            logits.append(model(batch).float())
         if time.monotonic() - started > seconds:
             break
     if not indices:

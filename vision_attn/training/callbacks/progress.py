@@ -36,7 +36,7 @@ class TrainingBar(RichProgressBar):
     """Lightning's rich progress bar, with images per second instead of batches per second."""
 
     def __init__(self, throughput: Throughput) -> None:
-        super().__init__(leave=True, refresh_rate=5)
+        super().__init__(refresh_rate=5)
         self.throughput = throughput
 
     def configure_columns(self, trainer: pl.Trainer) -> list[ProgressColumn]:
@@ -45,10 +45,13 @@ class TrainingBar(RichProgressBar):
         return [description, bar, count, ThroughputColumn(trainer, self.throughput)]
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        """The metrics at the end of the bar, without Lightning's version number."""
-        metrics = super().get_metrics(trainer, pl_module)
-        metrics.pop("v_num", None)
-        return metrics
+        """No metrics beside the bar, where they would wrap: `EpochLines` prints them above it."""
+        return {}
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        """The epoch, counted from 1 as in the lines and in the report."""
+        total = self.trainer.max_epochs
+        return f"Epoch {current_epoch + 1}{f'/{total}' if total is not None and total > 0 else ''}"
 
 
 class EpochLines(Callback):
@@ -56,10 +59,16 @@ class EpochLines(Callback):
 
     The line of an epoch is printed when the next epoch starts or the training ends, since only
     then all scores of the epoch are known.
+
+    Args:
+        throughput: measures the training.
+        monitored: the validation score that the best weights are selected by.
+        on_screen: whether a bar shows how far an epoch is, so that only whole epochs are printed.
     """
 
-    def __init__(self, throughput: Throughput, monitored: str) -> None:
+    def __init__(self, throughput: Throughput, monitored: str, on_screen: bool = False) -> None:
         self.throughput = throughput
+        self.on_screen = on_screen
         self.monitored = monitored
         self.epoch: int | None = None
         self.shown_at = 0.0
@@ -80,6 +89,8 @@ class EpochLines(Callback):
     ) -> None:
         """Print how far a long epoch is."""
         now = time.monotonic()
+        if self.on_screen:
+            return
         if now - self.shown_at >= LINE_EVERY and trainer.is_global_zero:
             self.shown_at = now
             done = f"{i + 1:,} of {trainer.num_training_batches:,} batches"
@@ -108,7 +119,8 @@ class EpochLines(Callback):
         shown = ["train/loss", "train/accuracy", "val/loss", "val/accuracy"]
         shown += [self.monitored] if self.monitored not in shown else []
         texts = [f"{name} {float(scores[name]):.3f}" for name in shown if name in scores]
-        say(f"{self.numbered(trainer)}  {'  '.join(texts)}  {self.speed(trainer)}")
+        speed = [] if self.on_screen else [self.speed(trainer)]  # the bar shows it
+        say("  ".join([self.numbered(trainer), *texts, *speed]))
 
 
 class ScoringBar(Callback):
