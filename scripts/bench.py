@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from vision_attn.runs.environment import processor, versions
-from vision_attn.training.lightning_cli import silence_lightning
+from vision_attn.training.lightning_messages import silence_lightning
 
 Section = Callable[[argparse.Namespace], Iterator[str]]
 

@@ -31,7 +31,7 @@ from vision_attn.metrics.explanation.base import EvaluationBatch
 from vision_attn.metrics.explanation.pointing_game import PointingGame
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.pooling.base import Pooled, Pooling
-from vision_attn.training.lightning_cli import silence_lightning
+from vision_attn.training.lightning_messages import silence_lightning
 from vision_attn.training.precision import precision_for
 from vision_attn.training.task import ClassificationTask
 

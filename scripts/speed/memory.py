@@ -17,7 +17,7 @@ from pathlib import Path
 from speed import loaders
 from speed.ours import Fit, words
 from speed.common import peak_memory
-from vision_attn.training.lightning_cli import silence_lightning
+from vision_attn.training.lightning_messages import silence_lightning
 silence_lightning()
 before = peak_memory()
 folder, size, batch = Path({folder!r}), {size}, {batch}

@@ -89,6 +89,18 @@ class TestExplain:
         words = ["explain", str(trained[0]), str(odd), "--out", str(tmp_path / "out")]
         assert main([*words, "--explainers", "evidence"]) == 0
 
+    def test_the_strongest_cells_are_verified(
+        self, trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        run, images = trained
+        first = str(next((images / "test").rglob("*.png")))
+        assert main(["explain", str(run), first, "--verify", "--out", str(tmp_path / "out")]) == 0
+        assert "verified   strongest cells of 4x4 deleted, 3 in all" in capsys.readouterr().out
+        (entry,) = json.loads((tmp_path / "out" / "manifest.json").read_text())["images"]
+        said = [abs(cell["said"]) for cell in entry["verified"]]
+        assert said == sorted(said, reverse=True)
+        assert len(said) == 3
+
     def test_a_chosen_target(self, trained: tuple[Path, Path], tmp_path: Path) -> None:
         run, images = trained
         words = ["explain", str(run), str(images / "test" / "red"), "--explainers", "attention"]

@@ -25,6 +25,8 @@ def parser() -> ArgumentParser:
     add("--classes", type=int, default=0, metavar="N", help="maps of the N most probable classes")
     add("--heads", action="store_true", help="the attention of each head, up to 16")
     add("--windows", action="store_true", help="the windows of local heads")
+    about = "delete the strongest of 4x4 cells: does the logit drop as evidence says?"
+    add("--verify", action="store_true", help=about)
     add("--truth", metavar="PATH", help="outline objects: boxes.csv, or a folder of masks")
     add("--cells", action="store_true", help="draw the borders of each map's cells")
     about = "each image has its own color scale, or all share one (%(default)s)"
@@ -41,6 +43,7 @@ def run(argv: list[str]) -> int:
 
     from vision_attn.inference.explanation_files import explain_files, request_for
     from vision_attn.inference.trained_model import load
+    from vision_attn.inference.verification import describe_all
 
     model = load(options.run, options.trust)
     request = request_for(
@@ -51,6 +54,7 @@ def run(argv: list[str]) -> int:
         options.classes,
         options.heads,
         options.windows,
+        options.verify,
     )
     truth = Path(options.truth) if options.truth else None
     with output_folder(options.out, model.folder.pictures) as out:
@@ -66,6 +70,8 @@ def run(argv: list[str]) -> int:
         )
     if drawn.outlined:
         say(f"objects    known in {drawn.outlined} of {drawn.sheets} images")
+    if drawn.verified:
+        say(f"verified   {describe_all(drawn.verified)}")
     for line in drawn.incomplete:
         say(f"adds up    {line}")
     for failure in drawn.failures:

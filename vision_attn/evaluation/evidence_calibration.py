@@ -45,22 +45,33 @@ def about(effects: CellEffects) -> CalibrationSummary:
     return CalibrationSummary(images=images, cells=images * cells, estimates=estimates)
 
 
-def describe(summary: CalibrationSummary) -> Iterator[str]:
-    """Two lines for the terminal."""
+def sentences(summary: CalibrationSummary) -> tuple[str, str]:
+    """What was measured, in two sentences.
+
+    >>> each = Estimate(value=0.5, low=0.4, high=0.75)
+    >>> names = ("slope", "r2", "median_error", "stays", "spills")
+    >>> first, _ = sentences({"images": 9, "cells": 144, "estimates": dict.fromkeys(names, each)})
+    >>> first[:84]
+    'evidence against the effect of deleting each of 144 cells: slope 0.50 (0.40 to 0.75)'
+    """
     written = {
         name: f"{found['value']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
         for name, found in summary["estimates"].items()
     }
-
-    yield (
-        f"calibrated evidence against deleting each of {summary['cells']:,} cells: "
+    return (
+        f"evidence against the effect of deleting each of {summary['cells']:,} cells: "
         f"slope {written['slope']}, R^2 {written['r2']}, "
-        f"median error {written['median_error']} logits; in parentheses 95 % intervals"
+        f"median error {written['median_error']} logits; in parentheses 95 % intervals",
+        f"of the error, {written['stays']} logits stay in the deleted cell and "
+        f"{written['spills']} spill to others (medians)",
     )
-    yield (
-        f"           of the error, {written['stays']} logits stay in the deleted cell and "
-        f"{written['spills']} spill to others (medians)"
-    )
+
+
+def describe(summary: CalibrationSummary) -> Iterator[str]:
+    """Two lines for the terminal."""
+    first, second = sentences(summary)
+    yield f"calibrated {first}"
+    yield f"           {second}"
 
 
 def draw(out: Path, effects: CellEffects) -> None:

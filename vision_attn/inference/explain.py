@@ -15,6 +15,7 @@ from vision_attn.explainers.contrast import Contrast
 from vision_attn.inference.explanation import Explanation
 from vision_attn.inference.labels import label_of_folder
 from vision_attn.inference.prediction import Prediction
+from vision_attn.inference.verification import verify
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.pooling.base import Window
 
@@ -34,6 +35,7 @@ class ExplanationRequest:
         classes: the number of most probable classes that also get maps.
         heads: whether each head's attention gets a map.
         windows: whether the windows of local heads are returned.
+        verify: whether the strongest cells are deleted, to measure what evidence says of them.
     """
 
     explainers: Mapping[str, Explainer]
@@ -42,6 +44,7 @@ class ExplanationRequest:
     classes: int = 0
     heads: bool = False
     windows: bool = False
+    verify: bool = False
 
     @classmethod
     def from_names(
@@ -53,6 +56,7 @@ class ExplanationRequest:
         classes: int = 0,
         heads: bool = False,
         windows: bool = False,
+        verify: bool = False,
     ) -> "ExplanationRequest":
         """A request in which explainers and classes are given by name; see `TrainedModel.explain`.
 
@@ -65,7 +69,8 @@ class ExplanationRequest:
             set_against(chosen, class_index(against, class_names, "against"))
         if classes < 0:
             raise UserError(f"classes must be at least 0, not {classes}.")
-        return cls(chosen, class_names, index, min(classes, len(class_names)), heads, windows)
+        most = min(classes, len(class_names))
+        return cls(chosen, class_names, index, most, heads, windows, verify)
 
     def explain(
         self,
@@ -88,6 +93,7 @@ class ExplanationRequest:
         heatmaps = self.heatmaps(model, images, logits, targets)
         windows = self.windows_of(model, images)
         names = self.head_names(model, images)
+        verified = verify(model, images, targets) if self.verify else [[]] * len(images)
         return [
             Explanation(
                 prediction,
@@ -100,6 +106,7 @@ class ExplanationRequest:
                 label_of_folder(prediction.path, self.class_names)
                 if prediction.image is None
                 else None,
+                verified[index],
             )
             for index, (prediction, target) in enumerate(
                 zip(predictions, targets.tolist(), strict=True)

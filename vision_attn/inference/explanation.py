@@ -12,6 +12,7 @@ from vision_attn.core.heatmap import Heatmap
 from vision_attn.data.io.object_masks import ReadMask
 from vision_attn.data.io.prefetch import full_size
 from vision_attn.inference.prediction import Prediction
+from vision_attn.inference.verification import VerifiedCell, describe
 from vision_attn.pooling.base import Window
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Explanation:
         windows: the windows of local heads, if they were requested.
         head_names: the names of all attention heads, if their maps or windows were requested.
         label: the true class and where it is known from; None if it is not known.
+        verified: the strongest cells with the effect of deleting each, if it was requested.
     """
 
     prediction: Prediction
@@ -49,6 +51,7 @@ class Explanation:
     windows: Sequence[Window] = ()
     head_names: Sequence[str] = ()
     label: "Label | None" = None
+    verified: Sequence[VerifiedCell] = ()
 
     def figure(
         self,
@@ -86,6 +89,7 @@ class Explanation:
             list(self.windows),
             self.label,
             self.head_names,
+            describe(self.verified) if self.verified else "",
         )
         return sheet(row, cells, scales)
 

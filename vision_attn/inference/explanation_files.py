@@ -22,6 +22,7 @@ from vision_attn.inference.explain import CompletenessCheck, ExplanationRequest
 from vision_attn.inference.explanation import TOP, Explanation
 from vision_attn.inference.labels import ReadLabel, label_reader
 from vision_attn.inference.trained_model import TrainedModel
+from vision_attn.inference.verification import VerifiedCell
 from vision_attn.pooling.base import Window
 from vision_attn.runs.loaded_model import LoadedModel
 from vision_attn.visualization.overlay import scale_groups
@@ -37,12 +38,14 @@ class Drawn:
         sheets: number of images that were drawn.
         outlined: number of images whose object is outlined.
         incomplete: one line per explainer whose maps do not add up.
+        verified: the cells that were deleted, if that was requested.
         failures: one line per image that could not be read, and one if the masks fit no image.
     """
 
     sheets: int = 0
     outlined: int = 0
     incomplete: list[str] = field(default_factory=list)
+    verified: list[VerifiedCell] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
 
@@ -54,6 +57,7 @@ def request_for(
     classes: int,
     heads: bool,
     windows: bool,
+    verify: bool = False,
 ) -> ExplanationRequest:
     """A request by names, with error messages that name command line options.
 
@@ -64,7 +68,7 @@ def request_for(
         target = None
     try:
         request = ExplanationRequest.from_names(
-            model.class_names, explainers, target, against, classes, heads, windows
+            model.class_names, explainers, target, against, classes, heads, windows, verify
         )
     except UserError as error:
         raise UserError(f"--{error}") from None
@@ -127,6 +131,7 @@ def explain_files(
         if explanation.prediction.error is None:
             writer.add(explanation)
             check.add(explanation.prediction.path.name, explanation.heatmaps)
+            drawn.verified += explanation.verified
         else:
             drawn.failures.append(explanation.prediction.error)
     if writer.entries:
@@ -215,6 +220,7 @@ class ExplanationWriter:
                     key: about_map(heatmap, map_file(name, key))
                     for key, heatmap in explanation.heatmaps.items()
                 },
+                "verified": [cell._asdict() for cell in explanation.verified],
                 "windows": [about_window(window, *size) for window in explanation.windows],
             }
         )

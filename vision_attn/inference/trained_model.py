@@ -75,6 +75,7 @@ class TrainedModel(LoadedModel):
         heads: bool = False,
         windows: bool = False,
         batch_size: int = 16,
+        verify: bool = False,
     ) -> list[Explanation]:
         """Heatmaps of every image: where the model looked, and what each place argued for.
 
@@ -87,13 +88,14 @@ class TrainedModel(LoadedModel):
             heads: whether each head's attention gets a map.
             windows: whether the windows of local heads are returned and drawn.
             batch_size: images per forward pass.
+            verify: whether the strongest cells are deleted, to measure what evidence says of them.
 
         Raises:
             UserError: there is no such explainer or class, or a path names no file.
         """
         names = [explainers] if isinstance(explainers, str) else explainers
         request = ExplanationRequest.from_names(
-            self.class_names, names, target, against, classes, heads, windows
+            self.class_names, names, target, against, classes, heads, windows, verify
         )
         return list(self.explanations(images, request, batch_size))
 

@@ -44,6 +44,7 @@ class OverlayRow:
         windows: the attention windows of the heads; they get an extra panel if there are any.
         label: the true class, if it is known.
         window_names: the names of heads by their index, for the windows.
+        note: what else is said of the maps; empty for nothing.
     """
 
     title: str
@@ -55,6 +56,7 @@ class OverlayRow:
     windows: Sequence[Window] = ()
     label: Label | None = None
     window_names: Sequence[str] = ()
+    note: str = ""
 
     @property
     def bars(self) -> list[tuple[str, float]]:

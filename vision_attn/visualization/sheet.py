@@ -111,6 +111,8 @@ def subtitle_of(row: OverlayRow) -> str:
         parts.append(f"label from {printable(row.label.source)}")
     if row.heatmaps:
         parts.append(f"maps for {shown_name(row.target)}")
+    if row.note:
+        parts.append(row.note)
     return " · ".join(parts)
 
 

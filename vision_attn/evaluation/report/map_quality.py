@@ -12,6 +12,8 @@ from vision_attn.core.progress import ProgressBar
 from vision_attn.data.io.image import to_unit_range
 from vision_attn.data.io.read_many import readable
 from vision_attn.evaluation.benchmark import Summary, evaluate_explainer, prepare, summary
+from vision_attn.evaluation.evidence_calibration import FILE as CHART
+from vision_attn.evaluation.evidence_calibration import sentences
 from vision_attn.evaluation.report.predictions import SplitPredictions
 from vision_attn.explainers.attention import Attention
 from vision_attn.explainers.base import Explainer
@@ -44,12 +46,17 @@ class MapQuality:
         higher_is_better: per metric, whether higher is better.
         scores: per explainer and metric: number of images, mean, median, quartiles.
         source: the `evaluation.json` that has these scores; None for a quick measurement.
+        calibration: what is said of the evidence in cells against deleting them; empty if it was
+            not measured.
+        calibration_chart: the file that draws it; None if there is none.
     """
 
     images: int
     higher_is_better: dict[str, bool]
     scores: dict[str, dict[str, Summary]]
     source: str | None = None
+    calibration: tuple[str, ...] = ()
+    calibration_chart: Path | None = None
 
 
 def map_quality(
@@ -96,13 +103,17 @@ def quality_of(newest: Path, folder: RunFolder) -> MapQuality | None:
             return None
         explainers = content["explainers"].items()
         scores = {name: result["scores"] for name, result in explainers if result["scores"]}
+        measured = content.get("evidence_calibration")  # earlier versions have none
+        calibration = sentences(measured) if measured else ()
         images, higher_is_better = (
             correct_count(content["images"]),
             content["higher_is_better"],
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{newest} is damaged ({first_line(error)}).") from None
-    return MapQuality(images, higher_is_better, scores, newest.relative_to(folder.path).as_posix())
+    source, chart = newest.relative_to(folder.path).as_posix(), newest.with_name(CHART)
+    drawn = chart if calibration and chart.is_file() else None
+    return MapQuality(images, higher_is_better, scores, source, calibration, drawn)
 
 
 def correct_count(images: dict[str, int]) -> int:

@@ -1,5 +1,6 @@
 """Write `report.html`: scores, mistakes, curves and heatmaps of a run in one HTML file."""
 
+import base64
 import datetime
 import math
 from collections import Counter
@@ -286,6 +287,7 @@ def render(contents: Contents) -> str:
         "curves_plot": Markup(curves_plot(curves)) if curves.epochs else "",
         "calibration_plot": Markup(calibration_plot(contents.bins)),
         "acceptance_plot": Markup(acceptance_plot(*by_coverage)),
+        "calibration_chart": picture_uri(quality.calibration_chart) if quality else "",
         "map_chart": Markup(map_chart(quality)) if quality and quality.higher_is_better else "",
     }
     date = f"{datetime.datetime.now():%Y-%m-%d %H:%M}"
@@ -317,3 +319,10 @@ def score(value: float | None, digits: int = 3) -> str:
     ('0.988', '-', '-')
     """
     return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def picture_uri(path: Path | None) -> str:
+    """A PNG file as a data URI; empty if there is none."""
+    if path is None:
+        return ""
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
