@@ -25,6 +25,7 @@ def run_probe(attempt: Attempt, ready: Preparation) -> ProbeResult:
         int(cli.given_config()["seed_everything"]),
         attempt.deadline,
         attempt.open_stages,
+        cli.model.max_deleted_cells,
     )
 
 

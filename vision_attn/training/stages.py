@@ -57,9 +57,7 @@ def against_probe(model: Mapping[str, Any]) -> str:
     """
     if model.get("loss") == "binary_cross_entropy":
         return "--model.loss binary_cross_entropy"
-    weights = (
-        "absent_evidence_weight", "deletion_loss_weight", "max_deleted_cells", "freeze_epochs",
-    )  # fmt: skip
+    weights = ("absent_evidence_weight", "deletion_loss_weight", "freeze_epochs")
     return next((f"--model.{name} {model[name]}" for name in weights if model.get(name)), "")
 
 

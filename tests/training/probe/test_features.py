@@ -48,6 +48,23 @@ class TestComputeFeatures:
                 (batch,) = found.batch(view, torch.tensor([index]))
                 torch.testing.assert_close(batch, expected, rtol=1e-2, atol=1e-2)
 
+    def test_views_with_deleted_cells_come_after_the_others_and_follow_the_seed(
+        self, model: AttentionClassifier, image_root: Path, tmp_path: Path
+    ) -> None:
+        data, state = data_of(image_root), torch.get_rng_state()
+        plain = computed(model, data, tmp_path)
+        first, again, other = (
+            compute_features(model, data, tmp_path, nullcontext, max_deleted_cells=8, seed=seed)
+            for seed in (3, 3, 4)
+        )
+        assert torch.equal(torch.get_rng_state(), state)
+        assert first.views == 2 * plain.views
+        assert torch.equal(first.maps[0][:2], plain.maps[0])
+        assert torch.equal(first.maps[0], again.maps[0])
+        assert not torch.equal(first.maps[0][2:], other.maps[0][2:])
+        changed = (first.maps[0][2] != plain.maps[0][0]).flatten(1).any(1)
+        assert 0.5 < changed.float().mean() < 1  # one in nine images has no deleted cell
+
     def test_the_model_stays_as_it_is(
         self, model: AttentionClassifier, image_root: Path, tmp_path: Path
     ) -> None:

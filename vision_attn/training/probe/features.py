@@ -5,7 +5,7 @@ Axes: V views, N images, B images of a batch, C channels, h x w places.
 
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -22,6 +22,7 @@ from vision_attn.data.io.image import to_unit_range
 from vision_attn.data.splits import evenly_spaced
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.models.strides import in_eval
+from vision_attn.training.cell_deletion import delete_cells
 
 BATCH = 16  # images per forward pass: larger batches are not faster on a CPU
 MOST_IMAGES = 10_000  # the features of more take long, and a linear head gains little from them
@@ -79,28 +80,35 @@ def compute_features(
     folder: Path,
     forward_context: Callable[[], AbstractContextManager],
     on_estimate: Callable[[float], None] = lambda left: None,
+    max_deleted_cells: int = 0,
+    seed: int = 0,
 ) -> Features:
     """The features of the training images, with a progress bar; `model` stays as it is.
 
     Args:
         model: its backbone is in eval mode meanwhile.
-        data: its training images are shown as they are, without augmentation.
+        data: its training images are shown as they are, without augmentation; the first view.
         folder: where features are kept that do not fit into memory.
         forward_context: the precision of the forward pass.
         on_estimate: is called once with the estimated seconds left.
+        max_deleted_cells: if it is above 0, there is a further view of each view, with 0 to this
+            many of the 4x4 cells deleted at random.
+        seed: of the deleted cells.
     """
     indices = probe_images(data)
     flips = [False, True] if is_flipped(data, len(indices)) else [False]
+    views = [(flip, cells) for cells in sorted({0, max_deleted_cells}) for flip in flips]
     device = next(model.parameters()).device
     maps: list[Tensor] = []
     targets = torch.empty(len(indices), dtype=torch.long)
     done = 0
-    with in_eval(model), forward_context():
+    with in_eval(model), forward_context(), seeded(seed, device):
         for images, batch_targets in batches(data, indices, on_estimate):
             images = to_unit_range(images.to(device))
-            for view, flipped in enumerate(flips):
-                found = model.features(images.flip(-1) if flipped else images)
-                maps = maps or [allocate((len(flips), len(indices)), one, folder) for one in found]
+            for view, (flipped, cells) in enumerate(views):
+                shown = images.flip(-1) if flipped else images
+                found = model.features(delete_cells(shown, model.backbone.mean, cells))
+                maps = maps or [allocate((len(views), len(indices)), one, folder) for one in found]
                 for kept, new in zip(maps, found, strict=True):
                     kept[view, done : done + len(new)] = new.clamp(-LARGEST, LARGEST).to(kept)
             targets[done : done + len(images)] = batch_targets
@@ -108,6 +116,14 @@ def compute_features(
     return Features(
         [kept[:, :done] for kept in maps], targets[:done], device, known_groups(data, indices)
     )
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Draw random numbers from a seed; afterwards the generators go on as if nothing was drawn."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def known_groups(data: ImageDataModule, indices: list[int]) -> Tensor | None:

@@ -58,6 +58,7 @@ def fit_probe(
     seed: int,
     deadline: Deadline,
     earlier_stage: bool,
+    max_deleted_cells: int = 0,
 ) -> ProbeResult:
     """Fit pooling and head of a model, in place, on features that are computed once.
 
@@ -75,6 +76,7 @@ def fit_probe(
         deadline: training the attention is left out if there is no time for it.
         earlier_stage: whether attention on the stage before the last may be added, if that is
             better on held-out images.
+        max_deleted_cells: see `compute_features`.
 
     Raises:
         UserError: computing the features alone takes longer than allowed.
@@ -84,12 +86,18 @@ def fit_probe(
     model.pooling = both or pooling
     started = time.monotonic()
     features = compute_features(
-        model, data, folder, forward_context, deadline.require("computing features")
+        model,
+        data,
+        folder,
+        forward_context,
+        deadline.require("computing features"),
+        max_deleted_cells,
+        seed,
     )
     per_image = (time.monotonic() - started) / (len(features) * features.views)
     deadline.closing = per_image * scored_images(data) + deadline.reading
     problem = Problem(features, data.num_classes, data.balanced_sampling, seed)
-    say(f"probe     {describe(features)}")
+    say(f"probe     {describe(features, max_deleted_cells)}")
     choice = choose(pooling, both, problem, deadline)
     model.pooling = choice.pooling
     if choice.pooling is both:
@@ -183,10 +191,12 @@ def describe_penalty(penalty: Penalty) -> str:
     return f"regularization strength C {penalty.strength:g}{measured * (penalty.shrinkage < 1)}"
 
 
-def describe(features: Features) -> str:
+def describe(features: Features, max_deleted_cells: int) -> str:
     """A line on the features: how many images and views, and their layers."""
     grids = " and ".join("x".join(map(str, maps.shape[2:])) for maps in features.maps)
-    shown = "each also flipped, " if features.views > 1 else ""
+    deleted = f"each also with up to {max_deleted_cells} of 16 cells deleted, "
+    shown = deleted * bool(max_deleted_cells)
+    shown += "each also flipped, " * (features.views > 1 + bool(max_deleted_cells))
     return f"features of {len(features):,} training images, {shown}{grids}, backbone frozen"
 
 
