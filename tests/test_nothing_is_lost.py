@@ -38,7 +38,7 @@ from vision_attn.runs.model_spec import ModelSpec
 from vision_attn.runs.yaml_file import load_yaml
 from vision_attn.training.auto_settings import config_text
 
-EXAMPLES = 2_000
+EXAMPLES = 1_000  # of each of the two tests
 IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # else where temporary files are
 NASTY = [
     "52e6", "1_0", "on", "No", "null", "~", "0x1f", "1:30", "1e3", ".5", "+1", "-", "=1+1", "@x",

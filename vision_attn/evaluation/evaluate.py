@@ -192,7 +192,7 @@ def print_tables(evaluation: Evaluation) -> None:
         console.print()
         console.print(table, highlight=False)
     if losers(summaries(results), higher_is_better):
-        console.print("✗ not better than a control (random, center)", highlight=False)
+        say("✗ not better than a control (random, center)")
     console.print()
     for name, result in results.items():
         if result.failure:
