@@ -43,7 +43,6 @@ def run(argv: list[str]) -> int:
 
     from vision_attn.inference.explanation_files import explain_files, request_for
     from vision_attn.inference.trained_model import load
-    from vision_attn.inference.verification import describe_all
 
     model = load(options.run, options.trust)
     request = request_for(
@@ -71,7 +70,7 @@ def run(argv: list[str]) -> int:
     if drawn.outlined:
         say(f"objects    known in {drawn.outlined} of {drawn.sheets} images")
     if drawn.verified:
-        say(f"verified   {describe_all(drawn.verified)}")
+        say(f"verified   {drawn.verification}")
     for line in drawn.incomplete:
         say(f"adds up    {line}")
     for failure in drawn.failures:

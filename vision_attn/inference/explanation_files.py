@@ -22,7 +22,7 @@ from vision_attn.inference.explain import CompletenessCheck, ExplanationRequest
 from vision_attn.inference.explanation import TOP, Explanation
 from vision_attn.inference.labels import ReadLabel, label_reader
 from vision_attn.inference.trained_model import TrainedModel
-from vision_attn.inference.verification import VerifiedCell
+from vision_attn.inference.verification import VerifiedCell, describe_all
 from vision_attn.pooling.base import Window
 from vision_attn.runs.loaded_model import LoadedModel
 from vision_attn.visualization.overlay import scale_groups
@@ -47,6 +47,11 @@ class Drawn:
     incomplete: list[str] = field(default_factory=list)
     verified: list[VerifiedCell] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+
+    @property
+    def verification(self) -> str:
+        """One line on the cells that were deleted."""
+        return describe_all(self.verified)
 
 
 def request_for(
