@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from vision_attn.core.heatmap import Heatmap
 from vision_attn.pooling.base import Window
 from vision_attn.visualization.annotations import draw_cells, draw_outline, draw_windows
+from vision_attn.visualization.captum_overlay import draw_overlay
 from vision_attn.visualization.layout import Box, Page
 from vision_attn.visualization.overlay import (
-    blend,
     display_size,
     gradient,
     group_of,
@@ -101,7 +101,9 @@ class Drawing:
         title = shown_name(heatmap.name.split(": ")[0])
         empty = is_empty(heatmap, scale)
         title = f"{title} (empty)" if empty else title
-        axes = self.picture(box, blend(pixels, heatmap, scale), title)
+        axes = self.picture(box, pixels, title)
+        if not empty:
+            draw_overlay(axes, pixels, heatmap, scale)
         if self.cells:
             draw_cells(axes, heatmap.values.shape[-2:], *pixels.shape[:2])
         own = [window for window in self.row.windows if heatmap.head in window.heads]
