@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from vision_attn.core.errors import few_of
 from vision_attn.core.percent import percent
 from vision_attn.evaluation.report.curves import Curves
-from vision_attn.evaluation.report.intervals import wilson
 from vision_attn.evaluation.report.predictions import ClassScore, SplitPredictions
 
 IMBALANCE = 10  # ratio of the sizes of the largest and the smallest training class
@@ -103,7 +102,6 @@ def calibration_warnings(predictions: SplitPredictions) -> Iterator[str]:
 def few_images_warnings(predictions: SplitPredictions) -> Iterator[str]:
     """Warnings about too few images in the split or in a class, and about unreadable images."""
     count, stage = len(predictions.targets), predictions.stage
-    low, high = wilson(int(predictions.correct.sum()), count)
     classes = [score for score in predictions.by_class() if score.images]
     small = [score for score in classes if score.images < MIN_PER_CLASS]
     if small and len(small) == len(classes):
@@ -121,9 +119,8 @@ def few_images_warnings(predictions: SplitPredictions) -> Iterator[str]:
         )
     if count < MIN_IMAGES:
         yield (
-            f"Only {count} {stage} images: the accuracy on new images of this kind is between "
-            f"{percent(low)} and {percent(high)} ({percent(0.95)} "
-            "interval). More test images narrow it."
+            f"Only {count} {stage} images: the accuracy on new images of this kind may be at "
+            "either end of the interval above. More test images narrow it."
         )
     if predictions.unreadable:
         yield (

@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 
 from vision_attn.core.atomic import WriteError, write_text
 from vision_attn.core.errors import UserError, first_line
+from vision_attn.core.json_file import read_json
 from vision_attn.core.percent import percent
 from vision_attn.core.terminal import say
 from vision_attn.core.version import __version__
@@ -29,7 +30,7 @@ from vision_attn.evaluation.report.examples import (
     most_confident_correct,
     most_confident_mistakes,
 )
-from vision_attn.evaluation.report.intervals import wilson
+from vision_attn.evaluation.report.intervals import accuracy_interval
 from vision_attn.evaluation.report.map_quality import SECONDS as MAP_SECONDS
 from vision_attn.evaluation.report.map_quality import MapQuality, map_quality
 from vision_attn.evaluation.report.map_verdict import losers, loses_to, verdict
@@ -235,7 +236,12 @@ def gather(
         predictions=predictions,
         split_size=len(predictions.split),
         tiles=tiles(predictions),
-        interval=wilson(int(predictions.correct.sum()), len(predictions.targets)),
+        interval=accuracy_interval(
+            read_json(folder.metrics) if folder.metrics.exists() else {},
+            predictions.stage,
+            int(predictions.correct.sum()),
+            len(predictions.targets),
+        ),
         right_among_first=predictions.right_among_first(TOP) if len(names) > 2 * TOP else None,
         advice=[
             *filter(None, [leakage_warning(data, predictions.stage)]),
