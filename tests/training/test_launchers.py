@@ -61,14 +61,14 @@ def test_the_number_of_processes_changes_neither_weights_nor_scores(
     trained: tuple[Path, Path], tmp_path: Path
 ) -> None:
     _, images = trained
-    runs = [tmp_path / f"run{count}" for count in (1, 2, 3)]
-    for count, run in enumerate(runs, 1):
+    runs = {count: tmp_path / f"run{count}" for count in (1, 3)}  # 2: the test below
+    for count, run in runs.items():
         words = ["fit", "--data", str(images), "--run_dir", str(run), *FIT, "--epochs", "1"]
         done = torchrun(count, [*words, "--data.batch_size", str(6 // count)])
         assert done.returncode == 0, done.stderr[-2000:]
         assert done.stdout.count("epoch 1/1") == 1  # only rank zero prints
-    alone, *others = (read_weights(RunFolder(run).weights) for run in runs)
-    first, *scores = (json.loads((run / "metrics.json").read_text()) for run in runs)
+    alone, *others = (read_weights(RunFolder(run).weights) for run in runs.values())
+    first, *scores = (json.loads((run / "metrics.json").read_text()) for run in runs.values())
     for weights, found in zip(others, scores, strict=True):
         assert_close(weights, alone, rtol=0, atol=1e-6)
         assert found == pytest.approx(first, abs=1e-6)
