@@ -111,7 +111,7 @@ def random_effects(slope: float, noise: float, count: int = 60) -> CellEffects:
     generator = torch.Generator().manual_seed(2)
     said, error = torch.randn(2, count, 16, generator=generator, dtype=torch.float64)
     measured = slope * said + noise * error
-    return CellEffects(said, measured, 0 * said, measured - said)
+    return CellEffects(said, measured, 0 * said)
 
 
 def test_slope_and_r2_are_those_of_linear_regression() -> None:
@@ -136,7 +136,7 @@ def test_intervals_hold_the_truth_and_narrow_with_more_images() -> None:
 
 def test_constant_evidence_has_no_slope() -> None:
     flat = torch.zeros(2, 16)
-    found = calibration(CellEffects(flat, flat + 1, flat, flat))
+    found = calibration(CellEffects(flat, flat + 1, flat))
     assert math.isnan(found.slope)
     assert found.median_error == 1
 

@@ -1,5 +1,7 @@
 """Check for data leakage: validation or test images that also occur among the training images."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from vision_attn.data.checks.perceptual_hash import Bytes, groups_of_alike
@@ -19,23 +21,32 @@ def leakage_warning(data: ImageDataModule, stage: str) -> str:
     Returns:
         one line of text; empty if nothing was found or compared.
     """
-    stores = compared_stores(data, stage)
-    if stores is None:
-        return ""
-    train, held_out = map(thumbnails, stores)
-    return warning_text(count_overlap(train, held_out), len(held_out), stage)
+    return warning_of(near_duplicate_pairs(data, stage), data, stage)
 
 
-def count_overlap(train: Bytes, held_out: Bytes) -> int:
-    """Count held-out thumbnails (N, 9, 9) that look the same as a training thumbnail (M, 9, 9).
+def warning_of(pairs: Sequence[tuple[str, str]] | None, data: ImageDataModule, stage: str) -> str:
+    """The text of the leakage warning for the result of `near_duplicate_pairs`."""
+    return warning_text(len(pairs), len(data.store(stage)), stage) if pairs else ""
+
+
+def overlaps(train: Bytes, held_out: Bytes) -> list[tuple[int, int]]:
+    """Held-out thumbnails (N, 9, 9) that look the same as a training thumbnail (M, 9, 9).
+
+    Returns:
+        The index of each of them, with the index of the first such training thumbnail.
 
     >>> ramp = np.arange(81, dtype=np.uint8).reshape(1, 9, 9)
-    >>> count_overlap(ramp, np.concatenate([ramp + 5, ramp[:, ::-1]]))
-    1
+    >>> overlaps(ramp, np.concatenate([ramp + 5, ramp[:, ::-1]]))
+    [(0, 0)]
     """
-    groups = groups_of_alike(np.concatenate([train, held_out]))
-    counts = [sum(index >= len(train) for index in group) for group in groups]
-    return sum(count for count, group in zip(counts, groups, strict=True) if count < len(group))
+    count = len(train)
+    return [
+        (index - count, min(group))
+        for group in groups_of_alike(np.concatenate([train, held_out]))
+        if min(group) < count
+        for index in group
+        if index >= count
+    ]
 
 
 def warning_text(leaked: int, count: int, stage: str) -> str:
@@ -75,15 +86,12 @@ def near_duplicate_pairs(data: ImageDataModule, stage: str) -> list[tuple[str, s
     if stores is None:
         return None
     train, held_out = stores
-    names = [store.split.names[index] for store in (train, held_out) for index in store.readable]
-    count = len(train.readable)
-    groups = groups_of_alike(np.concatenate([thumbnails(train), thumbnails(held_out)]))
+    train_names, held_out_names = (
+        [store.split.names[index] for index in store.readable] for store in stores
+    )
     return [
-        (names[index], names[group[0]])
-        for group in groups
-        if group[0] < count  # groups are sorted, and training images come first
-        for index in group
-        if index >= count
+        (held_out_names[index], train_names[alike])
+        for index, alike in overlaps(thumbnails(train), thumbnails(held_out))
     ]
 
 

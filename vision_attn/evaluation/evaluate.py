@@ -100,8 +100,9 @@ def evaluate(
     used = {name: metric for _, group in groups for name, metric in group.items()}
     metrics = {name: used[name] for name in request.metrics if name in used}
     effects = groups[0][0].effects
-    calibration = None if effects is None else about(effects)
-    if effects is not None and calibration is not None:
+    calibration = None
+    if effects is not None:
+        calibration = about(effects)
         draw(out, effects)
         for line in describe(calibration):
             say(line)

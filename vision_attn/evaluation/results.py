@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from vision_attn.core.atomic import atomic_write, write_json
 from vision_attn.evaluation.benchmark import ExplainerResult, Summary, summary
 from vision_attn.evaluation.evidence_calibration import CalibrationSummary
@@ -51,14 +53,20 @@ def write_scores(
     write_json(out / "evaluation.json", content)
 
 
+def score_chart_of(
+    scores: Mapping[str, Mapping[str, Summary]], higher_is_better: Mapping[str, bool]
+) -> Figure:
+    """The chart of all scores, in which controls and the model's own maps have their colors."""
+    colors = {
+        name: CONTROL if name in CONTROLS else OWN if name in OWN_MAPS else OTHER for name in scores
+    }
+    return chart(scores, higher_is_better, colors)
+
+
 def draw_chart(out: Path, results: Results, metrics: Mapping[str, ExplanationMetric]) -> None:
     """Draw `evaluation.png`, unless there are no metrics."""
     if not metrics:
         return
-    colors = {
-        name: CONTROL if name in CONTROLS else OWN if name in OWN_MAPS else OTHER
-        for name in results
-    }
     higher_is_better = {name: metric.higher_is_better for name, metric in metrics.items()}
-    figure = chart(summaries(results), higher_is_better, colors)
+    figure = score_chart_of(summaries(results), higher_is_better)
     atomic_write(out / "evaluation.png", lambda path: figure.savefig(path, format="png"))

@@ -10,7 +10,7 @@ from torch import Tensor
 from vision_attn.metrics.evidence_calibration import SIDE, effects_in_batch
 from vision_attn.models.classifier import AttentionClassifier
 
-CELLS = 3  # strongest cells that are told per image
+CELLS = 3  # number of the strongest cells that are deleted, per image
 
 
 class VerifiedCell(NamedTuple):
@@ -31,7 +31,7 @@ class VerifiedCell(NamedTuple):
 
 @torch.no_grad()
 def verify(model: AttentionClassifier, images: Tensor, targets: Tensor) -> list[list[VerifiedCell]]:
-    """The strongest cells of each image, the strongest first; takes 17 forward passes.
+    """Delete the strongest cells of each image and measure the logit; takes 17 forward passes.
 
     Args:
         model: in eval mode.

@@ -32,19 +32,20 @@ class CellEffects:
         said: (N, C), the evidence in c.
         measured: (N, C), the drop of the logit from x to x'.
         stays: (N, C), the evidence in c of x', where there is nothing to see.
-        spills: (N, C), by how much the evidence of all other cells drops from x to x'.
     """
 
     said: Tensor
     measured: Tensor
     stays: Tensor
-    spills: Tensor
+
+    @property
+    def spills(self) -> Tensor:
+        """By how much the evidence of all other cells drops from x to x' (N, C)."""
+        return self.stays - (self.said - self.measured)
 
     def __getitem__(self, images: slice | Tensor) -> "CellEffects":
         """The effects of some of the images."""
-        return CellEffects(
-            self.said[images], self.measured[images], self.stays[images], self.spills[images]
-        )
+        return CellEffects(self.said[images], self.measured[images], self.stays[images])
 
 
 @torch.no_grad()
@@ -65,11 +66,11 @@ def measure_cell_effects(
         for part, classes in zip(images.split(batch_size), targets.split(batch_size), strict=True):
             parts.append(effects_in_batch(model, part, classes))
             bar.advance()
-    joined = (
-        torch.cat([getattr(part, name) for part in parts])
-        for name in CellEffects.__dataclass_fields__
+    return CellEffects(
+        torch.cat([part.said for part in parts]),
+        torch.cat([part.measured for part in parts]),
+        torch.cat([part.stays for part in parts]),
     )
-    return CellEffects(*joined)
 
 
 def effects_in_batch(model: AttentionClassifier, images: Tensor, targets: Tensor) -> CellEffects:
@@ -82,8 +83,7 @@ def effects_in_batch(model: AttentionClassifier, images: Tensor, targets: Tensor
         after = evidence_in_cells(model, torch.where(number == cell, plain, images), targets)
         measured.append(said.sum(1) - after.sum(1))
         stays.append(after[:, cell])
-    drops, left = torch.stack(measured, 1), torch.stack(stays, 1)
-    return CellEffects(said, drops, left, drops - said + left)
+    return CellEffects(said, torch.stack(measured, 1), torch.stack(stays, 1))
 
 
 def evidence_in_cells(model: AttentionClassifier, images: Tensor, targets: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ def calibration(effects: CellEffects) -> Calibration:
 
     >>> said = torch.tensor([[0.0, 1.0, 2.0]])
     >>> measured = torch.tensor([[0.0, 0.5, 1.0]])
-    >>> calibration(CellEffects(said, measured, said - measured, 0 * said))
+    >>> calibration(CellEffects(said, measured, said - measured))
     Calibration(slope=0.5, r2=1.0, median_error=0.5, stays=0.5, spills=0.0)
     """
     x, y = (values.flatten().double().cpu().numpy() for values in (effects.said, effects.measured))

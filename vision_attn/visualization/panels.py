@@ -20,7 +20,7 @@ from vision_attn.visualization.overlay import (
     text_of_sum,
     texts_of_ends,
 )
-from vision_attn.visualization.text import Label, percent, shown_name, sum_note, wrapped
+from vision_attn.visualization.text import Label, probability_text, shown_name, sum_note, wrapped
 
 BARS = 5  # most probable classes that get a bar
 BAR = 0.27  # inches per bar
@@ -149,7 +149,7 @@ class Drawing:
         )
         for y, (name, share) in enumerate(shown):
             labeled = self.row.label is not None and self.row.label.name == name
-            after = f" {percent(share)}" + " (label)" * labeled
+            after = f" {probability_text(share)}" + " (label)" * labeled
             room = (0.98 - FULL_BAR * share) * box.width * 72 / (0.62 * 9) - len(after)
             text = shown_name(name, max(3, int(room))) + after
             bold = "bold" if name == self.row.target else "normal"

@@ -13,7 +13,7 @@ from vision_attn.visualization.fonts import font_families
 from vision_attn.visualization.layout import Box, Page, balanced, panel_size
 from vision_attn.visualization.overlay import family, scale_groups
 from vision_attn.visualization.panels import ABOVE, BAR, BELOW, GRAY, INK, Drawing, OverlayRow
-from vision_attn.visualization.text import heading, percent, shown_name, sum_note, wrapped
+from vision_attn.visualization.text import heading, probability_text, shown_name, sum_note, wrapped
 
 MARGIN, GAP = 0.2, 0.2  # inches
 HEADING, SUBHEADING, ROW_LABEL = 14, 9, 12  # points
@@ -158,7 +158,7 @@ def class_lines(row: OverlayRow, maps: Sequence[Heatmap], kinds: set[str]) -> li
     for name in dict.fromkeys([row.target, *(heatmap.target for heatmap in maps)]):
         own = {family(m): m for m in maps if (m.target or row.target) == name}
         cells = [panel_of(own[kind]) if kind in own else None for kind in columns]
-        share = f"\u00a0{percent(shares[name])}" if name in shares else ""
+        share = f"\u00a0{probability_text(shares[name])}" if name in shares else ""
         lines.append(Line(cells, row, name=f"{shown_name(name)}{share}"))
     return lines
 

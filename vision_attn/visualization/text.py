@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from vision_attn.core.percent import percent
 from vision_attn.core.terminal import printable
 
 LONGEST = 28  # characters of a class name
@@ -26,10 +27,11 @@ def shown_name(name: str, longest: int = LONGEST) -> str:
     return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
-def percent(share: float) -> str:
-    r"""A probability in percent; the ends are told apart from 0 and 1.
+def probability_text(share: float) -> str:
+    r"""A probability in percent, with one decimal below 1 % and above 99.5 %.
 
-    >>> [percent(p).replace("\u00a0", " ") for p in (0.469, 0.004, 0.9966, 0.99999, 0.00001, 1.0)]
+    >>> shares = (0.469, 0.004, 0.9966, 0.99999, 0.00001, 1.0)
+    >>> [probability_text(share).replace("\u00a0", " ") for share in shares]
     ['47 %', '0.4 %', '99.7 %', '> 99.9 %', '< 0.1 %', '100 %']
     """
     if 0 < share < 0.001:
@@ -37,7 +39,7 @@ def percent(share: float) -> str:
     if 0.999 < share < 1:
         return ">\u00a099.9\u00a0%"
     digits = 0 if share in (0, 1) or 0.01 <= share < 0.995 else 1
-    return f"{100 * share:.{digits}f}\u00a0%"
+    return percent(share, digits)
 
 
 def heading(probabilities: Mapping[str, float], label: Label | None) -> str:
@@ -56,14 +58,14 @@ def heading(probabilities: Mapping[str, float], label: Label | None) -> str:
     'Predicted persian 47 %, labeled lynx, which the model does not know'
     """
     name, probability = next(iter(probabilities.items()))
-    predicted = f"Predicted {shown_name(name)}\u00a0{percent(probability)}"
+    predicted = f"Predicted {shown_name(name)}\u00a0{probability_text(probability)}"
     if label is None:
         return predicted
     if label.name == name:
         return f"{predicted}, labeled the same"
     if label.name not in probabilities:
         return f"{predicted}, labeled {shown_name(label.name)}, which the model does not know"
-    found = percent(probabilities[label.name])
+    found = probability_text(probabilities[label.name])
     return f"{predicted}, labeled {shown_name(label.name)}\u00a0{found}"
 
 

@@ -1,12 +1,13 @@
 """Confusion matrix of the report: a table for few classes, a scrolling picture for many."""
 
-import base64
 import io
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
+
+from vision_attn.evaluation.report.data_uri import data_uri
 
 MAX_IN_TABLE = 20  # classes
 MAX_IN_PICTURE = 200  # classes; if there are more, those with the most mistakes are shown
@@ -137,4 +138,4 @@ def png_uri(shares: np.ndarray) -> str:
     pixels[..., 3] = np.sqrt(shares) * 255
     buffer = io.BytesIO()
     Image.fromarray(pixels, "RGBA").save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return data_uri(buffer.getvalue(), "png")

@@ -1,6 +1,5 @@
 """Examples of the report: most confident mistakes and correct predictions, with evidence maps."""
 
-import base64
 import io
 from collections import Counter
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from vision_attn.core.heatmap import Heatmap
 from vision_attn.data.io.image import to_unit_range
+from vision_attn.evaluation.report.data_uri import data_uri
 from vision_attn.evaluation.report.predictions import SplitPredictions
 from vision_attn.models.classifier import AttentionClassifier
 from vision_attn.visualization.overlay import blend, vmax
@@ -163,7 +163,7 @@ def webp_uri(pixels: NDArray[np.uint8]) -> str:
     """Pixels as a WebP data URI."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "WEBP", quality=WEBP_QUALITY)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return data_uri(buffer.getvalue(), "webp")
 
 
 def short_name(name: str) -> str:

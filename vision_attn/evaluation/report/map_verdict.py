@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 from vision_attn.core.errors import few_of
 from vision_attn.evaluation.benchmark import Summary
+from vision_attn.evaluation.results import CONTROLS
 
-CONTROLS = ("random", "center")
 OWN = ("evidence", "contrast", "attention")  # the first that was measured is judged
 
 

@@ -1,6 +1,5 @@
 """Write `report.html`: scores, mistakes, curves and heatmaps of a run in one HTML file."""
 
-import base64
 import datetime
 import math
 from collections import Counter
@@ -19,10 +18,10 @@ from vision_attn.core.percent import percent
 from vision_attn.core.terminal import say
 from vision_attn.core.version import __version__
 from vision_attn.data.datamodule import ImageDataModule
-from vision_attn.data.leakage import leakage_warning
 from vision_attn.evaluation.report.advice import advice
 from vision_attn.evaluation.report.confusion_matrix import Matrix, confusion_matrix
 from vision_attn.evaluation.report.curves import Curves, read_curves
+from vision_attn.evaluation.report.data_uri import data_uri
 from vision_attn.evaluation.report.examples import (
     Example,
     examples,
@@ -228,7 +227,7 @@ def gather(
     except UserError as error:
         quality_error = str(error)
     starts = read_starts(folder.environment)
-    matrix = confusion_matrix(confusion, names)
+    matrix, split = confusion_matrix(confusion, names), split_summary(data, predictions.stage)
     pretrained = any(name == "pretrained" for name, _, _ in about)  # left out if it is off
     return Contents(
         title=folder.path.resolve().name,
@@ -244,11 +243,11 @@ def gather(
         ),
         right_among_first=predictions.right_among_first(TOP) if len(names) > 2 * TOP else None,
         advice=[
-            *filter(None, [leakage_warning(data, predictions.stage)]),
+            *filter(None, [split.warning]),
             *advice(predictions, curves, train, pretrained),
         ],
         acceptances=acceptances(predictions.confidence, predictions.correct),
-        split_summary=split_summary(data, predictions.stage),
+        split_summary=split,
         start=about_start(starts[-1]) if starts else [],
         classes=sorted(predictions.by_class(), key=lambda score: (score.images == 0, score.f1)),
         train=train,
@@ -331,4 +330,4 @@ def picture_uri(path: Path | None) -> str:
     """A PNG file as a data URI; empty if there is none."""
     if path is None:
         return ""
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+    return data_uri(path.read_bytes(), "png")

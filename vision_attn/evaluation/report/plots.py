@@ -15,8 +15,7 @@ from vision_attn.core.percent import percent
 from vision_attn.evaluation.report.curves import Curves
 from vision_attn.evaluation.report.map_quality import MapQuality
 from vision_attn.evaluation.report.predictions import Bin
-from vision_attn.evaluation.results import CONTROLS, OWN_MAPS
-from vision_attn.visualization.score_chart import CONTROL, OTHER, OWN, chart
+from vision_attn.evaluation.results import score_chart_of
 
 # Placeholder colors, replaced by CSS variables of the page, which has a light and a dark mode.
 INK, FAINT, TRAIN, VAL = "#010203", "#010204", "#010205", "#010206"
@@ -108,12 +107,8 @@ def acceptance_plot(coverage: Sequence[float], accuracy: Sequence[float]) -> str
 
 def map_chart(quality: MapQuality) -> str:
     """Bar chart of the scores of heatmaps, as `evaluation.png` has them."""
-    colors = {
-        name: CONTROL if name in CONTROLS else OWN if name in OWN_MAPS else OTHER
-        for name in quality.scores
-    }
     with mpl.rc_context(STYLE | {"svg.hashsalt": "maps", "axes.grid": False}):
-        return svg(chart(quality.scores, quality.higher_is_better, colors))
+        return svg(score_chart_of(quality.scores, quality.higher_is_better))
 
 
 def svg(figure: Figure) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from vision_attn.data.datamodule import ImageDataModule
-from vision_attn.data.leakage import near_duplicate_pairs
+from vision_attn.data.leakage import near_duplicate_pairs, warning_of
 from vision_attn.evaluation.report.examples import short_name
 
 MAX_LISTED = 20
@@ -18,12 +18,14 @@ class SplitSummary:
         compared: whether its images were compared with the training images.
         pairs: held-out images and the training images that look the same, by name.
         images: number of distinct held-out images in these pairs.
+        warning: the leakage warning; empty if there is none.
     """
 
     made: str
     compared: bool
     pairs: list[tuple[str, str]]
     images: int
+    warning: str
 
 
 def split_summary(data: ImageDataModule, stage: str) -> SplitSummary:
@@ -32,7 +34,8 @@ def split_summary(data: ImageDataModule, stage: str) -> SplitSummary:
     found = pairs or []
     count = len({held_out for held_out, _ in found})
     shown = [(short_name(one), short_name(other)) for one, other in found[:MAX_LISTED]]
-    return SplitSummary(how_it_was_made(data, stage), pairs is not None, shown, count)
+    warning = warning_of(pairs, data, stage)
+    return SplitSummary(how_it_was_made(data, stage), pairs is not None, shown, count, warning)
 
 
 def how_it_was_made(data: ImageDataModule, stage: str) -> str:
